@@ -1,0 +1,28 @@
+"""The Inception family for Keras 3: architectures, published weights, training and export.
+
+Importing the package costs milliseconds: each public name below is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Public name -> module that defines it. This table is the public API.
+_PUBLIC = {
+    "Preprocessing": "keras_inception.preprocessing",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'keras_inception' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,198 @@
+"""The preprocessing contract: how a picture becomes the input that a model was trained with.
+
+The record is defined once and travels with the weights and with the run folder. The input pipeline,
+`preprocess_input`, `include_preprocessing`, the exporters and the metadata only interpret it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+_INTERPOLATIONS = ("bilinear", "bicubic")
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """How pictures (RGB, 0..255) are cropped, resized and scaled for a model.
+
+    Every model of this package takes its channels in the order R, G, B: weights that were trained
+    on B, G, R pictures have their first kernel turned round when they are loaded.
+
+    Attributes:
+        size: (height, width) of the model's input, in pixels.
+        crop_fraction: Share of the picture's side that the central crop keeps, in (0, 1].
+        keep_aspect: True crops a square out of the middle (torchvision, timm); False crops
+            `crop_fraction` of each side and lets the resize change the aspect (TF-Slim).
+        interpolation: "bilinear" or "bicubic".
+        antialias: Whether the resize low-passes first when it shrinks, as Pillow does.
+        mean: What is subtracted, in units of 0..255: one number, or one a channel.
+        std: What the difference is divided by, in units of 0..255: one number, or one a channel.
+
+    Raises:
+        ValueError: a field is outside its range.
+    """
+
+    size: tuple[int, int]
+    crop_fraction: float = 0.875
+    keep_aspect: bool = True
+    interpolation: str = "bilinear"
+    antialias: bool = True
+    mean: float | tuple[float, ...] = 127.5
+    std: float | tuple[float, ...] = 127.5
+
+    def __post_init__(self) -> None:
+        for field in ("size", "mean", "std"):  # lists come from JSON; a record is hashable
+            value = getattr(self, field)
+            if isinstance(value, list):
+                object.__setattr__(self, field, tuple(value))
+        if len(self.size) != 2 or any(not isinstance(s, int) or s < 1 for s in self.size):
+            raise ValueError(
+                f"`size` should be (height, width) in pixels, both at least 1. Received: {self.size}"
+            )
+        if not 0 < self.crop_fraction <= 1:
+            raise ValueError(
+                "`crop_fraction` should be above 0 and at most 1 (1 keeps the whole picture). "
+                f"Received: crop_fraction={self.crop_fraction}"
+            )
+        if self.interpolation not in _INTERPOLATIONS:
+            raise ValueError(
+                f"`interpolation` should be one of {_INTERPOLATIONS}. "
+                f"Received: interpolation={self.interpolation!r}"
+            )
+        if np.any(np.asarray(self.std) <= 0):
+            raise ValueError(f"`std` should be above 0. Received: std={self.std}")
+
+    def replace(self, **changes: Any) -> Preprocessing:
+        """A copy with some fields changed, for instance `replace(size=(96, 96))`."""
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as JSON can hold it."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Preprocessing:
+        """The record back from `to_dict`'s form. Raises ValueError on an unknown field."""
+        unknown = set(fields) - {f.name for f in dataclasses.fields(cls)}
+        if unknown:
+            raise ValueError(
+                f"Unknown preprocessing fields {sorted(unknown)}; this version of the package "
+                f"knows {[f.name for f in dataclasses.fields(cls)]}."
+            )
+        return cls(**fields)
+
+    def scale_and_offset(self, channels: int) -> tuple[list[float], list[float]]:
+        """The scaling as `x * scale + offset`, one pair a channel: what a Rescaling layer takes.
+
+        Raises:
+            ValueError: `mean` or `std` names another number of channels.
+        """
+        vectors = []
+        for name in ("mean", "std"):
+            value = np.atleast_1d(np.asarray(getattr(self, name), np.float64))
+            if value.size not in (1, channels):
+                raise ValueError(
+                    f"The preprocessing's `{name}` has {value.size} values and the pictures have "
+                    f"{channels} channels; give one value, or one a channel."
+                )
+            vectors.append(np.broadcast_to(value, (channels,)))
+        mean, std = vectors
+        return (1 / std).tolist(), (-mean / std).tolist()
+
+    def scale(self, images: Any, data_format: str = "channels_last") -> Any:
+        """(images - mean) / std in float32; neither crops nor resizes.
+
+        Args:
+            images: Pictures in 0..255, any shape with a channel axis: a numpy array or a tensor
+                of the current Keras backend.
+            data_format: "channels_last" or "channels_first".
+
+        Returns:
+            float32, the same shape and kind (numpy in, numpy out).
+
+        Raises:
+            ValueError: a numpy array holds values outside 0..255, which means that it was
+                already scaled: scaling twice gives no error in the model, only wrong answers.
+        """
+        axis = -1 if data_format == "channels_last" else -3
+        shape = [1, 1, 1]
+        shape[axis] = -1
+        scale, offset = (
+            np.asarray(v, np.float32).reshape(shape)
+            for v in self.scale_and_offset(images.shape[axis])
+        )
+        if isinstance(images, np.ndarray):
+            if images.size and images.dtype.kind == "f" and (images.min() < 0 or images.max() > 256):
+                raise ValueError(
+                    "Pictures should hold values in 0..255 before they are scaled; these look "
+                    "scaled already. Give the original pixels, and scale only once (a model built "
+                    "with `include_preprocessing=True` scales by itself). "
+                    f"Received: values in [{images.min():g}, {images.max():g}]"
+                )
+            return images.astype(np.float32) * scale + offset
+        from keras import ops
+
+        return ops.cast(images, "float32") * scale + offset
+
+    def crop_box(self, height: Any, width: Any) -> tuple[Any, Any, Any, Any]:
+        """The central crop of a picture: (top, left, height, width) in whole pixels.
+
+        Args:
+            height, width: The picture's sides, as Python ints or as scalar int tensors.
+        """
+        if self.keep_aspect:
+            target_h, target_w = self.size
+            # The largest box of the target's shape that fits, times the crop fraction.
+            by_height = height * target_w < width * target_h
+            fit_h = _where(by_height, height, _scaled(width, target_h / target_w))
+            fit_w = _where(by_height, _scaled(height, target_w / target_h), width)
+        else:
+            fit_h, fit_w = height, width
+        crop_h, crop_w = _scaled(fit_h, self.crop_fraction), _scaled(fit_w, self.crop_fraction)
+        return (height - crop_h) // 2, (width - crop_w) // 2, crop_h, crop_w
+
+    def fit(self, image: Any) -> Any:
+        """Crops the middle and resizes to `size`: uint8 or float (H, W, C) -> float32 in 0..255.
+
+        Args:
+            image: One picture, channels last: a numpy array or a tensor of the current backend.
+
+        Returns:
+            float32 (*size, C), still in 0..255 (bicubic overshoots are clipped); numpy for numpy.
+        """
+        from keras import ops
+
+        height, width = ops.shape(image)[:2]
+        top, left, crop_h, crop_w = self.crop_box(height, width)
+        crop = image[top : top + crop_h, left : left + crop_w]
+        resized = ops.image.resize(
+            ops.cast(crop, "float32"),
+            self.size,
+            interpolation=self.interpolation,
+            antialias=self.antialias,
+            data_format="channels_last",
+        )
+        resized = ops.clip(resized, 0.0, 255.0)
+        return ops.convert_to_numpy(resized) if isinstance(image, np.ndarray) else resized
+
+
+def _scaled(side: Any, fraction: float) -> Any:
+    """round(side * fraction), at least 1, for an int or a scalar int tensor."""
+    if isinstance(side, int):
+        return max(1, int(side * fraction + 0.5))
+    from keras import ops
+
+    product = ops.cast(side, "float32") * fraction + 0.5
+    return ops.maximum(1, ops.cast(product, "int32"))
+
+
+def _where(condition: Any, yes: Any, no: Any) -> Any:
+    """`yes if condition else no`, for Python values and for tensors."""
+    if isinstance(condition, bool):
+        return yes if condition else no
+    from keras import ops
+
+    return ops.where(condition, yes, no)
