@@ -12,7 +12,13 @@ __version__ = "0.1.0"
 
 # Public name -> module that defines it. This table is the public API.
 _PUBLIC = {
+    "InceptionV1": "keras_inception.models.inception_v1",
+    "InceptionV3": "keras_inception.models.inception_v3",
     "Preprocessing": "keras_inception.preprocessing",
+    "default_preprocessing": "keras_inception.models.registry",
+    "get_model": "keras_inception.models.registry",
+    "list_models": "keras_inception.models.registry",
+    "smallest_input": "keras_inception.models.surgery",
 }
 
 __all__ = ["__version__", *_PUBLIC]

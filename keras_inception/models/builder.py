@@ -1,0 +1,196 @@
+"""keras.applications' contract, once for every variant: arguments, input, heads, top, weights."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import layers
+
+from keras_inception import weights as weights_floor
+from keras_inception.models.layers import Tensor, channel_axis
+from keras_inception.models.surgery import smallest_input
+from keras_inception.preprocessing import Preprocessing
+
+# endpoint that a head hangs on, and the function that draws it: (x, classes, name) -> logits
+Auxiliary = dict[str, tuple[str, Callable[[Tensor, int, str], Tensor]]]
+
+
+def published(function: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
+    """Lets a builder take `weights`: builds what the checkpoint needs, then loads it.
+
+    The record's builder arguments (its BatchNorm's epsilon, its padding, ...) hold unless the
+    caller gave the argument explicitly.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def build(*args: Any, **kwargs: Any) -> keras.Model:
+        given = signature.bind(*args, **kwargs).arguments
+        wanted = given.pop("weights", signature.parameters["weights"].default)
+        record = weights_floor.resolve(wanted, variant=function.__name__)
+        if record is None:
+            return function(weights=None, **given)
+        model = function(weights=None, **{**record.builder_arguments, **given})
+        weights_floor.load_into(model, record)
+        return model
+
+    return build
+
+
+def assemble(
+    features: Callable[[Tensor], Tensor],
+    preprocessing: Preprocessing,
+    *,
+    include_top: bool,
+    input_tensor: Tensor | None,
+    input_shape: tuple[int | None, ...] | None,
+    pooling: str | None,
+    classes: int,
+    classifier_activation: str | Callable | None,
+    name: str,
+    dropout: float,
+    include_preprocessing: bool,
+    auxiliary: Auxiliary | None = None,
+    head: Callable[[Tensor], Tensor] | None = None,
+) -> keras.Model:
+    """A model from its convolutional features.
+
+    Args:
+        features: Draws the network from the input to the last feature map.
+        preprocessing: The variant's default contract: the default input size, and the scaling of
+            `include_preprocessing`.
+        auxiliary: Output name -> (endpoint, head); the model then returns a dict.
+        head: Draws what stands between the pooled features and the classifier, if anything does.
+
+    The other arguments are the builders' own.
+
+    Raises:
+        ValueError: an argument is out of range, or the input is smaller than the unpadded layers
+            need.
+    """
+    _check_arguments(pooling, classes, dropout, include_top, auxiliary)
+    inputs = _input(input_tensor, input_shape, preprocessing, include_top)
+    try:
+        x = features(_scaled(inputs, preprocessing) if include_preprocessing else inputs)
+        outputs = {}
+        backbone = keras.Model(inputs, x)
+        for output, (endpoint, draw) in (auxiliary or {}).items():
+            outputs[output] = draw(backbone.get_layer(endpoint).output, classes, output)
+    except ValueError as error:
+        raise _explained(error, inputs, features, auxiliary, name) from error
+
+    if include_top:
+        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+        if head is not None:
+            x = head(x)
+        if dropout:
+            x = layers.Dropout(dropout, name="dropout")(x)
+        # float32 under every dtype policy: the loss needs it.
+        predictions = layers.Dense(
+            classes, activation=classifier_activation, dtype="float32", name="predictions"
+        )(x)
+        outputs = {"predictions": predictions, **outputs}
+    elif pooling == "avg":
+        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+    elif pooling == "max":
+        x = layers.GlobalMaxPooling2D(name="max_pool")(x)
+
+    sources = inputs if input_tensor is None else keras.utils.get_source_inputs(input_tensor)
+    model = keras.Model(
+        sources, outputs if auxiliary else predictions if include_top else x, name=name
+    )
+    return model
+
+
+def _check_arguments(
+    pooling: str | None,
+    classes: int,
+    dropout: float,
+    include_top: bool,
+    auxiliary: Auxiliary | None,
+) -> None:
+    if pooling not in (None, "avg", "max"):
+        raise ValueError(
+            '`pooling` should be None, "avg" or "max" (it is used with `include_top=False`). '
+            f"Received: pooling={pooling!r}"
+        )
+    if not isinstance(classes, int) or classes < 1:
+        raise ValueError(f"`classes` should be a whole number above 0. Received: classes={classes}")
+    if not 0 <= dropout < 1:
+        raise ValueError(
+            "`dropout` is the share of features that training drops, at least 0 and below 1. "
+            f"Received: dropout={dropout}"
+        )
+    if auxiliary and not include_top:
+        raise ValueError(
+            "`aux_logits=True` adds classifiers and needs `include_top=True`. "
+            "Received: include_top=False"
+        )
+
+
+def _input(
+    input_tensor: Tensor | None,
+    input_shape: tuple[int | None, ...] | None,
+    preprocessing: Preprocessing,
+    include_top: bool,
+) -> Tensor:
+    """The tensor that the features start from, by keras.applications' rules."""
+    if input_tensor is not None:
+        if not isinstance(input_tensor, keras.KerasTensor):
+            raise ValueError(
+                "`input_tensor` should be a Keras tensor, such as `keras.Input((299, 299, 3))`. "
+                f"Received: input_tensor={input_tensor!r}"
+            )
+        return input_tensor
+    if input_shape is None:
+        size = preprocessing.size if include_top else (None, None)
+        last = channel_axis() == -1
+        input_shape = (*size, 3) if last else (3, *size)
+    if len(input_shape) != 3 or input_shape[channel_axis() if channel_axis() == -1 else 0] is None:
+        layout = (
+            "(height, width, channels)" if channel_axis() == -1 else "(channels, height, width)"
+        )
+        raise ValueError(
+            f"`input_shape` should be {layout}, without the batch and with the channels known. "
+            f"Received: input_shape={input_shape}"
+        )
+    return keras.Input(input_shape, name="image")
+
+
+def _scaled(x: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """The contract's scaling as a layer of Keras' own: pictures in 0..255 in, uint8 or float."""
+    scale, offset = preprocessing.scale_and_offset(x.shape[channel_axis()])
+    return layers.Rescaling(scale, offset, name="preprocessing")(x)
+
+
+def _explained(
+    error: ValueError,
+    inputs: Tensor,
+    features: Callable[[Tensor], Tensor],
+    auxiliary: Auxiliary | None,
+    name: str,
+) -> ValueError:
+    """Keras' "output size would be negative" as a sentence with the smallest size, computed."""
+    shape = list(inputs.shape[1:])
+    spatial = slice(0, 2) if channel_axis() == -1 else slice(1, 3)
+    ample = list(shape)
+    ample[spatial] = [512, 512]
+    trial = keras.Input(tuple(ample))
+    backbone = keras.Model(trial, features(trial))
+    outputs = [backbone.output] + [
+        draw(backbone.get_layer(endpoint).output, 1, f"trial_{output}")
+        for output, (endpoint, draw) in (auxiliary or {}).items()
+    ]
+    least = smallest_input(keras.Model(trial, outputs))
+    if all(side is None or side >= need for side, need in zip(shape[spatial], least, strict=True)):
+        return error  # the size was not what is wrong
+    heads = " and its auxiliary head" if auxiliary else ""
+    return ValueError(
+        f"The input is too small for {name}: its unpadded layers{heads} need at least "
+        f"{least[0]} x {least[1]} pixels. Enlarge the pictures. "
+        f"Received: {shape[spatial][0]} x {shape[spatial][1]}"
+    )

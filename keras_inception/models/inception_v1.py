@@ -1,0 +1,223 @@
+"""Inception v1, GoogLeNet (Szegedy et al. 2014, arXiv:1409.4842)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import layers
+from keras.applications.imagenet_utils import decode_predictions as decode_predictions
+
+from keras_inception.models.builder import assemble, published
+from keras_inception.models.layers import (
+    Conventions,
+    Tensor,
+    chain,
+    concat,
+    conv_7x7,
+    conv_bn,
+    conventions,
+    logits,
+    max_pool,
+)
+from keras_inception.preprocessing import Preprocessing
+
+PREPROCESSING = Preprocessing(size=(224, 224))
+preprocess_input = PREPROCESSING.scale
+
+# Table 1 of the paper, a row an inception block.
+# fmt: off
+TABLE_1 = {
+    #     #1x1  #3x3 reduce  #3x3  #5x5 reduce  #5x5  pool proj
+    "3a": ( 64,  96, 128, 16,  32,  32),
+    "3b": (128, 128, 192, 32,  96,  64),
+    "4a": (192,  96, 208, 16,  48,  64),
+    "4b": (160, 112, 224, 24,  64,  64),
+    "4c": (128, 128, 256, 24,  64,  64),
+    "4d": (112, 144, 288, 32,  64,  64),
+    "4e": (256, 160, 320, 32, 128, 128),
+    "5a": (256, 160, 320, 32, 128, 128),
+    "5b": (384, 192, 384, 48, 128, 128),
+}
+# fmt: on
+
+
+def inception(x: Tensor, row: str, branch5x5: int) -> Tensor:
+    """Inception module with dimension reduction (figure 2b), widths of a row of Table 1."""
+    n1x1, reduce3x3, n3x3, reduce5x5, n5x5, projection = TABLE_1[row]
+    name = f"inception_{row}"
+    pooled = max_pool(x, f"{name}_branch3", strides=1, padding="same")
+    return concat(
+        name,
+        chain(x, f"{name}_branch0", (n1x1, 1)),
+        chain(x, f"{name}_branch1", (reduce3x3, 1), (n3x3, 3)),
+        chain(x, f"{name}_branch2", (reduce5x5, 1), (n5x5, branch5x5)),
+        chain(pooled, f"{name}_branch3", (projection, 1)),
+    )
+
+
+def features(x: Tensor, *, lrn: bool, branch5x5: int, last_pool: int) -> Tensor:
+    """Table 1 from the first convolution to inception (5b); sizes are those of 224 x 224."""
+    x = conv_7x7(x, 64, name="stem_0")  # 112 x 112 x 64
+    x = max_pool(x, "stem_0", padding="same")  # 56 x 56 x 64
+    if lrn:
+        x = local_response_norm(x, "stem_0_lrn")
+    x = chain(x, "stem_1", (64, 1), (192, 3))  # 56 x 56 x 192
+    if lrn:
+        x = local_response_norm(x, "stem_1_lrn")
+    x = max_pool(x, "stem_1", padding="same")  # 28 x 28 x 192
+    for row in ("3a", "3b"):
+        x = inception(x, row, branch5x5)  # 28 x 28 x 480
+    x = max_pool(x, "inception_3b", padding="same")  # 14 x 14 x 480
+    for row in ("4a", "4b", "4c", "4d", "4e"):
+        x = inception(x, row, branch5x5)  # 14 x 14 x 832
+    # 3 x 3 in the paper's table, 2 x 2 in TF-Slim's and torchvision's code
+    x = max_pool(x, "inception_4e", size=last_pool, padding="same")  # 7 x 7 x 832
+    for row in ("5a", "5b"):
+        x = inception(x, row, branch5x5)  # 7 x 7 x 1024
+    return x
+
+
+def local_response_norm(x: Tensor, name: str) -> Tensor:
+    """x / (1 + alpha/5 * sum of x^2 over 5 neighbouring channels) ^ 0.75, alpha 1e-4, as Caffe's.
+
+    Drawn with Keras' own layers so that a saved model needs nothing from us: the sum over
+    neighbouring channels is 5 times an average pool along the channels, seen as a row of pixels.
+    """
+    from keras import ops
+
+    squares = ops.square(x)
+    if keras.config.image_data_format() == "channels_first":
+        squares = layers.Permute((2, 3, 1), name=f"{name}_last")(squares)
+    height, width, depth = squares.shape[1:]
+    if height is None or width is None:
+        raise ValueError(
+            "`lrn=True` needs a known picture size, such as input_shape=(224, 224, 3). "
+            f"Received: {height} x {width}"
+        )
+    rows = layers.Reshape((height * width, depth, 1), name=f"{name}_rows")(squares)
+    # Zeros beyond the ends count as neighbours: pad by hand and average over all five.
+    rows = layers.ZeroPadding2D(((0, 0), (2, 2)), data_format="channels_last")(rows)
+    mean = layers.AveragePooling2D((1, 5), 1, "valid", data_format="channels_last")(rows)
+    mean = layers.Reshape((height, width, depth), name=f"{name}_mean")(mean)
+    if keras.config.image_data_format() == "channels_first":
+        mean = layers.Permute((3, 1, 2), name=f"{name}_first")(mean)
+    return x * ops.power(1.0 + 1e-4 * mean, -0.75)
+
+
+def auxiliary_head(x: Tensor, classes: int, name: str) -> Tensor:
+    """Section 5: average pool 5 x 5 / 3, 1 x 1 convolution 128, 1024 units, dropout 70 %, linear.
+
+    `name` is "aux1_logits" or "aux2_logits"; the layers are `aux1_...` and `aux2_...`.
+    """
+    prefix = name.removesuffix("_logits")
+    x = layers.AveragePooling2D(5, 3, name=f"{prefix}_pool")(x)
+    x = conv_bn(x, 128, 1, name=f"{prefix}_0")
+    x = layers.Flatten(name=f"{prefix}_flatten")(x)
+    x = layers.Dense(1024, activation="relu", name=f"{prefix}_1")(x)
+    x = layers.Dropout(0.7, name=f"{prefix}_dropout")(x)
+    return logits(x, classes, name)
+
+
+@published
+def InceptionV1(
+    include_top: bool = True,
+    weights: Any = "imagenet",
+    input_tensor: Tensor | None = None,
+    input_shape: tuple[int | None, ...] | None = None,
+    pooling: str | None = None,
+    classes: int = 1000,
+    classifier_activation: str | Callable | None = "softmax",
+    name: str = "inception_v1",
+    *,
+    aux_logits: bool = False,
+    dropout: float = 0.2,
+    include_preprocessing: bool = False,
+    batch_norm: bool = True,
+    lrn: bool = False,
+    branch5x5: int = 3,
+    last_pool: int = 2,
+    symmetric_stem_padding: bool = False,
+    bn_scale: bool = False,
+    bn_epsilon: float = 1e-3,
+    bn_momentum: float = 0.99,
+) -> keras.Model:
+    """GoogLeNet, by default in the batch-normalised form whose weights are published.
+
+    The paper's own network is `InceptionV1(weights=None, batch_norm=False, lrn=True, branch5x5=5,
+    last_pool=3, dropout=0.4, aux_logits=True)`.
+
+    Args:
+        include_top: Whether to end with the classifier.
+        weights: None (random), "imagenet" (the best published file), a tag of the catalogue, a
+            `Weights` record, or the path of a weights file.
+        input_tensor: A Keras tensor to build on, instead of a new input.
+        input_shape: (height, width, channels) of the pictures, without the batch; default
+            (224, 224, 3), or (None, None, 3) without top. Any number of channels.
+        pooling: Without top: None (the last feature map, 4-D), "avg" or "max" (2-D).
+        classes: Number of classes of the classifier.
+        classifier_activation: Activation of the classifier; None gives logits.
+        name: Name of the model. Layer names do not depend on it.
+        aux_logits: Whether to add the two auxiliary classifiers after 4a and 4d. The model then
+            returns {"predictions", "aux1_logits", "aux2_logits"}.
+        dropout: Share of the pooled features that training drops. 0.2 as TF-Slim and torchvision;
+            0.4 in the paper.
+        include_preprocessing: Whether the model scales pictures in 0..255 (uint8 or float) itself.
+            Without, it takes what `preprocess_input` returns.
+        batch_norm: Whether convolutions are batch-normalised; the paper's have biases instead.
+        lrn: Whether to normalise local responses around the stem's second part, as the paper.
+        branch5x5: Kernel of the "5 x 5" branch: 5 in the paper, 3 in the published weights.
+        last_pool: Kernel of the pool before (5a): 3 in the paper, 2 in the published weights.
+        symmetric_stem_padding: Whether the 7 x 7 convolution pads 3 pixels on every side, as torch
+            and Caffe do.
+        bn_scale: Whether BatchNorm has a gamma.
+        bn_epsilon: What BatchNorm adds to the variance.
+        bn_momentum: Share that BatchNorm's moving statistics keep at each training step.
+
+    Returns:
+        A functional model: float32 (batch, classes), or features without top, or a dict with
+        auxiliary heads.
+
+    Raises:
+        ValueError: an argument is out of range or the input too small for the auxiliary heads.
+
+    Reference:
+        Szegedy et al., Going deeper with convolutions, arXiv:1409.4842: Table 1, figures 2 and 3.
+    """
+    if branch5x5 not in (3, 5):
+        raise ValueError(
+            "`branch5x5` should be 5 (the paper) or 3 (the published weights). "
+            f"Received: branch5x5={branch5x5}"
+        )
+
+    def draw(x: Tensor) -> Tensor:
+        return features(x, lrn=lrn, branch5x5=branch5x5, last_pool=last_pool)
+
+    heads = {
+        "aux1_logits": ("inception_4a", auxiliary_head),
+        "aux2_logits": ("inception_4d", auxiliary_head),
+    }
+    with conventions(
+        Conventions(
+            batch_norm=batch_norm,
+            bn_scale=bn_scale,
+            bn_epsilon=bn_epsilon,
+            bn_momentum=bn_momentum,
+            symmetric_stem_padding=symmetric_stem_padding,
+        )
+    ):
+        return assemble(
+            draw,
+            PREPROCESSING,
+            include_top=include_top,
+            input_tensor=input_tensor,
+            input_shape=input_shape,
+            pooling=pooling,
+            classes=classes,
+            classifier_activation=classifier_activation,
+            name=name,
+            dropout=dropout,
+            include_preprocessing=include_preprocessing,
+            auxiliary=heads if aux_logits else None,
+        )

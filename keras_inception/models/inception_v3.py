@@ -1,0 +1,210 @@
+"""Inception v3 (Szegedy et al. 2015, arXiv:1512.00567), as released: TF-Slim's and Keras' network.
+
+Block outputs keep the names that Keras users know: mixed0 ... mixed10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import layers
+from keras.applications.imagenet_utils import decode_predictions as decode_predictions
+
+from keras_inception.models.builder import assemble, published
+from keras_inception.models.layers import (
+    Conventions,
+    Tensor,
+    V,
+    avg_pool,
+    chain,
+    concat,
+    conventions,
+    logits,
+    max_pool,
+)
+from keras_inception.preprocessing import Preprocessing
+
+PREPROCESSING = Preprocessing(size=(299, 299))
+preprocess_input = PREPROCESSING.scale
+
+
+def stem(x: Tensor) -> Tensor:
+    """Table 1, down to the first inception block: 299 x 299 x 3 -> 35 x 35 x 192."""
+    x = chain(x, "stem_0", (32, 3, 2, V), (32, 3, 1, V), (64, 3))  # 147 x 147 x 64
+    x = max_pool(x, "stem_0")  # 73 x 73 x 64
+    x = chain(x, "stem_1", (80, 1, 1, V), (192, 3, 1, V))  # 71 x 71 x 192; 80 is 1x1 as released
+    return max_pool(x, "stem_1")  # 35 x 35 x 192
+
+
+def inception_a(x: Tensor, name: str, projection: int) -> Tensor:
+    """Figure 5 on 35 x 35; the second branch is one 5 x 5 in the released network."""
+    return concat(
+        name,
+        chain(x, f"{name}_branch0", (64, 1)),
+        chain(x, f"{name}_branch1", (48, 1), (64, 5)),
+        chain(x, f"{name}_branch2", (64, 1), (96, 3), (96, 3)),
+        chain(avg_pool(x, f"{name}_branch3"), f"{name}_branch3", (projection, 1)),
+    )
+
+
+def reduction_a(x: Tensor, name: str) -> Tensor:
+    """Figure 10: 35 x 35 x 288 -> 17 x 17 x 768."""
+    return concat(
+        name,
+        chain(x, f"{name}_branch0", (384, 3, 2, V)),
+        chain(x, f"{name}_branch1", (64, 1), (96, 3), (96, 3, 2, V)),
+        max_pool(x, f"{name}_branch2"),
+    )
+
+
+def inception_b(x: Tensor, name: str, n: int) -> Tensor:
+    """Figure 6 with 7 x 7 convolutions factorised: 17 x 17 x 768 -> the same."""
+    return concat(
+        name,
+        chain(x, f"{name}_branch0", (192, 1)),
+        chain(x, f"{name}_branch1", (n, 1), (n, (1, 7)), (192, (7, 1))),
+        chain(x, f"{name}_branch2", (n, 1), (n, (7, 1)), (n, (1, 7)), (n, (7, 1)), (192, (1, 7))),
+        chain(avg_pool(x, f"{name}_branch3"), f"{name}_branch3", (192, 1)),
+    )
+
+
+def reduction_b(x: Tensor, name: str) -> Tensor:
+    """As figure 10, with a factorised branch: 17 x 17 x 768 -> 8 x 8 x 1280."""
+    return concat(
+        name,
+        chain(x, f"{name}_branch0", (192, 1), (320, 3, 2, V)),
+        chain(x, f"{name}_branch1", (192, 1), (192, (1, 7)), (192, (7, 1)), (192, 3, 2, V)),
+        max_pool(x, f"{name}_branch2"),
+    )
+
+
+def inception_c(x: Tensor, name: str, pool: str = "avg") -> Tensor:
+    """Figure 7: 8 x 8 -> 8 x 8 x 2048."""
+    fork1 = chain(x, f"{name}_branch1", (384, 1))
+    fork2 = chain(x, f"{name}_branch2", (448, 1), (384, 3))
+    if pool == "max":
+        pooled = max_pool(x, f"{name}_branch3", strides=1, padding="same")
+    else:
+        pooled = avg_pool(x, f"{name}_branch3")
+    return concat(
+        name,
+        chain(x, f"{name}_branch0", (320, 1)),
+        chain(fork1, f"{name}_branch1a", (384, (1, 3))),
+        chain(fork1, f"{name}_branch1b", (384, (3, 1))),
+        chain(fork2, f"{name}_branch2a", (384, (1, 3))),
+        chain(fork2, f"{name}_branch2b", (384, (3, 1))),
+        chain(pooled, f"{name}_branch3", (192, 1)),
+    )
+
+
+def features(x: Tensor, *, last_pool: str) -> Tensor:
+    """Table 1: 3 x figure 5, 4 x figure 6, 2 x figure 7 (the table's 5 counts a reduction)."""
+    x = stem(x)
+    x = inception_a(x, "mixed0", projection=32)  # 35 x 35 x 256
+    x = inception_a(x, "mixed1", projection=64)  # 35 x 35 x 288
+    x = inception_a(x, "mixed2", projection=64)  # 35 x 35 x 288
+    x = reduction_a(x, "mixed3")  # 17 x 17 x 768
+    x = inception_b(x, "mixed4", n=128)
+    x = inception_b(x, "mixed5", n=160)
+    x = inception_b(x, "mixed6", n=160)
+    x = inception_b(x, "mixed7", n=192)
+    x = reduction_b(x, "mixed8")  # 8 x 8 x 1280
+    x = inception_c(x, "mixed9")  # 8 x 8 x 2048
+    return inception_c(x, "mixed10", pool=last_pool)
+
+
+def auxiliary_head(x: Tensor, classes: int, name: str) -> Tensor:
+    """Section 4's auxiliary classifier, batch-normalised (section 6), on the last 17 x 17 map."""
+    x = layers.AveragePooling2D(5, 3, name="aux_pool")(x)  # 5 x 5 x 768
+    x = chain(x, "aux", (128, 1), (768, 5, 1, V))  # 1 x 1 x 768
+    x = layers.GlobalAveragePooling2D(name="aux_avg_pool")(x)
+    return logits(x, classes, name)
+
+
+@published
+def InceptionV3(
+    include_top: bool = True,
+    weights: Any = "imagenet",
+    input_tensor: Tensor | None = None,
+    input_shape: tuple[int | None, ...] | None = None,
+    pooling: str | None = None,
+    classes: int = 1000,
+    classifier_activation: str | Callable | None = "softmax",
+    name: str = "inception_v3",
+    *,
+    aux_logits: bool = False,
+    dropout: float = 0.2,
+    include_preprocessing: bool = False,
+    last_pool: str = "avg",
+    avg_pool_counts_padding: bool = False,
+    bn_scale: bool = False,
+    bn_epsilon: float = 1e-3,
+    bn_momentum: float = 0.99,
+) -> keras.Model:
+    """Inception v3, with the batch-normalised auxiliary head if asked for.
+
+    Args:
+        include_top: Whether to end with the classifier.
+        weights: None (random), "imagenet" (the best published file), a tag of the catalogue, a
+            `Weights` record, or the path of a weights file.
+        input_tensor: A Keras tensor to build on, instead of a new input.
+        input_shape: (height, width, channels) of the pictures, without the batch; default
+            (299, 299, 3), or (None, None, 3) without top. Any number of channels.
+        pooling: Without top: None (the last feature map, 4-D), "avg" or "max" (2-D).
+        classes: Number of classes of the classifier.
+        classifier_activation: Activation of the classifier; None gives logits.
+        name: Name of the model. Layer names do not depend on it.
+        aux_logits: Whether to add the auxiliary classifier on mixed7. The model then returns
+            {"predictions", "aux_logits"}.
+        dropout: Share of the pooled features that training drops (0.2 as TF-Slim).
+        include_preprocessing: Whether the model scales pictures in 0..255 (uint8 or float) itself.
+            Without, it takes what `preprocess_input` returns.
+        last_pool: The pool of mixed10's fourth branch: "avg", or "max" as in the network of
+            2015-12-05 that computes FID.
+        avg_pool_counts_padding: Whether the padded average pools divide by 9 at the border too, as
+            torch's do.
+        bn_scale: Whether BatchNorm has a gamma.
+        bn_epsilon: What BatchNorm adds to the variance.
+        bn_momentum: Share that BatchNorm's moving statistics keep at each training step.
+
+    Returns:
+        A functional model: float32 (batch, classes), or features without top, or a dict with the
+        auxiliary head.
+
+    Raises:
+        ValueError: an argument is out of range or the input too small.
+
+    Reference:
+        Szegedy et al., Rethinking the Inception architecture for computer vision,
+        arXiv:1512.00567: Table 1, figures 5-7 and 10, sections 4 and 6.
+    """
+    if last_pool not in ("avg", "max"):
+        raise ValueError(f'`last_pool` should be "avg" or "max". Received: last_pool={last_pool!r}')
+
+    def draw(x: Tensor) -> Tensor:
+        return features(x, last_pool=last_pool)
+
+    with conventions(
+        Conventions(
+            bn_scale=bn_scale,
+            bn_epsilon=bn_epsilon,
+            bn_momentum=bn_momentum,
+            avg_pool_counts_padding=avg_pool_counts_padding,
+        )
+    ):
+        return assemble(
+            draw,
+            PREPROCESSING,
+            include_top=include_top,
+            input_tensor=input_tensor,
+            input_shape=input_shape,
+            pooling=pooling,
+            classes=classes,
+            classifier_activation=classifier_activation,
+            name=name,
+            dropout=dropout,
+            include_preprocessing=include_preprocessing,
+            auxiliary={"aux_logits": ("mixed7", auxiliary_head)} if aux_logits else None,
+        )

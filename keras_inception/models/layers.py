@@ -1,0 +1,166 @@
+"""The family's vocabulary: what the papers' figures are drawn with.
+
+A block is written once and reads like its figure: `concat` of branches, a branch being a `chain` of
+convolutions, each one a tuple of Conv2D's own positional arguments
+`(filters, kernel_size[, strides[, padding]])`. `V` marks unpadded layers, as the figures do.
+
+Layer names are an interface: weights are published and loaded by `layer/variable`. They are made
+here from block, branch and position, and hold no kernel size and no model name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+from keras import layers
+
+V = "valid"
+
+Tensor = Any  # a symbolic keras.KerasTensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Conventions:
+    """What published checkpoints of one architecture disagree about; facts of a weights file.
+
+    Attributes:
+        batch_norm: Whether convolutions are batch-normalised; without, they have biases.
+        bn_scale: Whether BatchNorm has a gamma. TF-Slim and Keras leave it out, since a ReLU
+            follows; every torch-born file has it.
+        bn_epsilon: What BatchNorm adds to the variance.
+        bn_momentum: What BatchNorm keeps of its moving statistics at each training step.
+        avg_pool_counts_padding: Whether padded 3 x 3 average pools divide by 9 at the border, too
+            (torch's v3, Caffe's BN-Inception), or by the number of real pixels (TensorFlow).
+        symmetric_stem_padding: Whether the 7 x 7 / 2 stem pads 3 pixels on every side (torch,
+            Caffe) or as TensorFlow's SAME does (2 and 3 on even inputs).
+    """
+
+    batch_norm: bool = True
+    bn_scale: bool = False
+    bn_epsilon: float = 1e-3
+    bn_momentum: float = 0.99
+    avg_pool_counts_padding: bool = False
+    symmetric_stem_padding: bool = False
+
+
+# Ambient while a builder runs, as dtype and data_format are in Keras: a block that carried them
+# through every line could no longer be held against its figure.
+_conventions: contextvars.ContextVar[Conventions] = contextvars.ContextVar("conventions")
+
+
+@contextlib.contextmanager
+def conventions(current: Conventions) -> Iterator[None]:
+    """Builds the layers of the `with` block by these conventions."""
+    token = _conventions.set(current)
+    try:
+        yield
+    finally:
+        _conventions.reset(token)
+
+
+def channel_axis() -> int:
+    """The axis of the channels under keras.config's data format."""
+    return -1 if keras.config.image_data_format() == "channels_last" else 1
+
+
+def channels(x: Tensor) -> int:
+    return x.shape[channel_axis()]
+
+
+def conv_bn(
+    x: Tensor,
+    filters: int,
+    kernel_size: int | tuple[int, int],
+    strides: int = 1,
+    padding: str = "same",
+    *,
+    name: str,
+    endpoint: bool = False,
+) -> Tensor:
+    """Convolution, BatchNorm, ReLU: `{name}_conv`, `{name}_bn`, `{name}_relu`.
+
+    As an endpoint the ReLU's output is called `{name}` itself.
+    """
+    how = _conventions.get()
+    x = layers.Conv2D(
+        filters,
+        kernel_size,
+        strides,
+        padding,
+        use_bias=not how.batch_norm,
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
+    )(x)
+    if how.batch_norm:
+        x = batch_norm(x, f"{name}_bn")
+    return layers.Activation("relu", name=name if endpoint else f"{name}_relu")(x)
+
+
+def batch_norm(x: Tensor, name: str) -> Tensor:
+    """BatchNorm over the channels, by the conventions in force."""
+    how = _conventions.get()
+    return layers.BatchNormalization(
+        channel_axis() if len(x.shape) == 4 else -1,
+        momentum=how.bn_momentum,
+        epsilon=how.bn_epsilon,
+        scale=how.bn_scale,
+        name=name,
+    )(x)
+
+
+def chain(x: Tensor, name: str, *convs: tuple) -> Tensor:
+    """One branch of a figure: convolutions in a row, `{name}_0_conv`, `{name}_1_conv`, ..."""
+    for i, arguments in enumerate(convs):
+        x = conv_bn(x, *arguments, name=f"{name}_{i}")
+    return x
+
+
+def concat(name: str, *branches: Tensor) -> Tensor:
+    """Filter concat."""
+    return layers.Concatenate(axis=channel_axis(), name=name)(list(branches))
+
+
+def max_pool(x: Tensor, name: str, size: int = 3, strides: int = 2, padding: str = V) -> Tensor:
+    """Max pooling, 3 x 3 / 2 unpadded unless said: `{name}_pool`."""
+    return layers.MaxPooling2D(size, strides, padding, name=f"{name}_pool")(x)
+
+
+def avg_pool(x: Tensor, name: str) -> Tensor:
+    """The padded 3 x 3 / 1 average pool of the inception blocks: `{name}_pool`."""
+    if _conventions.get().avg_pool_counts_padding:
+        x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
+        return layers.AveragePooling2D(3, 1, V, name=f"{name}_pool")(x)
+    return layers.AveragePooling2D(3, 1, "same", name=f"{name}_pool")(x)
+
+
+def conv_7x7(x: Tensor, filters: int, name: str) -> Tensor:
+    """The 7 x 7 / 2 convolution that v1 and BN-Inception begin with."""
+    if _conventions.get().symmetric_stem_padding:
+        x = layers.ZeroPadding2D(3, name=f"{name}_pad")(x)
+        return conv_bn(x, filters, 7, 2, V, name=name)
+    return conv_bn(x, filters, 7, 2, name=name)
+
+
+def residual(
+    x: Tensor, name: str, scale: float, *branches: Tensor, activation: str | None = "relu"
+) -> Tensor:
+    """relu(x + scale * conv1x1(concat(branches))): 1602.07261 figures 10-19, scaled as in 20.
+
+    The 1 x 1 convolution has a bias, no BatchNorm and no activation ("Linear" in the figures).
+    """
+    up = layers.Conv2D(channels(x), 1, name=f"{name}_up")(concat(f"{name}_mixed", *branches))
+    up = layers.Rescaling(scale, name=f"{name}_scale")(up)
+    if activation is None:
+        return layers.Add(name=name)([x, up])
+    x = layers.Add(name=f"{name}_add")([x, up])
+    return layers.Activation(activation, name=name)(x)
+
+
+def logits(x: Tensor, classes: int, name: str) -> Tensor:
+    """An auxiliary head's linear layer, in float32 under every dtype policy: the loss needs it."""
+    return layers.Dense(classes, dtype="float32", name=name)(x)

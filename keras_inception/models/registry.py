@@ -1,0 +1,50 @@
+"""The variants by name."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from typing import Any
+
+import keras
+
+from keras_inception.preprocessing import Preprocessing
+
+# Builder -> the module of this package that draws it; the order is the family's history.
+_MODULES = {
+    "InceptionV1": "inception_v1",
+    "InceptionV3": "inception_v3",
+}
+
+
+def list_models() -> list[str]:
+    """The names that `get_model` and `--model` take, oldest variant first."""
+    return list(_MODULES)
+
+
+def get_model(name: str, **arguments: Any) -> keras.Model:
+    """Builds a variant by name: `get_model("InceptionV3", weights=None, classes=5)`.
+
+    Args:
+        name: One of `list_models()`.
+        **arguments: The builder's own.
+
+    Raises:
+        ValueError: the name is unknown, or the builder refuses an argument.
+    """
+    return getattr(_module(name), name)(**arguments)
+
+
+def default_preprocessing(name: str) -> Preprocessing:
+    """The contract that a variant's published weights were trained with, by its name."""
+    return _module(name).PREPROCESSING
+
+
+def _module(name: str) -> Any:
+    if name not in _MODULES:
+        close = difflib.get_close_matches(name, _MODULES, n=1, cutoff=0.4)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        raise ValueError(
+            f"Unknown model; the variants are {', '.join(_MODULES)}.{hint} Received: {name!r}"
+        )
+    return importlib.import_module(f"keras_inception.models.{_MODULES[name]}")
