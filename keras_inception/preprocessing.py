@@ -50,7 +50,8 @@ class Preprocessing:
                 object.__setattr__(self, field, tuple(value))
         if len(self.size) != 2 or any(not isinstance(s, int) or s < 1 for s in self.size):
             raise ValueError(
-                f"`size` should be (height, width) in pixels, both at least 1. Received: {self.size}"
+                "`size` should be (height, width) in pixels, both at least 1. "
+                f"Received: size={self.size}"
             )
         if not 0 < self.crop_fraction <= 1:
             raise ValueError(
@@ -125,7 +126,8 @@ class Preprocessing:
             for v in self.scale_and_offset(images.shape[axis])
         )
         if isinstance(images, np.ndarray):
-            if images.size and images.dtype.kind == "f" and (images.min() < 0 or images.max() > 256):
+            floats = images.dtype.kind == "f" and images.size
+            if floats and (images.min() < 0 or images.max() > 256):
                 raise ValueError(
                     "Pictures should hold values in 0..255 before they are scaled; these look "
                     "scaled already. Give the original pixels, and scale only once (a model built "

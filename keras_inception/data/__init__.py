@@ -1,0 +1,6 @@
+"""Pictures -> batches."""
+
+from keras_inception.data.pipeline import evaluation_batches, train_batches
+from keras_inception.data.sources import Source, open_source
+
+__all__ = ["Source", "evaluation_batches", "open_source", "train_batches"]

@@ -1,0 +1,228 @@
+"""Examples -> batches. What happens to an example is a pure function of (seed, its position).
+
+A position is an example's place in the endless stream of training examples. Step s of a run takes
+the positions s * batch ... (s + 1) * batch - 1, whatever the number of replicas, so a run that is
+resumed at step s sees what it would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from keras_inception.data.crops import distort_color, random_crop_box, random_mirror
+from keras_inception.data.sources import Source, Split, decode
+from keras_inception.preprocessing import Preprocessing
+
+AUGMENTATIONS = ("none", "flip", "crop", "inception")
+
+
+def train_batches(
+    source: Source,
+    preprocessing: Preprocessing,
+    *,
+    batch_size: int,
+    seed: int,
+    augmentation: str = "none",
+    channels: int = 3,
+    start_step: int = 0,
+    shard: tuple[int, int] = (0, 1),
+    replicas: int = 1,
+) -> tf.data.Dataset:
+    """The endless stream of one host's training batches.
+
+    Args:
+        source: The data set; its training part is shuffled anew each epoch.
+        preprocessing: The model's contract: size and scaling.
+        batch_size: Examples of one replica's batch.
+        seed: Decides order and augmentation.
+        augmentation: "none" (the contract's central crop), "flip" (that, mirrored at random),
+            "crop" (8-100 % of the area at an aspect of 3/4 to 4/3, mirrored) or "inception" (that,
+            with colour distortion).
+        channels: 3 (grey pictures are repeated) or 1.
+        start_step: The global step to begin with; costs nothing however large.
+        shard: (host, hosts): which part of every global batch this host reads.
+        replicas: Replicas of this host; their batches come one after the other.
+
+    Returns:
+        Elements {"image": float32 (batch_size, H, W, channels) as the model takes it, "label":
+        float32 one-hot (batch_size, classes), "index": int64 (batch_size,)}.
+
+    Raises:
+        ValueError: the global batch is larger than the training part, or `augmentation` unknown.
+    """
+    split, classes = source.splits["train"], len(source.class_names)
+    host, hosts = shard
+    local = batch_size * replicas
+    if local * hosts > len(split):
+        raise ValueError(
+            f"The global batch should be at most the training part's {len(split)} pictures. "
+            f"Received: --batch_size={local * hosts}"
+        )
+    if augmentation not in AUGMENTATIONS:
+        raise ValueError(
+            f"--augmentation should be one of {', '.join(AUGMENTATIONS)}. "
+            f"Received: {augmentation!r}"
+        )
+    labels = tf.constant(split.labels)
+
+    def positions() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for step in _count(start_step):
+            at = step * local * hosts + host * local + np.arange(local)
+            yield at, _order(at, len(split), seed)
+
+    def example(position: tf.Tensor, index: tf.Tensor) -> dict[str, tf.Tensor]:
+        image = _training_picture(
+            split, index, preprocessing, channels, augmentation, tf.stack([seed, position])
+        )
+        return {
+            "image": preprocessing.scale(image),
+            "label": tf.one_hot(tf.gather(labels, index), classes),
+            "index": index,
+        }
+
+    signature = (tf.TensorSpec((local,), tf.int64), tf.TensorSpec((local,), tf.int64))
+    return (
+        tf.data.Dataset.from_generator(positions, output_signature=signature)
+        .unbatch()
+        .map(example, num_parallel_calls=tf.data.AUTOTUNE)
+        .batch(batch_size, drop_remainder=True)
+        .prefetch(2 * replicas)
+    )
+
+
+def evaluation_batches(
+    source: Source,
+    split: str,
+    preprocessing: Preprocessing,
+    *,
+    batch_size: int,
+    channels: int = 3,
+    shard: tuple[int, int] = (0, 1),
+    replicas: int = 1,
+) -> tf.data.Dataset:
+    """Every example of a split once, in order, in full batches: padding has weight 0.
+
+    Args:
+        batch_size: Examples of one replica's batch.
+        shard: (host, hosts). Every host gives the same number of batches.
+        replicas: Replicas of this host; the number of batches is a multiple of it.
+
+    Returns:
+        Elements {"image": float32 (batch_size, H, W, channels), "label": int64 (batch_size,),
+        "weight": float32 (batch_size,) of 0 and 1, "index": int64 (batch_size,)}.
+    """
+    part = source.splits[split]
+    host, hosts = shard
+    step = batch_size * replicas * hosts
+    indices = np.arange(-(-len(part) // step) * step).reshape(-1, hosts, batch_size * replicas)
+    indices = indices[:, host].ravel()
+    labels = tf.constant(part.labels)
+    last = max(len(part) - 1, 0)
+
+    def example(index: tf.Tensor) -> dict[str, tf.Tensor]:
+        real = index <= last
+        index = tf.minimum(index, last)
+        image = _central_picture(part, index, preprocessing, channels)
+        return {
+            "image": preprocessing.scale(image),
+            "label": tf.gather(labels, index),
+            "weight": tf.cast(real, tf.float32),
+            "index": index,
+        }
+
+    return (
+        tf.data.Dataset.from_tensor_slices(indices.astype(np.int64))
+        .map(example, num_parallel_calls=tf.data.AUTOTUNE)
+        .batch(batch_size, drop_remainder=True)
+        .prefetch(2 * replicas)
+    )
+
+
+def _count(start: int) -> Iterator[int]:
+    while True:
+        yield start
+        start += 1
+
+
+def _order(positions: np.ndarray, examples: int, seed: int) -> np.ndarray:
+    """The example at each position: every epoch is a permutation of its own."""
+    indices = np.empty(len(positions), np.int64)
+    for epoch in np.unique(positions // examples):
+        here = positions // examples == epoch
+        indices[here] = _permutation(seed, int(epoch), examples)[positions[here] % examples]
+    return indices
+
+
+_last_permutation: dict[tuple[int, int, int], np.ndarray] = {}
+
+
+def _permutation(seed: int, epoch: int, examples: int) -> np.ndarray:
+    """Computed once an epoch; the newest two are kept, since a batch can straddle epochs."""
+    key = (seed, epoch, examples)
+    if key not in _last_permutation:
+        if len(_last_permutation) > 1:
+            del _last_permutation[next(iter(_last_permutation))]
+        _last_permutation[key] = np.random.default_rng([seed, epoch]).permutation(examples)
+    return _last_permutation[key]
+
+
+def _central_picture(
+    split: Split, index: tf.Tensor, preprocessing: Preprocessing, channels: int
+) -> tf.Tensor:
+    """The contract's central crop at the contract's size: float32 in 0..255."""
+    image = preprocessing.fit(_pixels(split.picture(index), channels))
+    return tf.ensure_shape(image, (*preprocessing.size, channels))
+
+
+def _training_picture(
+    split: Split,
+    index: tf.Tensor,
+    preprocessing: Preprocessing,
+    channels: int,
+    augmentation: str,
+    key: tf.Tensor,
+) -> tf.Tensor:
+    """An augmented picture: float32 in 0..255, of the contract's size; key: (seed, position)."""
+    if augmentation in ("none", "flip"):
+        image = _central_picture(split, index, preprocessing, channels)
+    else:
+        image = _random_crop(split.picture(index), channels, key)
+        image = tf.image.resize(image, preprocessing.size, preprocessing.interpolation)
+        image = tf.clip_by_value(image, 0.0, 255.0)
+    if augmentation != "none":
+        image = random_mirror(image, key)
+    if augmentation == "inception" and channels == 3:
+        image = distort_color(image, key)
+    return image
+
+
+def _random_crop(picture: tf.Tensor, channels: int, key: tf.Tensor) -> tf.Tensor:
+    """A random part of a picture; of a JPEG only that part is decoded."""
+    if picture.dtype != tf.string:
+        pixels = _pixels(picture, channels)
+        top, left, height, width = tf.unstack(random_crop_box(tf.shape(pixels)[:2], key))
+        return pixels[top : top + height, left : left + width]
+
+    def fused() -> tf.Tensor:
+        size = tf.io.extract_jpeg_shape(picture)[:2]
+        return tf.io.decode_and_crop_jpeg(picture, random_crop_box(size, key), channels=channels)
+
+    def whole() -> tf.Tensor:
+        return _random_crop(decode(picture, channels), channels, key)
+
+    image = tf.cond(tf.io.is_jpeg(picture), fused, whole)
+    return tf.ensure_shape(image, (None, None, channels))
+
+
+def _pixels(picture: tf.Tensor, channels: int) -> tf.Tensor:
+    """A split's picture as uint8 (height, width, channels)."""
+    if picture.dtype == tf.string:
+        return decode(picture, channels)
+    if picture.shape[-1] == channels:
+        return picture
+    if picture.shape[-1] == 1:
+        return tf.repeat(picture, channels, axis=-1)
+    return tf.cast(tf.round(tf.image.rgb_to_grayscale(tf.cast(picture, tf.float32))), tf.uint8)

@@ -1,0 +1,411 @@
+"""Where pictures come from. Every source ends as three splits of numbered examples.
+
+    open_source("fashion_mnist_mini" | "folder:PATH" | "tfds:NAME" | "elpv" | "fake")
+
+An example's number is stable, so that order, augmentation and resuming can be computed from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+EMBEDDED = Path(__file__).parent / "fashion_mnist_mini" / "1.0.0"
+SPLITS = ("train", "validation", "test")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
+# Share of unreadable files above which a folder is refused rather than used without them.
+UNREADABLE_LIMIT = 0.01
+# Encoded bytes up to which a TFDS split is kept in memory for random access.
+IN_MEMORY_BYTES = 2 * 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Numbered examples with random access.
+
+    Attributes:
+        labels: int64 (n,), class of each example.
+        picture: scalar int64 tensor i -> the picture: either its encoded bytes (string scalar) or
+            its pixels (uint8, (height, width, channels)).
+        describe: i -> what names the example in a message, such as its file.
+    """
+
+    labels: np.ndarray
+    picture: Callable[[tf.Tensor], tf.Tensor]
+    describe: Callable[[int], str]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, indices: np.ndarray) -> Split:
+        """The examples `indices`, renumbered from 0."""
+        kept = tf.constant(indices, tf.int64)
+        return Split(
+            self.labels[indices],
+            lambda i: self.picture(tf.gather(kept, i)),
+            lambda i: self.describe(int(indices[i])),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A data set: its name, its classes, its three splits and how they were made.
+
+    Attributes:
+        name: The dataset string that opened it.
+        class_names: Names in the order of the labels.
+        splits: "train", "validation" (may be empty) and "test".
+        provenance: How the splits were made, as JSON can hold it.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    splits: dict[str, Split]
+    provenance: dict[str, Any]
+
+    def num_examples(self, split: str) -> int:
+        return len(self.splits[split])
+
+    def describe(self, split: str, index: int) -> str:
+        return self.splits[split].describe(index)
+
+
+def open_source(
+    dataset: str,
+    *,
+    data_dir: str = "",
+    validation_fraction: float = 0.1,
+    seed: int = 0,
+    download: bool = False,
+) -> Source:
+    """Opens a data set and checks it.
+
+    Args:
+        dataset: "fashion_mnist_mini" (embedded), "folder:PATH" (class folders, with or without
+            train/, validation/ and test/ above them), "tfds:NAME", "elpv" (solar cells) or "fake".
+        data_dir: Where prepared TFDS data lies; empty for TFDS' default.
+        validation_fraction: Share of the training part that becomes the validation part, where the
+            data set has none of its own.
+        seed: Decides which examples those are.
+        download: Whether TFDS may download what is not prepared yet.
+
+    Raises:
+        ValueError: the data set is unknown, missing, has fewer than two classes or too many
+            unreadable pictures.
+    """
+    kind, _, rest = dataset.partition(":")
+    if dataset == "fashion_mnist_mini":
+        import tensorflow_datasets as tfds
+
+        source = _tfds(tfds.builder_from_directory(str(EMBEDDED)), validation_fraction)
+    elif kind == "folder" and rest:
+        source = _folder(Path(rest).expanduser(), validation_fraction, seed)
+    elif kind == "tfds" and rest:
+        source = _tfds(_builder(rest, data_dir, download), validation_fraction)
+    elif dataset == "elpv":
+        source = _elpv(validation_fraction, seed)
+    elif dataset == "fake":
+        source = _fake(validation_fraction, seed)
+    else:
+        raise ValueError(
+            "--dataset should be fashion_mnist_mini, folder:PATH, tfds:NAME, elpv or fake. "
+            f"Received: {dataset!r}"
+        )
+    if len(source.class_names) < 2:
+        raise ValueError(
+            f"A classifier needs at least two classes; {dataset} has "
+            f"{len(source.class_names)}: {', '.join(source.class_names)}"
+        )
+    for split in ("train", "test"):
+        if not len(source.splits[split]):
+            raise ValueError(f"{dataset} has no pictures for the {split} part.")
+    return dataclasses.replace(source, name=dataset)
+
+
+def stratified(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices (kept, held out): `fraction` of every class is held out, rounded, drawn by `seed`.
+
+    A class keeps at least one example.
+    """
+    rng = np.random.default_rng(seed)
+    held = []
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        held.append(members[: min(round(len(members) * fraction), len(members) - 1)])
+    out = np.sort(np.concatenate(held)) if held else np.zeros(0, int)
+    return np.setdiff1d(np.arange(len(labels)), out), out
+
+
+# ------------------------------------------------------------------------------------------- TFDS
+
+
+def _builder(name: str, data_dir: str, download: bool) -> Any:
+    """A TFDS builder whose data is on this machine: offline, `tfds.load` hangs for minutes."""
+    import tensorflow_datasets as tfds
+
+    where = data_dir or None
+    try:
+        builder = tfds.builder(name, data_dir=where)
+    except tfds.core.registered.DatasetNotFoundError as error:
+        known = tfds.list_builders(with_community_datasets=False)
+        close = difflib.get_close_matches(name.split("/")[0], known, n=3)
+        hint = f" Did you mean {' or '.join(close)}?" if close else ""
+        raise ValueError(f"TFDS knows no data set {name!r}.{hint}") from error
+    except ValueError as error:
+        raise ValueError(f"TFDS cannot open {name!r}: {str(error).splitlines()[0]}") from error
+    if not builder.is_prepared():
+        if not download:
+            raise ValueError(
+                f"tfds:{name} is not prepared in {builder.data_dir}. Give --download to fetch and "
+                "prepare it, or --data_dir=PATH if it lies elsewhere."
+            )
+        builder.download_and_prepare()
+    return builder
+
+
+def _tfds(builder: Any, validation_fraction: float) -> Source:
+    """Splits of a prepared builder; what it lacks comes out of its training part, by slices.
+
+    TFDS shuffles examples when it prepares them, so slices are random parts.
+    """
+    have = set(builder.info.splits)
+    if "train" not in have:
+        raise ValueError(f"{builder.name} has no split 'train'; it has {sorted(have)}.")
+    if "test" in have and "validation" in have:
+        parts = {"train": "train", "validation": "validation", "test": "test"}
+    else:
+        test = next((s for s in ("test", "validation") if s in have), None)
+        end = 100 if test else 80
+        begin = round(end * (1 - validation_fraction))
+        parts = {
+            "train": f"train[:{begin}%]",
+            "validation": f"train[{begin}%:{end}%]" if begin < end else "",
+            "test": test or f"train[{end}%:]",
+        }
+    label, image = _feature(builder, "ClassLabel"), _feature(builder, "Image")
+    empty = Split(np.zeros(0, np.int64), lambda i: tf.constant(b""), lambda i: "")
+    return Source(
+        name=builder.name,
+        class_names=tuple(builder.info.features[label].names),
+        splits={
+            split: _tfds_split(builder, part, image, label) if part else empty
+            for split, part in parts.items()
+        },
+        provenance={"tfds": f"{builder.name}/{builder.version}", "splits": parts},
+    )
+
+
+def _feature(builder: Any, kind: str) -> str:
+    """The name of a builder's one feature of a kind."""
+    names = [n for n, f in builder.info.features.items() if type(f).__name__ == kind]
+    if not names:
+        raise ValueError(
+            f"{builder.name} is no picture classification set: it has no {kind} feature, only "
+            f"{', '.join(builder.info.features)}."
+        )
+    return names[0]
+
+
+def _tfds_split(builder: Any, part: str, image: str, label: str) -> Split:
+    import tensorflow_datasets as tfds
+
+    size = builder.info.splits[part.partition("[")[0]].num_bytes
+    if size > IN_MEMORY_BYTES:
+        raise ValueError(
+            f"{builder.name} has {size / 2**30:.0f} GiB in {part}; this version keeps a TFDS split "
+            f"in memory and takes up to {IN_MEMORY_BYTES / 2**30:.0f} GiB. Use folder:PATH, which "
+            "reads files when they are needed."
+        )
+    records = builder.as_dataset(split=part, decoders={image: tfds.decode.SkipDecoding()})
+    pairs = [(r[image], r[label]) for r in records.as_numpy_iterator()]
+    encoded = tf.constant([picture for picture, _ in pairs])
+    return Split(
+        np.array([label for _, label in pairs], np.int64),
+        lambda i: tf.gather(encoded, i),
+        lambda i: f"{builder.name} {part} example {i}",
+    )
+
+
+# ----------------------------------------------------------------------------------- class folders
+
+
+def _folder(root: Path, validation_fraction: float, seed: int) -> Source:
+    if not root.is_dir():
+        raise ValueError(f"There is no folder {root}; --dataset=folder:PATH names class folders.")
+    parts = {split: root / split for split in SPLITS if (root / split).is_dir()}
+    if (root / "val").is_dir():
+        parts.setdefault("validation", root / "val")
+    if "train" not in parts:
+        parts = {"train": root}
+    classes = tuple(
+        p.name
+        for p in sorted(parts["train"].iterdir())
+        if p.is_dir() and not p.name.startswith(".")
+    )
+    if len(classes) < 2:
+        raise ValueError(
+            f"A classifier needs at least two class folders with pictures; {parts['train']} has "
+            f"{len(classes)}{': ' + classes[0] if classes else ''}."
+        )
+    files = {split: _list(part, classes) for split, part in parts.items()}
+    _without_unreadable(files, root)
+    for label, name in enumerate(classes):
+        if label not in {label for _, label in files["train"]}:
+            raise ValueError(
+                f"The class folder {parts['train'] / name} has no readable pictures "
+                f"({', '.join(SUFFIXES)})."
+            )
+    provenance: dict[str, Any] = {"folder": str(root), "seed": seed, "held_out": {}}
+    train = files["train"]
+    for split, fraction in (("test", 0.2), ("validation", validation_fraction)):
+        if split not in files:
+            labels = np.array([label for _, label in train])
+            kept, held = stratified(labels, fraction, seed)
+            files[split] = [train[i] for i in held]
+            train = [train[i] for i in kept]
+            provenance["held_out"][split] = [
+                str(Path(path).relative_to(root)) for path, _ in files[split]
+            ]
+    files["train"] = train
+    return Source(
+        name=str(root),
+        class_names=classes,
+        splits={split: _file_split(files[split]) for split in SPLITS},
+        provenance=provenance,
+    )
+
+
+def _list(part: Path, classes: Sequence[str]) -> list[tuple[str, int]]:
+    unknown = {p.name for p in part.iterdir() if p.is_dir() and p.name[0] != "."} - set(classes)
+    if unknown:
+        raise ValueError(
+            f"{part} has class folders that train lacks: {', '.join(sorted(unknown))}."
+        )
+    return [
+        (str(path), label)
+        for label, name in enumerate(classes)
+        for path in sorted((part / name).rglob("*"))
+        if path.suffix.lower() in SUFFIXES
+    ]
+
+
+def _without_unreadable(files: dict[str, list[tuple[str, int]]], root: Path) -> None:
+    """Decodes every file once; takes out those that fail, or refuses the folder."""
+    paths = [path for listed in files.values() for path, _ in listed]
+    if not paths:
+        raise ValueError(f"{root} has class folders but no pictures ({', '.join(SUFFIXES)}).")
+    good = (
+        tf.data.Dataset.from_tensor_slices(paths)
+        .map(
+            lambda path: (path, tf.size(decode(tf.io.read_file(path), 3))),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+        .ignore_errors()
+    )
+    readable = {path.decode() for path, _ in good.as_numpy_iterator()}
+    bad = [path for path in paths if path not in readable]
+    if not bad:
+        return
+    names = ", ".join(bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")
+    if len(bad) > UNREADABLE_LIMIT * len(paths):
+        raise ValueError(
+            f"{len(bad)} of {len(paths)} pictures in {root} cannot be read (the limit is "
+            f"{UNREADABLE_LIMIT:.0%}); mend or remove them: {names}"
+        )
+    logging.warning("Left out %d unreadable pictures: %s", len(bad), names)
+    for split, listed in files.items():
+        files[split] = [pair for pair in listed if pair[0] in readable]
+
+
+def _file_split(files: list[tuple[str, int]]) -> Split:
+    paths = tf.constant([path for path, _ in files], tf.string)
+    return Split(
+        np.array([label for _, label in files], np.int64),
+        lambda i: tf.io.read_file(tf.gather(paths, i)),
+        lambda i: files[i][0],
+    )
+
+
+# ----------------------------------------------------------------------------------- other sources
+
+# Deitsch et al. label a cell's probability of a defect 0, 1/3, 2/3 or 1; their classifiers'
+# question is functional or defective, the border between 1/3 and 2/3.
+ELPV_CLASSES = ("functional", "defective")
+
+
+def _elpv(validation_fraction: float, seed: int) -> Source:
+    """2,624 electroluminescence pictures of solar cells, 300 x 300 grey (CC BY-NC-SA 4.0).
+
+    A stratified quarter is the test part, as large as the paper's; the paper's own draw is not
+    published.
+    """
+    try:
+        from elpv_dataset.utils import load_dataset
+    except ImportError as error:
+        raise ValueError(
+            "--dataset=elpv needs the package elpv-dataset (CC BY-NC-SA 4.0, non-commercial): "
+            "pip install 'keras-inception[elpv]'"
+        ) from error
+    images, probability, kinds = load_dataset()
+    labels = (probability > 0.5).astype(np.int64)
+    # Defects differ between mono- and polycrystalline cells: both kinds in the same shares.
+    strata = labels * 2 + (np.asarray(kinds) == "poly")
+    rest, test = stratified(strata, 0.25, seed)
+    kept, validation = stratified(strata[rest], validation_fraction, seed)
+    whole = _array_split(images[..., None], labels, "elpv cell")
+    return Source(
+        name="elpv",
+        class_names=ELPV_CLASSES,
+        splits={
+            "train": whole.subset(rest[kept]),
+            "validation": whole.subset(rest[validation]),
+            "test": whole.subset(test),
+        },
+        provenance={
+            "elpv": "defective: probability 2/3 or 1",
+            "seed": seed,
+            "held_out": {"test": test.tolist(), "validation": rest[validation].tolist()},
+        },
+    )
+
+
+def _fake(validation_fraction: float, seed: int) -> Source:
+    """Noise whose mean brightness tells the class: for measuring and for trying things out."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 4, 640)
+    noise = rng.integers(0, 64, (640, 64, 64, 3))
+    images = (noise + 48 * labels[:, None, None, None]).astype(np.uint8)
+    rest, test = stratified(labels, 0.2, seed)
+    kept, validation = stratified(labels[rest], validation_fraction, seed)
+    whole = _array_split(images, labels, "fake example")
+    return Source(
+        name="fake",
+        class_names=("darkest", "dark", "bright", "brightest"),
+        splits={
+            "train": whole.subset(rest[kept]),
+            "validation": whole.subset(rest[validation]),
+            "test": whole.subset(test),
+        },
+        provenance={"fake": "640 pictures, 64 x 64", "seed": seed},
+    )
+
+
+def _array_split(images: np.ndarray, labels: np.ndarray, noun: str) -> Split:
+    pixels = tf.constant(images, tf.uint8)
+    return Split(labels.astype(np.int64), lambda i: tf.gather(pixels, i), lambda i: f"{noun} {i}")
+
+
+# ----------------------------------------------------------------------------------------- pixels
+
+
+def decode(encoded: tf.Tensor, channels: int) -> tf.Tensor:
+    """JPEG, PNG, GIF (its first picture) or BMP bytes -> uint8 (height, width, channels)."""
+    pixels = tf.io.decode_image(encoded, channels=channels, expand_animations=False)
+    return tf.ensure_shape(pixels, (None, None, channels))
