@@ -47,11 +47,14 @@ class Split:
     def subset(self, indices: np.ndarray) -> Split:
         """The examples `indices`, renumbered from 0."""
         kept = tf.constant(indices, tf.int64)
-        return Split(
-            self.labels[indices],
-            lambda i: self.picture(tf.gather(kept, i)),
-            lambda i: self.describe(int(indices[i])),
-        )
+
+        def picture(i: tf.Tensor) -> tf.Tensor:
+            return self.picture(tf.gather(kept, i))
+
+        def describe(i: int) -> str:
+            return self.describe(int(indices[i]))
+
+        return Split(self.labels[indices], picture, describe)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,14 +193,14 @@ def _tfds(builder: Any, validation_fraction: float) -> Source:
             "test": test or f"train[{end}%:]",
         }
     label, image = _feature(builder, "ClassLabel"), _feature(builder, "Image")
-    empty = Split(np.zeros(0, np.int64), lambda i: tf.constant(b""), lambda i: "")
+    whole = {
+        split: _tfds_split(builder, part, image, label) for split, part in parts.items() if part
+    }
+    whole.setdefault("validation", whole["train"].subset(np.zeros(0, np.int64)))
     return Source(
         name=builder.name,
         class_names=tuple(builder.info.features[label].names),
-        splits={
-            split: _tfds_split(builder, part, image, label) if part else empty
-            for split, part in parts.items()
-        },
+        splits=whole,
         provenance={"tfds": f"{builder.name}/{builder.version}", "splits": parts},
     )
 
@@ -226,11 +229,14 @@ def _tfds_split(builder: Any, part: str, image: str, label: str) -> Split:
     records = builder.as_dataset(split=part, decoders={image: tfds.decode.SkipDecoding()})
     pairs = [(r[image], r[label]) for r in records.as_numpy_iterator()]
     encoded = tf.constant([picture for picture, _ in pairs])
-    return Split(
-        np.array([label for _, label in pairs], np.int64),
-        lambda i: tf.gather(encoded, i),
-        lambda i: f"{builder.name} {part} example {i}",
-    )
+
+    def picture(i: tf.Tensor) -> tf.Tensor:
+        return tf.gather(encoded, i)
+
+    def describe(i: int) -> str:
+        return f"{builder.name} {part} example {i}"
+
+    return Split(np.array([label for _, label in pairs], np.int64), picture, describe)
 
 
 # ----------------------------------------------------------------------------------- class folders
@@ -326,11 +332,14 @@ def _without_unreadable(files: dict[str, list[tuple[str, int]]], root: Path) -> 
 
 def _file_split(files: list[tuple[str, int]]) -> Split:
     paths = tf.constant([path for path, _ in files], tf.string)
-    return Split(
-        np.array([label for _, label in files], np.int64),
-        lambda i: tf.io.read_file(tf.gather(paths, i)),
-        lambda i: files[i][0],
-    )
+
+    def picture(i: tf.Tensor) -> tf.Tensor:
+        return tf.io.read_file(tf.gather(paths, i))
+
+    def describe(i: int) -> str:
+        return files[i][0]
+
+    return Split(np.array([label for _, label in files], np.int64), picture, describe)
 
 
 # ----------------------------------------------------------------------------------- other sources
@@ -399,7 +408,14 @@ def _fake(validation_fraction: float, seed: int) -> Source:
 
 def _array_split(images: np.ndarray, labels: np.ndarray, noun: str) -> Split:
     pixels = tf.constant(images, tf.uint8)
-    return Split(labels.astype(np.int64), lambda i: tf.gather(pixels, i), lambda i: f"{noun} {i}")
+
+    def picture(i: tf.Tensor) -> tf.Tensor:
+        return tf.gather(pixels, i)
+
+    def describe(i: int) -> str:
+        return f"{noun} {i}"
+
+    return Split(labels.astype(np.int64), picture, describe)
 
 
 # ----------------------------------------------------------------------------------------- pixels

@@ -1,0 +1,23 @@
+"""Recipes and the training loop. Names are loaded when first used: flags need no TensorFlow."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_PUBLIC = {
+    "Interrupted": "loop",
+    "NonFinite": "loop",
+    "train": "loop",
+    "Recipe": "recipes",
+    "RunFolder": "run_folder",
+    "make_strategy": "strategy",
+}
+
+__all__ = list(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -56,9 +56,7 @@ class Recipe:
 
     epochs: int = _field(9, "Optimization", "passes over the training part")
     batch_size: int = _field(32, "Optimization", "global batch, over all replicas")
-    optimizer: str = _field(
-        "sgd", "Optimization", "sgd is Nesterov's", ("sgd", "rmsprop", "adamw")
-    )
+    optimizer: str = _field("sgd", "Optimization", "sgd is Nesterov's", ("sgd", "rmsprop", "adamw"))
     learning_rate: float = _field(
         0.24, "Optimization", "peak rate per 256 pictures; scales with the global batch"
     )

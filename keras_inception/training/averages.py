@@ -1,0 +1,79 @@
+"""Moving averages: of the weights (EMA), and one defined set of BatchNorm statistics."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+class MovingAverage(tf.Module):
+    """Exponential moving average of every weight, BatchNorm's statistics included.
+
+    The decay warms up as min(decay, (1 + n) / (10 + n)) after n updates, so that short runs are
+    not averaged with their random start (TF1's ExponentialMovingAverage with num_updates).
+
+    Args:
+        model: Whose weights are averaged; create this in the strategy's scope.
+        decay: Share that the average keeps at each step, below 1.
+    """
+
+    def __init__(self, model: keras.Model, decay: float) -> None:
+        super().__init__()
+        self._model, self._decay = model, decay
+        self.shadows = [
+            tf.Variable(w.value, trainable=False, aggregation=tf.VariableAggregation.MEAN)
+            for w in _weights(model)
+        ]
+
+    def update(self, updates: Any) -> None:
+        """Moves the average towards the weights, after `updates` optimizer steps; in a replica."""
+        n = tf.cast(updates, tf.float32)
+        decay = tf.minimum(self._decay, (1.0 + n) / (10.0 + n))
+        for shadow, weight in zip(self.shadows, _weights(self._model), strict=True):
+            shadow.assign(decay * shadow + (1.0 - decay) * tf.cast(weight.value, shadow.dtype))
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        """The model computes with the average inside the `with` block."""
+        own = [w.numpy() for w in _weights(self._model)]
+        for weight, shadow in zip(_weights(self._model), self.shadows, strict=True):
+            weight.assign(shadow.numpy())
+        try:
+            yield
+        finally:
+            for weight, value in zip(_weights(self._model), own, strict=True):
+                weight.assign(value)
+
+
+def _weights(model: keras.Model) -> list[Any]:
+    """The floating-point weights: not the counters of dropout's seeds."""
+    return [w for w in model.weights if w.dtype.startswith(("float", "bfloat"))]
+
+
+def merge_statistics(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
+    """Gives every replica the mean of all replicas' BatchNorm statistics.
+
+    Keras leaves each replica with statistics of its own share of the data, and saves the first
+    replica's; evaluation, checkpoints and exports should not depend on which.
+    """
+    if strategy.num_replicas_in_sync == 1:
+        return
+    moving = [w for w in _weights(model) if not w.trainable]
+
+    @tf.function
+    def merge() -> None:
+        def in_replica() -> None:
+            context = tf.distribute.get_replica_context()
+            values = [tf.convert_to_tensor(w.value) for w in moving]
+            means = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
+            for weight, mean in zip(moving, means, strict=True):
+                weight.value.assign(mean)
+
+        strategy.run(in_replica)
+
+    if moving:
+        merge()

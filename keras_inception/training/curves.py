@@ -1,0 +1,31 @@
+"""The curves of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def draw(rows: list[dict[str, float]], path: Path) -> None:
+    """Loss and accuracy against the epoch, training and validation; a PNG picture.
+
+    Args:
+        rows: The rows of history.csv.
+        path: Where the picture is written.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for key, label in ((name, "training"), (f"validation_{name}", "validation")):
+            points = [(row["epoch"], row[key]) for row in rows if key in row]
+            if points:
+                axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
+        axes.set_xlabel("epoch")
+        axes.set_title(name)
+        axes.grid(alpha=0.3)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend()
+        if name == "accuracy":
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,95 @@
+"""Optimizers and learning rates, one fact of mathematics each."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_inception.training.recipes import Recipe
+
+
+class RMSprop(keras.optimizers.RMSprop):
+    """RMSProp as TF1 computed it: the mean square starts at 1, where Keras' starts at 0.
+
+    With the papers' epsilon of 1.0 inside the root, Keras' first updates would be up to
+    sqrt(1.9) times larger.
+    """
+
+    def add_optimizer_variables(
+        self, trainable_variables: Any, name: Any, initializer: Any = "zeros"
+    ) -> Any:
+        start = "ones" if name == "velocity" else initializer
+        return super().add_optimizer_variables(trainable_variables, name, start)
+
+
+class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up to `peak`, then cosine to 0, a staircase of factors, or constant.
+
+    Args:
+        peak: Learning rate after the warm-up.
+        kind: "cosine", "exponential" or "constant".
+        warmup_steps: Steps of warm-up; the schedule's own clock starts after them.
+        total_steps: Steps of the whole run, where the cosine reaches 0.
+        decay_rate: The staircase's factor.
+        decay_steps: Steps between the staircase's factors.
+    """
+
+    def __init__(
+        self,
+        peak: float,
+        kind: str,
+        warmup_steps: int,
+        total_steps: int,
+        decay_rate: float = 0.94,
+        decay_steps: int = 1,
+    ) -> None:
+        self.peak, self.kind = peak, kind
+        self.warmup_steps, self.total_steps = warmup_steps, total_steps
+        self.decay_rate, self.decay_steps = decay_rate, decay_steps
+
+    def __call__(self, step: Any) -> Any:
+        step = ops.cast(step, "float32")
+        after = ops.maximum(step - self.warmup_steps, 0.0)
+        if self.kind == "cosine":
+            progress = ops.minimum(after / max(1, self.total_steps - self.warmup_steps), 1.0)
+            factor = 0.5 * (1.0 + ops.cos(math.pi * progress))
+        elif self.kind == "exponential":
+            factor = ops.power(self.decay_rate, ops.floor(after / self.decay_steps))
+        else:
+            factor = 1.0
+        warmup = ops.minimum((step + 1.0) / max(1, self.warmup_steps), 1.0)
+        return self.peak * factor * warmup
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "peak": self.peak,
+            "kind": self.kind,
+            "warmup_steps": self.warmup_steps,
+            "total_steps": self.total_steps,
+            "decay_rate": self.decay_rate,
+            "decay_steps": self.decay_steps,
+        }
+
+
+def make_schedule(recipe: Recipe, steps_per_epoch: int) -> Schedule:
+    """The recipe's learning rate; it is given per 256 pictures and scales with the batch."""
+    return Schedule(
+        peak=recipe.learning_rate * recipe.batch_size / 256,
+        kind=recipe.schedule,
+        warmup_steps=round(recipe.warmup_epochs * steps_per_epoch),
+        total_steps=recipe.epochs * steps_per_epoch,
+        decay_rate=recipe.decay_rate,
+        decay_steps=max(1, round(recipe.decay_epochs * steps_per_epoch)),
+    )
+
+
+def make_optimizer(recipe: Recipe, schedule: Schedule) -> keras.optimizers.Optimizer:
+    """The recipe's optimizer; L2 and clipping belong to the train step."""
+    if recipe.optimizer == "rmsprop":
+        return RMSprop(schedule, rho=0.9, momentum=recipe.momentum, epsilon=recipe.epsilon)
+    if recipe.optimizer == "adamw":
+        return keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
+    return keras.optimizers.SGD(schedule, momentum=recipe.momentum, nesterov=True)

@@ -1,0 +1,177 @@
+"""The run folder: what a run leaves behind, and the only thing that later stages read.
+
+config.json          the resolved recipe and the versions it ran with
+split.json           how the data was divided
+labels.txt           class names in the order of the outputs
+preprocessing.json   the contract of the model's input
+checkpoints/         to go on from; model, optimizer, average, step, dropout's state
+history.csv          a row an epoch
+curves.png           the same, drawn
+model.keras          the trained network, without auxiliary heads; takes scaled pictures
+evaluation.json, predictions.npz, confusion_matrix.png     written by evaluation
+saved_model/, model.tflite, model_int8.tflite, export.json written by export
+report.html          written by report
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from keras_inception.preprocessing import Preprocessing
+from keras_inception.training.recipes import Recipe
+
+_PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "tensorflow-datasets", "numpy")
+
+
+def write(path: Path, content: bytes | str | Callable[[Path], None]) -> None:
+    """Writes a file under a temporary name and renames it: it is there whole, or not at all.
+
+    Args:
+        path: The file.
+        content: Bytes, text, or a function that is given the temporary path to write to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Writers such as Keras' look at the suffix.
+    handle, name = tempfile.mkstemp(prefix=".", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        if callable(content):
+            content(temporary)
+        elif isinstance(content, str):
+            temporary.write_text(content)
+        else:
+            temporary.write_bytes(content)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class RunFolder:
+    """A run's folder by its path; properties are its files.
+
+    Args:
+        path: The folder, whether it exists yet or not.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    config_path = property(lambda self: self.path / "config.json")
+    model_path = property(lambda self: self.path / "model.keras")
+    history_path = property(lambda self: self.path / "history.csv")
+    checkpoints_path = property(lambda self: self.path / "checkpoints")
+    evaluation_path = property(lambda self: self.path / "evaluation.json")
+    predictions_path = property(lambda self: self.path / "predictions.npz")
+    export_path = property(lambda self: self.path / "export.json")
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that the run resolved its flags to."""
+        return Recipe.from_dict(self.config["recipe"])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """config.json: "recipe" and "versions"."""
+        return self._json("config.json")
+
+    @property
+    def labels(self) -> list[str]:
+        """Class names in the order of the model's outputs."""
+        return (self.path / "labels.txt").read_text().splitlines()
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """The contract of the model's input."""
+        return Preprocessing.from_dict(self._json("preprocessing.json"))
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """The rows of history.csv, an epoch each; empty before the first."""
+        if not self.history_path.exists():
+            return []
+        with self.history_path.open(newline="") as file:
+            return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+
+    def begin(
+        self, recipe: Recipe, labels: tuple[str, ...], contract: Preprocessing, split: dict
+    ) -> None:
+        """Writes what is known before training.
+
+        Raises:
+            ValueError: the folder holds a run of another recipe; the message names the fields.
+        """
+        if self.config_path.exists():
+            before, now = self.recipe.to_dict(), recipe.to_dict()
+            changed = [k for k in now if now[k] != before[k]]
+            if changed:
+                what = ", ".join(f"{k} was {before[k]!r}, is {now[k]!r}" for k in changed)
+                raise ValueError(
+                    f"{self.path} holds a run of another recipe ({what}). Give another --run_dir, "
+                    "or --fresh to start that run anew."
+                )
+        versions = {"python": platform.python_version()}
+        for package in _PACKAGES:
+            try:
+                versions[package] = metadata.version(package)
+            except metadata.PackageNotFoundError:
+                continue  # one of the TensorFlow wheels is there, not all
+        self.write_json("config.json", {"recipe": recipe.to_dict(), "versions": versions})
+        self.write_json("split.json", split)
+        self.write_json("preprocessing.json", contract.to_dict())
+        write(self.path / "labels.txt", "".join(f"{name}\n" for name in labels))
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        write(self.path / name, json.dumps(content, indent=2) + "\n")
+
+    def write_history(self, rows: list[dict[str, float]]) -> None:
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+
+        def save(path: Path) -> None:
+            with path.open("w", newline="") as file:
+                writer = csv.DictWriter(file, columns)
+                writer.writeheader()
+                writer.writerows(rows)
+
+        write(self.history_path, save)
+
+    def load_model(self) -> Any:
+        """The trained `keras.Model`; takes pictures scaled by `preprocessing`.
+
+        Raises:
+            ValueError: the run has not ended yet.
+        """
+        if not self.model_path.exists():
+            raise ValueError(
+                f"{self.path} holds no trained model (no model.keras); let its training end first."
+            )
+        import keras
+
+        return keras.models.load_model(self.model_path)
+
+    def open_source(self) -> Any:
+        """The data set of the run, divided as it was."""
+        from keras_inception.data import open_source
+
+        recipe = self.recipe
+        return open_source(
+            recipe.dataset,
+            data_dir=recipe.data_dir,
+            validation_fraction=recipe.validation_fraction,
+            seed=recipe.seed,
+        )
+
+    def _json(self, name: str) -> dict[str, Any]:
+        path = self.path / name
+        if not path.exists():
+            raise ValueError(f"{self.path} is no run folder: it has no {name}.")
+        return json.loads(path.read_text())

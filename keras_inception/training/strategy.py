@@ -1,0 +1,59 @@
+"""Which devices train: one tf.distribute strategy for the whole run."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+STRATEGIES = ("auto", "one_device", "mirrored", "tpu")
+
+
+def make_strategy(
+    kind: str = "auto", tpu: str = "", num_virtual_devices: int = 0
+) -> tf.distribute.Strategy:
+    """Makes the strategy of a run; one a process, before anything else uses TensorFlow's devices.
+
+    Args:
+        kind: "auto" (a TPU if `tpu` is given, all GPUs if there are several, else one device),
+            "one_device", "mirrored" (all GPUs, or the virtual CPU devices) or "tpu".
+        tpu: "local" on a TPU VM, or the TPU's name.
+        num_virtual_devices: Splits the CPU into so many devices, to try replicas on a laptop.
+
+    Raises:
+        ValueError: the strategy needs a device that is not there.
+    """
+    if kind not in STRATEGIES:
+        raise ValueError(f"--strategy should be one of {', '.join(STRATEGIES)}. Received: {kind!r}")
+    if num_virtual_devices:
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        parts = [tf.config.LogicalDeviceConfiguration()] * num_virtual_devices
+        tf.config.set_logical_device_configuration(cpu, parts)
+    gpus = tf.config.list_logical_devices("GPU")
+    if kind == "auto":
+        several = len(gpus) > 1 or num_virtual_devices > 1
+        kind = "tpu" if tpu else "mirrored" if several else "one_device"
+    if kind == "tpu":
+        return _tpu(tpu or "local")
+    if kind == "one_device":
+        return tf.distribute.OneDeviceStrategy("GPU:0" if gpus else "CPU:0")
+    devices = [d.name for d in gpus or tf.config.list_logical_devices("CPU")]
+    return tf.distribute.MirroredStrategy(devices)
+
+
+def _tpu(name: str) -> tf.distribute.Strategy:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name)
+        if name != "local":
+            tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except (ValueError, tf.errors.OpError) as error:
+        raise ValueError(
+            f"No TPU answers as {name!r}. On a TPU VM use --tpu=local with the package's [tpu] "
+            f"extra in place of [cpu]; elsewhere use another --strategy. ({type(error).__name__})"
+        ) from error
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def describe(strategy: tf.distribute.Strategy) -> str:
+    """Such as "MirroredStrategy, 2 replicas"."""
+    count = strategy.num_replicas_in_sync
+    return f"{type(strategy).__name__}, {count} replica{'s' if count > 1 else ''}"
