@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 
 from keras_inception.training import flags
@@ -19,9 +18,9 @@ def main(argv: list[str]) -> int:
 
     from keras_inception import evaluation, export, report, training
 
-    if options.fresh:
-        shutil.rmtree(options.run_dir, ignore_errors=True)
     try:
+        if options.fresh:
+            training.RunFolder(options.run_dir).delete()
         strategy = training.make_strategy(
             options.strategy, options.tpu, options.num_virtual_devices
         )

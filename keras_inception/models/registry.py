@@ -1,14 +1,15 @@
-"""The variants by name."""
+"""The variants by name. Knowing the names needs no Keras; building one does."""
 
 from __future__ import annotations
 
 import difflib
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
+if TYPE_CHECKING:
+    import keras
 
-from keras_inception.preprocessing import Preprocessing
+    from keras_inception.preprocessing import Preprocessing
 
 # Builder -> the module of this package that draws it; the order is the family's history.
 _MODULES = {
@@ -40,11 +41,16 @@ def default_preprocessing(name: str) -> Preprocessing:
     return _module(name).PREPROCESSING
 
 
-def _module(name: str) -> Any:
+def check_name(name: str) -> None:
+    """Raises ValueError if there is no variant of that name."""
     if name not in _MODULES:
         close = difflib.get_close_matches(name, _MODULES, n=1, cutoff=0.4)
         hint = f" Did you mean {close[0]}?" if close else ""
         raise ValueError(
             f"Unknown model; the variants are {', '.join(_MODULES)}.{hint} Received: {name!r}"
         )
+
+
+def _module(name: str) -> Any:
+    check_name(name)
     return importlib.import_module(f"keras_inception.models.{_MODULES[name]}")

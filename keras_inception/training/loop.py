@@ -309,8 +309,8 @@ class _Run:
         self.reported = time.monotonic()
         left = (self.total_steps - self.step) / steps_per_second
         print(
-            f"{chr(13) if terminal else ''}  step {self.step}/{self.total_steps}  loss {means[0]:.3f}  "
-            f"accuracy {means[1] / self.recipe.batch_size:.1%}  "
+            f"{chr(13) if terminal else ''}  step {self.step}/{self.total_steps}  "
+            f"loss {means[0]:.3f}  accuracy {means[1] / self.recipe.batch_size:.1%}  "
             f"{steps_per_second * self.recipe.batch_size:.0f} images/s  "
             f"{_clock(left)} left ",
             end="" if terminal else "\n",

@@ -12,6 +12,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from keras_inception.models.registry import check_name
+
 
 def _field(default: Any, group: str, help: str, choices: tuple | None = None) -> Any:
     """A recipe's field; its flag is shown in `group` with `help`."""
@@ -80,7 +82,6 @@ class Recipe:
         0.0, "Optimization", "decay of the moving average that is evaluated and exported; 0: none"
     )
     bn_momentum: float = _field(0.9, "Optimization", "what BatchNorm's statistics keep a step")
-    sync_bn: bool = _field(False, "Optimization", "BatchNorm statistics over all replicas")
     seed: int = _field(0, "Optimization", "of weights, order, augmentation and dropout")
 
     def replace(self, **changes: Any) -> Recipe:
@@ -102,6 +103,13 @@ class Recipe:
 
     def check(self) -> None:
         """Raises ValueError for the first field that is out of range."""
+        check_name(self.model)
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"--{name} should be one of {', '.join(choices)}. "
+                    f"Received: {getattr(self, name)!r}"
+                )
         for name, least in {
             "image_size": 1,
             "epochs": 1,
@@ -123,6 +131,12 @@ class Recipe:
         if self.learning_rate <= 0:
             raise ValueError(f"--learning_rate should be above 0. Received: {self.learning_rate}")
 
+
+_CHOICES = {
+    field.name: field.metadata["choices"]
+    for field in dataclasses.fields(Recipe)
+    if field.metadata["choices"]
+}
 
 # The TPU reference: tensorflow/tpu models/experimental/inception/inception_v3.py, which reports
 # 78.1 % top-1 for it; its learning rate is given per 256 pictures, as ours.
@@ -167,20 +181,6 @@ RECIPES: dict[str, Recipe] = {
     ),
     # The TPU reference (see above); 1512.00567 section 8 clips at 2.0, the reference does not.
     "inception_v3": _TPU_REFERENCE.replace(model="InceptionV3"),
-    # Slim's two-stage fine-tuning script's second stage: all layers at a small fixed rate.
-    "finetune": Recipe(
-        model="InceptionV3",
-        image_size=299,
-        augmentation="crop",
-        weights="imagenet",
-        epochs=10,
-        optimizer="rmsprop",
-        learning_rate=0.0008,
-        schedule="constant",
-        warmup_epochs=0.0,
-        bn_momentum=0.99,
-        label_smoothing=0.0,
-    ),
 }
 
 

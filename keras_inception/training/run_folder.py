@@ -19,6 +19,7 @@ import csv
 import json
 import os
 import platform
+import shutil
 import tempfile
 from collections.abc import Callable
 from importlib import metadata
@@ -129,6 +130,20 @@ class RunFolder:
         self.write_json("split.json", split)
         self.write_json("preprocessing.json", contract.to_dict())
         write(self.path / "labels.txt", "".join(f"{name}\n" for name in labels))
+
+    def delete(self) -> None:
+        """Deletes the run.
+
+        Raises:
+            ValueError: the folder has something in it that no run wrote.
+        """
+        if not self.path.exists():
+            return
+        if not self.config_path.exists() and any(self.path.iterdir()):
+            raise ValueError(
+                f"--fresh deletes only the folder of an earlier run; {self.path} has no config.json."
+            )
+        shutil.rmtree(self.path)
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         write(self.path / name, json.dumps(content, indent=2) + "\n")
