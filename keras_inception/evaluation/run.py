@@ -19,10 +19,10 @@ BATCH = 64
 COMPARISONS = {
     "elpv": (
         "Deitsch et al. 2019 (Solar Energy 185) report 82.4 % for an SVM and 88.4 % for a "
-        "fine-tuned VGG-19 on these cells. The protocols differ: they split 75/25 by a draw that is "
-        "not published, weight examples by how certain the experts were, and start from ImageNet "
-        "weights; here the split is a stratified 75/25 of another draw, every cell counts once, "
-        "and cells of one module stand on both sides, in theirs as here."
+        "fine-tuned VGG-19 on these cells. The protocols differ: they split 75/25 by a draw that "
+        "is not published, weight examples by the experts' certainty and start from ImageNet "
+        "weights; here the split is a stratified 75/25 of another draw, every cell counts once "
+        "and training starts from --weights. Cells of one module stand on both sides in both."
     ),
 }
 

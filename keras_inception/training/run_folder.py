@@ -141,7 +141,8 @@ class RunFolder:
             return
         if not self.config_path.exists() and any(self.path.iterdir()):
             raise ValueError(
-                f"--fresh deletes only the folder of an earlier run; {self.path} has no config.json."
+                f"--fresh deletes only the folder of an earlier run; {self.path} has no "
+                "config.json."
             )
         shutil.rmtree(self.path)
 
