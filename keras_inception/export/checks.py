@@ -39,25 +39,34 @@ class Check:
 
 def at_most(name: str, measured: float, limit: float) -> Check:
     """Passes when measured <= limit; not when it is NaN."""
-    return Check(name, measured, limit, bool(measured <= limit))
+    return Check(name, float(measured), limit, bool(measured <= limit))
 
 
 def equal(name: str, measured: Any, expected: Any) -> Check:
     return Check(name, measured, expected, measured == expected)
 
 
-def agreement(name: str, got: np.ndarray, want: np.ndarray, most: float, mean: float) -> list:
-    """Checks on probabilities: the largest and the mean difference; agreeing answers are reported.
+def agreement(
+    name: str, got: np.ndarray, want: np.ndarray, limits: tuple[float, float]
+) -> list[Check]:
+    """Checks probabilities against the Keras model's.
 
-    Agreement of the answers alone would be blind: pictures in the wrong scale often keep theirs.
+    Args:
+        name: What is compared, for the messages.
+        got, want: float (pictures, classes).
+        limits: Of the largest difference of a probability, and of the mean over the pictures of
+            the probability mass that moved (half the sum of a picture's differences).
+
+    Agreement of the answers alone would be blind: pictures in a wrong scale often keep theirs. It
+    is reported, not judged.
     """
     if got.shape != want.shape:
         return [equal(f"{name}: shape", list(got.shape), list(want.shape))]
     difference = np.abs(got - want)
     same = float((got.argmax(-1) == want.argmax(-1)).mean())
     return [
-        at_most(f"{name}: largest difference of a probability", float(difference.max()), most),
-        at_most(f"{name}: mean difference of a probability", float(difference.mean()), mean),
+        at_most(f"{name}: largest difference of a probability", difference.max(), limits[0]),
+        at_most(f"{name}: mean probability moved", difference.sum(-1).mean() / 2, limits[1]),
         Check(f"{name}: share of same answers", same, None, True),
     ]
 

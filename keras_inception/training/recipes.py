@@ -56,11 +56,11 @@ class Recipe:
         ("none", "flip", "crop", "inception"),
     )
 
-    epochs: int = _field(9, "Optimization", "passes over the training part")
+    epochs: int = _field(12, "Optimization", "passes over the training part")
     batch_size: int = _field(32, "Optimization", "global batch, over all replicas")
     optimizer: str = _field("sgd", "Optimization", "sgd is Nesterov's", ("sgd", "rmsprop", "adamw"))
     learning_rate: float = _field(
-        0.24, "Optimization", "peak rate per 256 pictures; scales with the global batch"
+        0.008, "Optimization", "peak rate per 256 pictures; scales with the global batch"
     )
     schedule: str = _field(
         "cosine",
@@ -74,7 +74,7 @@ class Recipe:
     momentum: float = _field(0.9, "Optimization", "momentum of sgd and rmsprop")
     epsilon: float = _field(1.0, "Optimization", "rmsprop's, inside the root")
     weight_decay: float = _field(
-        4e-5, "Optimization", "of kernels: TF-Slim's L2 (w/2 |k|^2); adamw's is decoupled"
+        0.02, "Optimization", "adamw's, decoupled; else TF-Slim's L2 of kernels, w/2 |k|^2"
     )
     clip_norm: float = _field(2.0, "Optimization", "limit of the global gradient norm; 0: none")
     label_smoothing: float = _field(0.1, "Optimization", "share spread over all classes")
@@ -143,6 +143,7 @@ _CHOICES = {
 _TPU_REFERENCE = Recipe(
     image_size=299,
     aux_weight=0.4,
+    weight_decay=4e-5,
     augmentation="inception",
     epochs=170,
     batch_size=1024,

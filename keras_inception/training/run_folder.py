@@ -186,6 +186,10 @@ class RunFolder:
             seed=recipe.seed,
         )
 
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """A stage's file, such as evaluation.json; None before that stage."""
+        return self._json(name) if (self.path / name).exists() else None
+
     def _json(self, name: str) -> dict[str, Any]:
         path = self.path / name
         if not path.exists():
