@@ -12,8 +12,13 @@ __version__ = "0.1.0"
 
 # Public name -> module that defines it. This table is the public API.
 _PUBLIC = {
+    "BNInception": "keras_inception.models.bn_inception",
+    "InceptionResNetV1": "keras_inception.models.inception_resnet",
+    "InceptionResNetV2": "keras_inception.models.inception_resnet",
     "InceptionV1": "keras_inception.models.inception_v1",
+    "InceptionV2": "keras_inception.models.inception_v2",
     "InceptionV3": "keras_inception.models.inception_v3",
+    "InceptionV4": "keras_inception.models.inception_v4",
     "Preprocessing": "keras_inception.preprocessing",
     "default_preprocessing": "keras_inception.models.registry",
     "get_model": "keras_inception.models.registry",

@@ -98,6 +98,8 @@ def assemble(
         x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
     elif pooling == "max":
         x = layers.GlobalMaxPooling2D(name="max_pool")(x)
+    if not include_top and pooling is not None and head is not None:
+        x = head(x)
 
     sources = inputs if input_tensor is None else keras.utils.get_source_inputs(input_tensor)
     model = keras.Model(

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 # Builder -> the module of this package that draws it; the order is the family's history.
 _MODULES = {
     "InceptionV1": "inception_v1",
+    "BNInception": "bn_inception",
+    "InceptionV2": "inception_v2",
     "InceptionV3": "inception_v3",
+    "InceptionV4": "inception_v4",
+    "InceptionResNetV1": "inception_resnet",
+    "InceptionResNetV2": "inception_resnet",
 }
 
 

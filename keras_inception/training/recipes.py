@@ -58,7 +58,9 @@ class Recipe:
 
     epochs: int = _field(12, "Optimization", "passes over the training part")
     batch_size: int = _field(32, "Optimization", "global batch, over all replicas")
-    optimizer: str = _field("sgd", "Optimization", "sgd is Nesterov's", ("sgd", "rmsprop", "adamw"))
+    optimizer: str = _field(
+        "adamw", "Optimization", "sgd is Nesterov's", ("adamw", "rmsprop", "sgd")
+    )
     learning_rate: float = _field(
         0.008, "Optimization", "peak rate per 256 pictures; scales with the global batch"
     )

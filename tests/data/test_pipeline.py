@@ -1,0 +1,114 @@
+"""Batches: repeatable, resumable, each example once, and interpreted by the contract."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_inception import Preprocessing
+from keras_inception.data import evaluation_batches, open_source, train_batches
+
+CONTRACT = Preprocessing(size=(32, 32), crop_fraction=1.0)
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return open_source("fashion_mnist_mini")
+
+
+def take(batches, count):
+    return [{k: v.numpy() for k, v in batch.items()} for batch in batches.take(count)]
+
+
+def test_the_embedded_set_is_balanced_and_split_without_overlap(mini):
+    assert {s: len(mini.splits[s]) for s in mini.splits} == {
+        "train": 5400,
+        "validation": 600,
+        "test": 2000,
+    }
+    assert np.bincount(mini.splits["test"].labels).tolist() == [200] * 10
+    both = np.bincount(mini.splits["train"].labels) + np.bincount(mini.splits["validation"].labels)
+    assert both.tolist() == [600] * 10
+    files = {
+        mini.splits[s].picture(tf.constant(i)).numpy()
+        for s in ("train", "validation", "test")
+        for i in range(0, 600, 7)
+    }
+    assert len(files) == 3 * 86, "the parts share pictures"
+
+
+@pytest.mark.parametrize("augmentation", ["none", "flip", "crop", "inception"])
+def test_a_step_depends_on_seed_and_step_only(mini, augmentation):
+    def stream(**changes):
+        arguments = {"batch_size": 8, "seed": 3, "augmentation": augmentation} | changes
+        return train_batches(mini, CONTRACT, **arguments)
+
+    whole = take(stream(), 6)
+    resumed = take(stream(start_step=4), 2)
+    for one, other in zip(whole[4:], resumed, strict=True):
+        for key in one:
+            np.testing.assert_array_equal(one[key], other[key])
+    # Two hosts with one replica each, and one host with two: the same global batch.
+    hosts = [take(stream(batch_size=4, shard=(h, 2)), 2) for h in range(2)]
+    replicas = take(stream(batch_size=4, replicas=2), 4)
+    for step in range(2):
+        for key in whole[step]:
+            parts = [host[step][key] for host in hosts]
+            np.testing.assert_array_equal(np.concatenate(parts), whole[step][key])
+            parts = [part[key] for part in replicas[2 * step : 2 * step + 2]]
+            np.testing.assert_array_equal(np.concatenate(parts), whole[step][key])
+    other = take(stream(seed=4), 1)
+    assert not np.array_equal(other[0]["index"], whole[0]["index"])
+
+
+def test_augmentation_changes_pictures_from_epoch_to_epoch():
+    source = open_source("fake")
+    epochs = take(train_batches(source, CONTRACT, batch_size=462, seed=0, augmentation="crop"), 2)
+    for epoch in epochs:  # every example once an epoch, each time in another order
+        assert sorted(epoch["index"]) == list(range(462))
+    first = {i: p for i, p in zip(epochs[0]["index"], epochs[0]["image"], strict=True)}
+    same = [
+        np.array_equal(first[i], p)
+        for i, p in zip(epochs[1]["index"], epochs[1]["image"], strict=True)
+    ]
+    assert not np.array_equal(epochs[0]["index"], epochs[1]["index"])
+    assert not any(same)
+
+
+@pytest.mark.parametrize("batch_size", [7, 64, 500])
+def test_evaluation_counts_every_example_once_on_any_number_of_hosts(batch_size):
+    source = open_source("fake")
+    seen = []
+    for host in range(3):
+        batches = take(
+            evaluation_batches(
+                source, "test", CONTRACT, batch_size=batch_size, shard=(host, 3), replicas=2
+            ),
+            -1,
+        )
+        assert len(batches) % 2 == 0
+        for batch in batches:
+            assert batch["image"].shape == (batch_size, 32, 32, 3)
+            seen += batch["index"][batch["weight"] > 0].tolist()
+    assert sorted(seen) == list(range(source.num_examples("test")))
+
+
+def test_evaluation_pictures_are_the_contracts(mini):
+    contract = Preprocessing(size=(40, 24), crop_fraction=0.8, interpolation="bicubic", mean=100.0)
+    batch = next(iter(evaluation_batches(mini, "test", contract, batch_size=4)))
+    for i in range(4):
+        pixels = tf.io.decode_png(mini.splits["test"].picture(tf.constant(i)), channels=3).numpy()
+        want = contract.scale(contract.fit(pixels))
+        np.testing.assert_allclose(batch["image"][i].numpy(), want, atol=1e-5)
+
+
+def test_colour_and_crop_stay_in_range(mini):
+    batch = take(train_batches(mini, CONTRACT, batch_size=64, seed=0, augmentation="inception"), 1)
+    assert batch[0]["image"].min() >= -1 and batch[0]["image"].max() <= 1
+    assert batch[0]["label"].sum(1).tolist() == [1.0] * 64
+
+
+def test_a_batch_larger_than_the_data_is_refused():
+    with pytest.raises(ValueError, match="462 pictures.*--batch_size=500"):
+        train_batches(open_source("fake"), CONTRACT, batch_size=500, seed=0)

@@ -1,0 +1,146 @@
+"""Folders, TFDS and what is wrong with them."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_inception.data import open_source
+from keras_inception.data.sources import stratified
+
+
+def write_pictures(folder, count, shade, suffix):
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(shade)
+    for i in range(count):
+        pixels = np.clip(rng.normal(shade, 20, (24 + i, 31, 3)), 0, 255).astype(np.uint8)
+        encode = tf.io.encode_png if suffix == "png" else tf.io.encode_jpeg
+        (folder / f"{i:03d}.{suffix}").write_bytes(encode(pixels).numpy())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, shade, suffix in (("bright", 200, "png"), ("dark", 40, "jpg"), ("mid", 120, "jpeg")):
+        write_pictures(tmp_path / name, 20, shade, suffix)
+    (tmp_path / "notes.txt").write_text("no picture")
+    return tmp_path
+
+
+def files(source, split):
+    part = source.splits[split]
+    return {part.describe(i) for i in range(len(part))}
+
+
+def test_a_folder_is_split_deterministically_by_class(folder):
+    source = open_source(f"folder:{folder}")
+    assert source.class_names == ("bright", "dark", "mid")
+    assert {s: len(source.splits[s]) for s in source.splits} == {
+        "train": 42,
+        "validation": 6,
+        "test": 12,
+    }
+    assert np.bincount(source.splits["test"].labels).tolist() == [4, 4, 4]
+    again = open_source(f"folder:{folder}")
+    for split in source.splits:
+        assert files(source, split) == files(again, split)
+    assert not files(source, "train") & files(source, "test")
+    assert len(source.provenance["held_out"]["test"]) == 12
+    assert files(open_source(f"folder:{folder}", seed=1), "test") != files(source, "test")
+
+
+def test_a_folder_with_its_own_parts_keeps_them(folder, tmp_path_factory):
+    root = tmp_path_factory.mktemp("parts")
+    for part in ("train", "val", "test"):
+        shutil.copytree(folder, root / part)
+    source = open_source(f"folder:{root}")
+    assert [len(source.splits[s]) for s in ("train", "validation", "test")] == [60, 60, 60]
+    assert all("/val/" in name for name in files(source, "validation"))
+
+
+def test_a_class_that_train_lacks_is_named(folder, tmp_path_factory):
+    root = tmp_path_factory.mktemp("parts")
+    shutil.copytree(folder, root / "train")
+    write_pictures(root / "test" / "purple", 2, 90, "png")
+    with pytest.raises(ValueError, match="purple"):
+        open_source(f"folder:{root}")
+
+
+def test_unreadable_pictures_are_named_and_left_out_up_to_a_limit(folder, caplog):
+    write_pictures(folder / "mid", 120, 120, "jpeg")
+    (folder / "dark" / "broken.jpg").write_bytes(b"\xff\xd8\xff not a picture")
+    source = open_source(f"folder:{folder}")
+    assert "broken.jpg" in caplog.text
+    assert sum(len(source.splits[s]) for s in source.splits) == 160
+    truncated = (folder / "bright" / "003.png").read_bytes()[:200]
+    for i in range(5):
+        (folder / "bright" / f"cut{i}.png").write_bytes(truncated)
+    with pytest.raises(ValueError, match=r"6 of 166 pictures.*cannot be read.*cut0\.png"):
+        open_source(f"folder:{folder}")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        ("folder:/nowhere/at/all", "no folder /nowhere/at/all"),
+        ("imagenet", "Received: 'imagenet'"),
+        ("tfds:tf_flower", "tf_flowers"),
+        ("tfds:tf_flowers", "--download"),
+    ],
+)
+def test_what_is_missing_is_said_at_once(dataset, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        open_source(dataset, data_dir=str(tmp_path))
+
+
+def test_one_class_is_refused(tmp_path):
+    write_pictures(tmp_path / "only", 3, 100, "png")
+    with pytest.raises(ValueError, match="at least two class folders.*1: only"):
+        open_source(f"folder:{tmp_path}")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty has no readable pictures"):
+        open_source(f"folder:{tmp_path}")
+
+
+def test_tfds_without_a_test_part_is_sliced(tmp_path):
+    import tensorflow_datasets as tfds
+
+    pixels = np.arange(50, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 1), np.uint8)
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="shades",
+        version="1.0.0",
+        features=tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Image(shape=(8, 8, 1), encoding_format="png"),
+                "label": tfds.features.ClassLabel(names=["even", "odd"]),
+            }
+        ),
+        split_datasets={
+            "train": tf.data.Dataset.from_tensor_slices(
+                {"image": pixels, "label": np.arange(50) % 2}
+            )
+        },
+        data_dir=str(tmp_path),
+        disable_shuffling=True,
+    )
+    source = open_source("tfds:shades", data_dir=str(tmp_path), validation_fraction=0.25)
+    assert [len(source.splits[s]) for s in ("train", "validation", "test")] == [30, 10, 10]
+    assert source.class_names == ("even", "odd")
+    assert source.provenance["splits"]["test"] == "train[80%:]"
+
+
+def test_stratified_keeps_an_example_of_a_rare_class():
+    labels = np.array([0] * 10 + [1])
+    kept, held = stratified(labels, 0.5, seed=0)
+    assert len(held) == 5 and 10 in kept
+    assert sorted([*kept, *held]) == list(range(11))
+
+
+@pytest.mark.slow
+def test_elpv_is_split_by_class_and_kind_of_cell():
+    pytest.importorskip("elpv_dataset", reason="needs the [elpv] extra")
+    source = open_source("elpv")
+    assert [len(source.splits[s]) for s in ("train", "validation", "test")] == [1771, 197, 656]
+    assert source.class_names == ("functional", "defective")

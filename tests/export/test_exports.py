@@ -1,0 +1,136 @@
+"""Exports do what the model does, and a wrong one is refused."""
+
+from __future__ import annotations
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_inception import Preprocessing
+from keras_inception.export import ExportCheckError, export_run, export_saved_model, export_tflite
+from keras_inception.export import run as run_module
+from keras_inception.export.checks import agreement, at_most, run_fresh
+
+
+@pytest.fixture(scope="module")
+def exported(finished_run):
+    return export_run(finished_run.path)
+
+
+def test_a_run_is_exported_and_every_check_is_recorded(finished_run, exported):
+    assert json.loads(finished_run.export_path.read_text()) == exported
+    for name in ("saved_model", "model.tflite", "model_int8.tflite"):
+        assert (finished_run.path / name).exists()
+        assert all(check["passed"] for check in exported[name]["checks"])
+    full, small = exported["model.tflite"]["bytes"], exported["model_int8.tflite"]["bytes"]
+    assert small < 0.3 * full
+    # The weights once, not twice (keras#23553).
+    assert exported["saved_model"]["bytes"] < 1.2 * full
+
+
+@pytest.mark.parametrize("wrong", ["scaled", "bgr"])
+def test_a_wrong_input_convention_moves_more_than_the_limits(finished_run, exported, wrong):
+    """What the checks are for: an export that was fed in another convention must not pass."""
+    model, contract = finished_run.load_model(), finished_run.preprocessing
+    pictures = run_module._held_out(finished_run, contract)
+    want = model.predict(contract.scale(pictures), verbose=0)
+    if wrong == "scaled":
+        got = model.predict(contract.scale(pictures / 255.0), verbose=0)
+    else:
+        got = model.predict(contract.scale(255.0 - pictures), verbose=0)
+    checks = agreement(wrong, got, want, run_module.DYNAMIC)
+    assert not all(check.passed for check in checks)
+
+
+def test_a_failed_check_removes_the_export(finished_run, exported, monkeypatch, capsys):
+    before = finished_run.export_path.read_text()
+    monkeypatch.setattr(run_module, "FLOAT32", (-1.0, -1.0))
+    with pytest.raises(ExportCheckError, match="saved_model failed.*largest difference.*limit -1"):
+        export_run(finished_run.path)
+    assert not (finished_run.path / "saved_model").exists()
+    assert "FAILED" in capsys.readouterr().out
+    assert finished_run.export_path.read_text() == before
+    monkeypatch.undo()
+    export_run(finished_run.path)
+
+
+def test_nan_never_passes():
+    assert not at_most("difference", float("nan"), 1.0).passed
+
+
+def toy(policy="float32"):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        x = keras.Input((12, 10, 3))
+        y = keras.layers.Conv2D(8, 3, activation="relu")(x)
+        y = keras.layers.GlobalAveragePooling2D()(y)
+        y = keras.layers.Dense(3, activation="softmax", dtype="float32")(y)
+        return keras.Model(x, y)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+CONTRACT = Preprocessing(size=(12, 10), crop_fraction=0.9, mean=(120.0, 110.0, 100.0), std=60.0)
+
+
+def png(pixels):
+    return tf.io.encode_png(pixels).numpy()
+
+
+@pytest.mark.parametrize("quantization", ["none", "dynamic", "float16", "int8"])
+def test_every_quantization_agrees(quantization, tmp_path):
+    model = toy()
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (16, 12, 10, 3)).astype(np.float32)
+    path = export_tflite(
+        model, tmp_path / "toy.tflite", CONTRACT, list("abc"), quantization, pictures
+    )
+    got = run_fresh("tflite", path, pictures, png(pictures[0].astype(np.uint8)))
+    want = model.predict(CONTRACT.scale(pictures), verbose=0)
+    limit = {"none": 1e-5, "dynamic": 0.02, "float16": 0.005, "int8": 0.05}[quantization]
+    np.testing.assert_allclose(got["probabilities"], want, atol=limit)
+    assert not [op for op in got["about"]["operations"] if op.startswith("Flex")]
+
+
+def test_a_bfloat16_model_becomes_ordinary_operations(tmp_path):
+    """Converted as it is, it would hold Flex operations that phones refuse."""
+    model = toy("mixed_bfloat16")
+    pictures = np.random.default_rng(0).integers(0, 256, (4, 12, 10, 3)).astype(np.float32)
+    path = export_tflite(model, tmp_path / "toy.tflite", CONTRACT, list("abc"))
+    got = run_fresh("tflite", path, pictures, png(np.zeros((9, 9, 3), np.uint8)))
+    assert {"CONV_2D", "SOFTMAX"} <= set(got["about"]["operations"])
+    want = model.predict(CONTRACT.scale(pictures), verbose=0)
+    np.testing.assert_allclose(got["probabilities"], want, atol=0.02)
+
+
+def test_a_saved_model_takes_files_of_any_size(tmp_path):
+    model = toy()
+    path = export_saved_model(model, tmp_path / "saved", CONTRACT, ["a", "b", "c"])
+    pixels = np.random.default_rng(3).integers(0, 256, (37, 50, 3)).astype(np.uint8)
+    fitted = CONTRACT.fit(pixels)
+    got = run_fresh("saved_model", path, fitted[None], png(pixels))
+    want = model.predict(CONTRACT.scale(fitted)[None], verbose=0)
+    np.testing.assert_allclose(got["raw"], want, atol=1e-5)
+    np.testing.assert_allclose(got["probabilities"], want, atol=1e-5)
+    assert got["best_indices"][0].tolist() == np.argsort(-want[0]).tolist()
+    assert got["best_classes"][0, 0] == "abc"[want[0].argmax()]
+    assert got["about"]["floats"] <= model.count_params() + 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"labels": ["a"]}, "1 labels"),
+        ({"quantization": "int4"}, "'int4'"),
+        ({"quantization": "int8"}, "Received: 0 pictures"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message, tmp_path):
+    arguments = {"labels": list("abc")} | arguments
+    with pytest.raises(ValueError, match=message):
+        export_tflite(toy(), tmp_path / "toy.tflite", CONTRACT, **arguments)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,198 @@
+"""The builders' contract, one table of variants by one list of behaviours."""
+
+from __future__ import annotations
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+
+import keras_inception
+from keras_inception import get_model, list_models, smallest_input
+
+# Parameters at 1000 classes: (trainable without gammas, trainable with gammas and auxiliary heads),
+# from torchvision's published counts (with gammas and heads) and Keras' (without).
+COUNTS = {
+    "InceptionV1": (6_617_624, 13_004_888),
+    "InceptionV3": (23_817_352, 27_161_264),
+}
+APPLICATIONS = [
+    "include_top",
+    "weights",
+    "input_tensor",
+    "input_shape",
+    "pooling",
+    "classes",
+    "classifier_activation",
+    "name",
+]
+
+
+def build(name, **arguments):
+    return get_model(name, weights=None, **arguments)
+
+
+def trainable(model):
+    return sum(int(np.prod(w.shape)) for w in model.trainable_variables)
+
+
+@pytest.fixture(params=list_models())
+def variant(request):
+    return request.param
+
+
+def small(variant):
+    """An input that every variant takes."""
+    return (96, 96, 3)
+
+
+def test_signature_begins_as_keras_applications(variant):
+    parameters = inspect.signature(getattr(keras_inception, variant)).parameters.values()
+    positional = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+    assert positional == APPLICATIONS
+
+
+def test_parameter_counts(variant):
+    plain, full = COUNTS[variant]
+    model = build(variant)
+    assert trainable(model) == plain
+    more_classes = build(variant, classes=1001)
+    features = model.layers[-1].input.shape[-1]
+    assert trainable(more_classes) - plain == features + 1
+    headless = build(variant, include_top=False)
+    assert trainable(headless) == plain - 1000 * (features + 1)
+    assert trainable(build(variant, aux_logits=True, bn_scale=True)) == full
+
+
+def test_the_papers_googlenet_has_caffes_count():
+    """BVLC GoogLeNet: 5 x 5 kernels, biases, local response normalisation, both heads."""
+    paper = keras_inception.InceptionV1(
+        weights=None,
+        batch_norm=False,
+        lrn=True,
+        branch5x5=5,
+        last_pool=3,
+        dropout=0.4,
+        aux_logits=True,
+    )
+    assert paper.count_params() == 13_378_280
+
+
+def test_local_response_norm_is_the_formula():
+    from keras_inception.models.inception_v1 import local_response_norm
+
+    x = np.random.default_rng(0).normal(0, 60, (2, 3, 4, 7)).astype(np.float32)
+    symbolic = keras.Input((3, 4, 7))
+    model = keras.Model(symbolic, local_response_norm(symbolic, "lrn"))
+    want = np.empty_like(x)
+    for c in range(7):  # Caffe: alpha is divided by the number of neighbours
+        near = x[..., max(0, c - 2) : c + 3]
+        want[..., c] = x[..., c] / (1 + 1e-4 / 5 * (near**2).sum(-1)) ** 0.75
+    np.testing.assert_allclose(model.predict(x, verbose=0), want, rtol=1e-5)
+
+
+def test_file_round_trip_needs_nothing_from_us(variant, tmp_path):
+    model = build(variant, input_shape=small(variant), include_preprocessing=True, classes=5)
+    picture = np.random.default_rng(0).integers(0, 256, (1, 96, 96, 3)).astype(np.uint8)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(
+        loaded.predict(picture, verbose=0), model.predict(picture, verbose=0)
+    )
+    assert {type(layer).__module__.partition(".")[0] for layer in loaded.layers} == {"keras"}
+
+
+def test_preprocessing_inside_is_preprocessing_outside(variant):
+    picture = np.random.default_rng(1).integers(0, 256, (1, 96, 96, 3)).astype(np.uint8)
+    inside = build(variant, input_shape=small(variant), include_preprocessing=True, classes=5)
+    outside = build(variant, input_shape=small(variant), classes=5)
+    outside.set_weights(inside.get_weights())
+    scaled = keras_inception.default_preprocessing(variant).scale(picture)
+    for given in (picture, picture.astype(np.float32)):
+        np.testing.assert_allclose(
+            inside.predict(given, verbose=0), outside.predict(scaled, verbose=0), atol=1e-6
+        )
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_channels_pooling_and_open_sizes(variant, channels):
+    model = build(variant, include_top=False, pooling="max", input_shape=(None, None, channels))
+    for side in (96, 113):
+        answer = model.predict(np.zeros((1, side, side + 5, channels)), verbose=0)
+        assert answer.shape == (1, model.output_shape[-1])
+    assert build(variant, include_top=False).output_shape[:3] == (None, None, None)
+
+
+def test_the_smallest_input_is_computed_and_named(variant):
+    least = smallest_input(build(variant))[0]
+    assert build(variant, input_shape=(least, least, 3)).output_shape == (None, 1000)
+    if least > 1:
+        with pytest.raises(ValueError, match=f"at least {least} x {least}.*{least - 1} x 300"):
+            build(variant, input_shape=(least - 1, 300, 3))
+
+
+def test_the_auxiliary_heads_smallest_input():
+    """4a is 5 x 5 or more from 65 pixels on, which the heads' pools need; the error says so."""
+    assert build("InceptionV1", input_shape=(65, 65, 3), aux_logits=True).output_shape
+    with pytest.raises(ValueError, match="auxiliary head need at least 65 x 65"):
+        build("InceptionV1", input_shape=(64, 64, 3), aux_logits=True)
+
+
+def test_auxiliary_outputs_are_logits_by_name(variant):
+    model = build(variant, aux_logits=True, classes=3)
+    outputs = model(np.zeros((2, *model.input_shape[1:]), np.float32), training=True)
+    assert list(outputs)[0] == "predictions"
+    np.testing.assert_allclose(np.sum(outputs["predictions"], -1), 1, atol=1e-5)
+    assert {v.shape for v in outputs.values()} == {(2, 3)}
+
+
+def test_heads_stay_in_float32_under_mixed_precision(variant):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = build(variant, aux_logits=True, classes=3)
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert {t.dtype for t in model.output.values()} == {"float32"}
+    assert model.get_layer(
+        "stem_0_conv" if variant == "InceptionV1" else "mixed0"
+    ).compute_dtype == ("bfloat16")
+
+
+def test_two_instances_in_one_model_and_stable_names(variant):
+    one = build(variant, input_shape=small(variant), classes=2, name="one")
+    two = build(variant, input_shape=small(variant), classes=2, name="two")
+    assert [layer.name for layer in one.layers] == [layer.name for layer in two.layers]
+    picture = keras.Input(small(variant))
+    both = keras.Model(picture, [one(picture), two(picture)])
+    assert len(both.weights) == 2 * len(one.weights)
+
+
+def test_input_tensor(variant):
+    picture = keras.Input(small(variant), name="photo")
+    model = build(variant, input_tensor=picture * 2.0, classes=2)
+    assert model.input_names == ["photo"] if hasattr(model, "input_names") else True
+    assert model.inputs[0] is picture
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"pooling": "sum"}, "pooling='sum'"),
+        ({"classes": 0}, "classes=0"),
+        ({"dropout": 1.0}, "dropout=1.0"),
+        ({"input_shape": (32, 32)}, r"input_shape=\(32, 32\)"),
+        ({"input_shape": (32, 32, None)}, "channels known"),
+        ({"include_top": False, "aux_logits": True}, "include_top=True"),
+        ({"input_tensor": np.zeros(3)}, "Keras tensor"),
+    ],
+)
+def test_bad_arguments_are_named(variant, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        build(variant, **arguments)
+
+
+def test_an_unknown_variant_is_named_with_the_nearest():
+    with pytest.raises(ValueError, match="Did you mean InceptionV3.*'InceptonV3'"):
+        get_model("InceptonV3")

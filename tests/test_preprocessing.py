@@ -1,0 +1,84 @@
+"""The contract: scaling, cropping and its own rules."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from keras_inception import Preprocessing
+
+
+def test_scale_is_subtract_then_divide():
+    contract = Preprocessing(size=(2, 2), mean=(10.0, 20.0, 30.0), std=(1.0, 2.0, 4.0))
+    picture = np.full((2, 2, 3), 40, np.uint8)
+    np.testing.assert_allclose(contract.scale(picture)[0, 0], [30.0, 10.0, 2.5])
+
+
+def test_scale_is_the_same_for_tensors_and_both_data_formats():
+    import keras
+
+    contract = Preprocessing(size=(4, 5), mean=(120.0, 110.0, 100.0), std=(50.0, 60.0, 70.0))
+    picture = np.random.default_rng(0).integers(0, 256, (2, 4, 5, 3)).astype(np.uint8)
+    want = contract.scale(picture)
+    got = keras.ops.convert_to_numpy(contract.scale(keras.ops.convert_to_tensor(picture)))
+    np.testing.assert_allclose(got, want, atol=1e-6)
+    first = contract.scale(picture.transpose(0, 3, 1, 2), data_format="channels_first")
+    np.testing.assert_allclose(first.transpose(0, 2, 3, 1), want, atol=1e-6)
+
+
+def test_scaling_twice_is_refused():
+    contract = Preprocessing(size=(2, 2))
+    once = contract.scale(np.arange(12, dtype=np.uint8).reshape(2, 2, 3))
+    with pytest.raises(ValueError, match="scaled already"):
+        contract.scale(once)
+
+
+@pytest.mark.parametrize(
+    ("contract", "box"),
+    [
+        # A square out of the middle of a wide picture, then 7/8 of it.
+        (Preprocessing(size=(8, 8)), (5, 55, 70, 70)),
+        (Preprocessing(size=(8, 8), crop_fraction=1.0), (0, 50, 80, 80)),
+        # TF-Slim: 7/8 of each side, whatever the aspect becomes.
+        (Preprocessing(size=(8, 8), keep_aspect=False), (5, 11, 70, 158)),
+        # The target's own shape, not a square.
+        (Preprocessing(size=(8, 16), crop_fraction=1.0), (0, 10, 80, 160)),
+    ],
+)
+def test_crop_box(contract, box):
+    assert contract.crop_box(80, 180) == box
+
+
+def test_fit_keeps_a_constant_picture_and_gives_the_size():
+    contract = Preprocessing(size=(9, 7), interpolation="bicubic")
+    fitted = contract.fit(np.full((31, 50, 1), 200, np.uint8))
+    assert fitted.shape == (9, 7, 1)
+    np.testing.assert_allclose(fitted, 200, atol=1e-3)
+
+
+def test_json_round_trip_and_unknown_fields():
+    contract = Preprocessing(size=(224, 224), mean=(1.0, 2.0, 3.0))
+    import json
+
+    assert Preprocessing.from_dict(json.loads(json.dumps(contract.to_dict()))) == contract
+    with pytest.raises(ValueError, match="gamma"):
+        Preprocessing.from_dict({"size": [1, 1], "gamma": 2})
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"size": (0, 3)}, "size"),
+        ({"size": (3, 3), "crop_fraction": 1.5}, "crop_fraction=1.5"),
+        ({"size": (3, 3), "interpolation": "cubic"}, "'cubic'"),
+        ({"size": (3, 3), "std": 0.0}, "std"),
+    ],
+)
+def test_bad_fields_are_named(fields, message):
+    with pytest.raises(ValueError, match=message):
+        Preprocessing(**fields)
+
+
+def test_channels_that_do_not_fit_are_named():
+    with pytest.raises(ValueError, match="3 values.*1 channels"):
+        Preprocessing(size=(2, 2), mean=(1.0, 2.0, 3.0)).scale(np.zeros((2, 2, 1), np.uint8))

@@ -1,0 +1,112 @@
+"""The command line as a user meets it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def command(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, str(ROOT / "train_tpu.py"), *arguments],
+        capture_output=True,
+        text=True,
+        **options,
+    )
+
+
+def test_help_is_quick_and_grouped():
+    started = time.monotonic()
+    process = command("--help")
+    assert time.monotonic() - started < 2
+    assert process.returncode == 0
+    for group in ("Run:", "Devices:", "Model:", "Data:", "Optimization:"):
+        assert group in process.stdout
+
+
+def test_flags_need_no_tensorflow():
+    code = (
+        "import sys; from keras_inception.training import flags; flags.parse(['x']); "
+        "assert not {'tensorflow', 'keras'} & set(sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--modle=InceptionV1", "--modle=InceptionV1"),
+        ("--model=InceptionV9", "Did you mean"),
+        ("--epochs=many", "'many'"),
+        ("--learning_rate=-1", "learning_rate"),
+        ("--recipe=alexnet", "'alexnet'"),
+        ("--config=/nowhere.json", "/nowhere.json"),
+        ("--dataset=folder:/nowhere", "no folder /nowhere"),
+        ("--batch_size=6000", "5400 pictures"),
+        ("--strategy=tpu", "No TPU"),
+    ],
+)
+def test_what_is_wrong_is_one_line_before_training(flag, message, tmp_path):
+    process = command(flag, f"--run_dir={tmp_path / 'run'}")
+    assert process.returncode == 2
+    lines = [line for line in process.stderr.splitlines() if line.startswith("train_tpu.py:")]
+    assert len(lines) == 1 and message in lines[0]
+    assert "Traceback" not in process.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_of_pictures_becomes_a_checked_model_for_a_phone(tmp_path):
+    """The whole chain on files as a user has them, then the same command again."""
+    import numpy as np
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    for name, shade in (("day", 200), ("night", 50)):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for i in range(60):
+            pixels = np.clip(rng.normal(shade, 30, (40, 52, 3)), 0, 255).astype(np.uint8)
+            file = tmp_path / "pictures" / name / f"{i}"
+            if i % 2:
+                file.with_suffix(".png").write_bytes(tf.io.encode_png(pixels).numpy())
+            else:
+                file.with_suffix(".jpg").write_bytes(tf.io.encode_jpeg(pixels).numpy())
+    arguments = [
+        f"--dataset=folder:{tmp_path / 'pictures'}",
+        f"--run_dir={tmp_path / 'run'}",
+        "--image_size=32",
+        "--epochs=6",
+        "--batch_size=16",
+        "--augmentation=none",
+        "--ema=0.5",
+    ]
+    process = command(*arguments)
+    assert process.returncode == 0, process.stderr[-2000:]
+    assert "Test accuracy 100.0%" in process.stdout
+    expected = {
+        "checkpoints",
+        "config.json",
+        "confusion_matrix.png",
+        "curves.png",
+        "evaluation.json",
+        "export.json",
+        "history.csv",
+        "labels.txt",
+        "model.keras",
+        "model.tflite",
+        "model_int8.tflite",
+        "predictions.npz",
+        "preprocessing.json",
+        "report.html",
+        "saved_model",
+        "split.json",
+    }
+    assert {p.name for p in (tmp_path / "run").iterdir()} == expected
+    again = command(f"--config={tmp_path / 'run' / 'config.json'}", arguments[1])
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert "Going on from step" in again.stdout

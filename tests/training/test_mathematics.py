@@ -1,0 +1,96 @@
+"""Optimizer, schedule, losses and averages against numbers from elsewhere."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_inception.training.averages import MovingAverage
+from keras_inception.training.optimizers import RMSprop, Schedule
+from keras_inception.training.recipes import RECIPES, Recipe
+from keras_inception.training.step import cross_entropy, l2
+
+
+@pytest.mark.parametrize("epsilon", [1.0, 1e-10])
+def test_rmsprop_is_tf1s(epsilon):
+    start = np.array([1.0, -2.0, 3.0], np.float32)
+    ours, theirs = keras.Variable(start), tf.Variable(start)
+    mean_square, momentum = tf.Variable(tf.ones(3)), tf.Variable(tf.zeros(3))
+    optimizer = RMSprop(0.1, rho=0.9, momentum=0.9, epsilon=epsilon)
+    for step in range(5):
+        gradient = tf.constant([0.5, -1.0, 2.0]) * (step - 1.5)
+        optimizer.apply([gradient], [ours])
+        tf.raw_ops.ResourceApplyRMSProp(
+            var=theirs.handle,
+            ms=mean_square.handle,
+            mom=momentum.handle,
+            lr=0.1,
+            rho=0.9,
+            momentum=0.9,
+            epsilon=epsilon,
+            grad=gradient,
+        )
+    np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-6)
+
+
+def test_schedules():
+    cosine = Schedule(2.0, "cosine", warmup_steps=4, total_steps=12)
+    got = [float(cosine(step)) for step in range(13)]
+    assert got[:4] == pytest.approx([0.5, 1.0, 1.5, 2.0])
+    assert got[8] == pytest.approx(1.0)
+    assert got[12] == pytest.approx(0.0, abs=1e-6)
+    stairs = Schedule(1.0, "exponential", 0, 100, decay_rate=0.94, decay_steps=3)
+    assert [float(stairs(s)) for s in (0, 2, 3, 7)] == pytest.approx([1, 1, 0.94, 0.94**2])
+
+
+def test_the_rate_scales_with_the_global_batch():
+    from keras_inception.training.optimizers import make_schedule
+
+    recipe = RECIPES["inception_v3"]  # 0.165 per 256 pictures, batch 1024
+    assert make_schedule(recipe, 1251).peak == pytest.approx(0.66)
+
+
+def test_label_smoothing_by_hand():
+    logits = np.log(np.array([[0.7, 0.2, 0.1]], np.float32))
+    # 0.1 spread over three classes: 0.9333, 0.0333, 0.0333
+    want = -(0.9 + 0.1 / 3) * math.log(0.7) - 0.1 / 3 * (math.log(0.2) + math.log(0.1))
+    got = cross_entropy(tf.constant([[1.0, 0.0, 0.0]]), logits, 0.1)
+    assert float(got[0]) == pytest.approx(want, rel=1e-5)
+
+
+def test_l2_is_half_the_sum_of_squares():
+    assert float(l2([tf.constant([3.0, 4.0]), tf.constant([[2.0]])])) == pytest.approx(14.5)
+
+
+def test_average_warms_up_and_covers_batch_norm():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.BatchNormalization()])
+    average = MovingAverage(model, 0.9)
+    assert len(average.shadows) == 4
+    start = [w.numpy() for w in model.weights]
+    want = [w.copy() for w in start]
+    for n in range(1, 30):
+        for weight, value in zip(model.weights, start, strict=True):
+            weight.assign(value + n)
+        average.update(n)
+        decay = min(0.9, (1 + n) / (10 + n))
+        want = [decay * w + (1 - decay) * (s + n) for w, s in zip(want, start, strict=True)]
+    for shadow, value in zip(average.shadows, want, strict=True):
+        np.testing.assert_allclose(shadow.numpy(), value, rtol=1e-5)
+    with average.applied():
+        np.testing.assert_allclose(model.weights[2].numpy(), want[2], rtol=1e-5)
+    np.testing.assert_allclose(model.weights[2].numpy(), start[2] + 29)
+
+
+def test_recipes_are_checked_and_round_trip():
+    for name, recipe in RECIPES.items():
+        recipe.check()
+        assert Recipe.from_dict(recipe.to_dict()) == recipe, name
+    with pytest.raises(ValueError, match="did you mean 'epochs'"):
+        Recipe.from_dict({"epoch": 3})
+    for bad in ({"epochs": 0}, {"label_smoothing": 1.0}, {"optimizer": "lion"}, {"model": "V9"}):
+        with pytest.raises(ValueError, match="Received"):
+            Recipe(**bad).check()

@@ -1,0 +1,150 @@
+"""Runs that are killed, asked to stop, damaged or fed nonsense."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from keras_inception.training import NonFinite, Recipe, RunFolder, train
+from keras_inception.training.checkpoints import Store
+
+# The real loop and network, dropout included, on tiny pictures.
+RUN = """
+import sys
+from keras_inception.training import Interrupted, Recipe, loop, train
+loop.SECONDS_BETWEEN_CHECKPOINTS = 0.0
+recipe = Recipe(dataset="fake", image_size=16, epochs=3, batch_size=32, dropout=0.5)
+try:
+    train(recipe, sys.argv[1], deterministic=True)
+except Interrupted as stop:
+    print(stop)
+    sys.exit(75)
+"""
+
+
+def start(folder):
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, str(folder)], stdout=subprocess.PIPE, text=True
+    )
+
+
+def weights(folder):
+    return [w.copy() for w in RunFolder(folder).load_model().get_weights()]
+
+
+def wait_for_checkpoint(folder, process):
+    deadline = time.monotonic() + 120
+    while not list(Path(folder).glob("checkpoints/ckpt-*.index")):
+        assert process.poll() is None and time.monotonic() < deadline, process.stdout.read()
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    assert start(folder).wait() == 0
+    return weights(folder)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_stopped_run_goes_on_to_the_same_weights(how, tmp_path, uninterrupted):
+    """Bit for bit, after kill -9 in the middle and after a polite request."""
+    process = start(tmp_path)
+    wait_for_checkpoint(tmp_path, process)
+    process.send_signal(how)
+    code = process.wait()
+    assert code == (-signal.SIGKILL if how == signal.SIGKILL else 75)
+    assert not (tmp_path / "model.keras").exists()
+    again = start(tmp_path)
+    output = again.communicate()[0]
+    assert again.returncode == 0
+    assert "Going on from step" in output
+    for got, want in zip(weights(tmp_path), uninterrupted, strict=True):
+        np.testing.assert_array_equal(got, want)
+    assert [row["epoch"] for row in RunFolder(tmp_path).history] == [1, 2, 3]
+
+
+def small_store(folder):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.Dropout(0.5)])
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+    optimizer.build(model.trainable_variables)
+    return model, Store(folder, model, optimizer, None)
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path, caplog):
+    model, store = small_store(tmp_path)
+    for step in (1, 2, 3, 4):
+        model.layers[0].kernel.assign(np.full((3, 2), step))
+        store.save(step)
+    kept = sorted(p.name for p in tmp_path.glob("*.index"))
+    assert kept == ["ckpt-2.index", "ckpt-3.index", "ckpt-4.index"]
+    data = tmp_path / "ckpt-4.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:40])
+    raw = bytearray((tmp_path / "ckpt-3.data-00000-of-00001").read_bytes())
+    raw[-30] ^= 255
+    (tmp_path / "ckpt-3.data-00000-of-00001").write_bytes(raw)
+    model, store = small_store(tmp_path)
+    assert store.restore_newest() == 2
+    assert (model.layers[0].kernel.numpy() == 2).all()
+    assert "ckpt-4 is damaged" in caplog.text and "ckpt-3 is damaged" in caplog.text
+    (tmp_path / "ckpt-2.index").write_bytes(b"")
+    with pytest.raises(ValueError, match="--fresh"):
+        small_store(tmp_path)[1].restore_newest()
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A file system of 1 MB; mounting needs root, as CI has."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path], check=True)
+    yield tmp_path
+    subprocess.run(["umount", "-l", tmp_path], check=True)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tiny_disk):
+    model, store = small_store(tiny_disk)
+    store.save(1)
+    (tiny_disk / "filler").write_bytes(b"\0" * (950 * 1024))
+    big = keras.Sequential([keras.Input((300,)), keras.layers.Dense(300)])
+    with pytest.raises(OSError, match="step 2 could not be written.*is intact"):
+        Store(tiny_disk, big, keras.optimizers.SGD(), None).save(2)
+    (tiny_disk / "filler").unlink()
+    assert small_store(tiny_disk)[1].restore_newest() == 1
+
+
+def test_a_run_that_diverges_stops_before_it_saves(tmp_path):
+    recipe = Recipe(
+        dataset="fake",
+        image_size=16,
+        epochs=1,
+        optimizer="sgd",
+        learning_rate=1e30,
+        clip_norm=0.0,
+        warmup_epochs=0.0,
+        weight_decay=0.0,
+    )
+    with pytest.raises(NonFinite, match="fake example .*--learning_rate"):
+        train(recipe, str(tmp_path))
+    assert not list(tmp_path.glob("checkpoints/*.index"))
+
+
+def test_another_recipe_in_the_same_folder_is_refused(finished_run):
+    recipe = finished_run.recipe.replace(epochs=7, seed=5)
+    with pytest.raises(ValueError, match="epochs was 3, is 7, seed was 0, is 5.*--fresh"):
+        train(recipe, str(finished_run.path))
+
+
+def test_fresh_deletes_run_folders_only(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ValueError, match="no config.json"):
+        RunFolder(tmp_path).delete()
+    assert (tmp_path / "thesis.tex").exists()
