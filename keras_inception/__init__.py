@@ -20,10 +20,17 @@ _PUBLIC = {
     "InceptionV3": "keras_inception.models.inception_v3",
     "InceptionV4": "keras_inception.models.inception_v4",
     "Preprocessing": "keras_inception.preprocessing",
+    "comparison_table": "keras_inception.models.registry",
     "default_preprocessing": "keras_inception.models.registry",
+    "endpoints": "keras_inception.models.surgery",
+    "feature_pyramid": "keras_inception.models.surgery",
+    "freeze_backbone": "keras_inception.models.surgery",
     "get_model": "keras_inception.models.registry",
     "list_models": "keras_inception.models.registry",
+    "multiply_adds": "keras_inception.models.surgery",
+    "replace_head": "keras_inception.models.surgery",
     "smallest_input": "keras_inception.models.surgery",
+    "to_inference": "keras_inception.models.surgery",
 }
 
 __all__ = ["__version__", *_PUBLIC]

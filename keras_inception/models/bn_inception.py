@@ -13,13 +13,14 @@ from keras import layers
 from keras.applications.imagenet_utils import decode_predictions as decode_predictions
 
 from keras_inception.models.builder import assemble, published
+from keras_inception.models.inception_v1 import AUXILIARY
 from keras_inception.models.layers import (
     Conventions,
     Tensor,
     avg_pool,
     chain,
     concat,
-    conv_7x7,
+    conv_bn,
     conventions,
     max_pool,
 )
@@ -88,7 +89,7 @@ def separable_stem(x: Tensor) -> Tensor:
 
 def features(x: Tensor, *, separable: bool, slim: bool) -> Tensor:
     """Figure 5; sizes are those of 224 x 224."""
-    x = separable_stem(x) if separable else conv_7x7(x, 64, name="stem_0")  # 112 x 112 x 64
+    x = separable_stem(x) if separable else conv_bn(x, 64, 7, 2, name="stem_0")  # 112 x 112 x 64
     x = max_pool(x, "stem_0", padding="same")  # 56 x 56 x 64
     x = chain(x, "stem_1", (64, 1), (192, 3))  # 56 x 56 x 192
     x = max_pool(x, "stem_1", padding="same")  # 28 x 28 x 192
@@ -114,11 +115,12 @@ def BNInception(
     classifier_activation: str | Callable | None = "softmax",
     name: str = "bn_inception",
     *,
+    aux_logits: bool = False,
     dropout: float = 0.2,
-    include_preprocessing: bool = False,
-    separable: bool = True,
+    include_preprocessing: bool | Preprocessing = False,
+    separable_stem: bool = True,
     widths: str = "slim",
-    symmetric_stem_padding: bool = False,
+    symmetric_padding: bool = False,
     avg_pool_counts_padding: bool = False,
     bn_scale: bool = False,
     bn_epsilon: float = 1e-3,
@@ -126,19 +128,24 @@ def BNInception(
 ) -> keras.Model:
     """BN-Inception, by default as TF-Slim released it (inception_v2).
 
-    The torch ports' form, which follows Caffe's, is `BNInception(separable=False, widths="caffe",
-    symmetric_stem_padding=True, avg_pool_counts_padding=True, bn_scale=True, bn_epsilon=1e-5)`.
+    The torch ports' form, which follows Caffe's, is `BNInception(separable_stem=False,
+    widths="caffe", symmetric_padding=True, avg_pool_counts_padding=True, bn_scale=True,
+    bn_epsilon=1e-5)`.
 
     Args:
         include_top, weights, input_tensor, input_shape, pooling, classes, classifier_activation,
             name: keras.applications' own; see `InceptionV3`. Default input: 224 x 224 x 3.
+        aux_logits: Whether to add GoogLeNet's two auxiliary classifiers, here after 4a and 4d (no
+            published file has them). The model then returns {"predictions", "aux1_logits",
+            "aux2_logits"}.
         dropout: Share of the pooled features that training drops.
-        include_preprocessing: Whether the model scales pictures in 0..255 (uint8 or float) itself.
-            Without, it takes what `preprocess_input` returns.
-        separable: Whether the 7 x 7 convolution is TF-Slim's depthwise separable one.
+        include_preprocessing: Whether the model scales pictures in 0..255 (uint8 or float) itself,
+            by its weights' contract or by the one given. Without, it takes what
+            `preprocess_input` returns.
+        separable_stem: Whether the 7 x 7 convolution is TF-Slim's depthwise separable one.
         widths: "slim" or "caffe": pool projections of 4c and 4d are 96 or the figure's 128 wide.
-        symmetric_stem_padding: Whether the 7 x 7 convolution pads 3 pixels on every side, as torch
-            and Caffe do; for `separable=False`.
+        symmetric_padding: Whether convolutions with stride 2 pad the same on every side, as torch
+            and Caffe do; the 7 x 7 only with `separable_stem=False`.
         avg_pool_counts_padding: Whether the padded average pools divide by 9 at the border too.
         bn_scale: Whether BatchNorm has a gamma.
         bn_epsilon: What BatchNorm adds to the variance.
@@ -158,14 +165,14 @@ def BNInception(
         raise ValueError(f'`widths` should be "slim" or "caffe". Received: widths={widths!r}')
 
     def draw(x: Tensor) -> Tensor:
-        return features(x, separable=separable, slim=widths == "slim")
+        return features(x, separable=separable_stem, slim=widths == "slim")
 
     with conventions(
         Conventions(
             bn_scale=bn_scale,
             bn_epsilon=bn_epsilon,
             bn_momentum=bn_momentum,
-            symmetric_stem_padding=symmetric_stem_padding,
+            symmetric_padding=symmetric_padding,
             avg_pool_counts_padding=avg_pool_counts_padding,
         )
     ):
@@ -181,5 +188,5 @@ def BNInception(
             name=name,
             dropout=dropout,
             include_preprocessing=include_preprocessing,
-            auxiliary=None,
+            auxiliary=AUXILIARY if aux_logits else None,
         )

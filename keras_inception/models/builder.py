@@ -18,6 +18,9 @@ from keras_inception.preprocessing import Preprocessing
 # endpoint that a head hangs on, and the function that draws it: (x, classes, name) -> logits
 Auxiliary = dict[str, tuple[str, Callable[[Tensor, int, str], Tensor]]]
 
+# Variants without ImageNet weights -> the published network that their users mean most often.
+_NEVER_PUBLISHED = {"InceptionV2": "BNInception"}
+
 
 def published(function: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
     """Lets a builder take `weights`: builds what the checkpoint needs, then loads it.
@@ -31,11 +34,22 @@ def published(function: Callable[..., keras.Model]) -> Callable[..., keras.Model
     def build(*args: Any, **kwargs: Any) -> keras.Model:
         given = signature.bind(*args, **kwargs).arguments
         wanted = given.pop("weights", signature.parameters["weights"].default)
-        record = weights_floor.resolve(wanted, variant=function.__name__)
+        variant = function.__name__
+        if wanted == "imagenet" and variant in _NEVER_PUBLISHED:
+            raise ValueError(
+                f"No ImageNet weights were ever published for {variant}. Train it, or use "
+                f"{_NEVER_PUBLISHED[variant]}, the network that TF-Slim calls inception_v2. "
+                f"Received: weights={wanted!r}"
+            )
+        record = weights_floor.resolve(wanted, variant=variant)
         if record is None:
             return function(weights=None, **given)
-        model = function(weights=None, **{**record.builder_arguments, **given})
+        arguments = {**record.builder_arguments, **given}
+        if arguments.get("include_preprocessing") is True:
+            arguments["include_preprocessing"] = record.preprocessing
+        model = function(weights=None, **arguments)
         weights_floor.load_into(model, record)
+        model.preprocessing = record.preprocessing
         return model
 
     return build
@@ -53,7 +67,7 @@ def assemble(
     classifier_activation: str | Callable | None,
     name: str,
     dropout: float,
-    include_preprocessing: bool,
+    include_preprocessing: bool | Preprocessing,
     auxiliary: Auxiliary | None = None,
     head: Callable[[Tensor], Tensor] | None = None,
 ) -> keras.Model:
@@ -66,13 +80,16 @@ def assemble(
         auxiliary: Output name -> (endpoint, head); the model then returns a dict.
         head: Draws what stands between the pooled features and the classifier, if anything does.
 
-    The other arguments are the builders' own.
+    The other arguments are the builders' own. The model carries the contract of its input as
+    `model.preprocessing`.
 
     Raises:
         ValueError: an argument is out of range, or the input is smaller than the unpadded layers
             need.
     """
     _check_arguments(pooling, classes, dropout, include_top, auxiliary)
+    if isinstance(include_preprocessing, Preprocessing):
+        preprocessing = include_preprocessing
     inputs = _input(input_tensor, input_shape, preprocessing, include_top)
     try:
         x = features(_scaled(inputs, preprocessing) if include_preprocessing else inputs)
@@ -85,10 +102,10 @@ def assemble(
 
     if include_top:
         x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-        if head is not None:
-            x = head(x)
         if dropout:
             x = layers.Dropout(dropout, name="dropout")(x)
+        if head is not None:
+            x = head(x)
         # float32 under every dtype policy: the loss needs it.
         predictions = layers.Dense(
             classes, activation=classifier_activation, dtype="float32", name="predictions"
@@ -102,9 +119,11 @@ def assemble(
         x = head(x)
 
     sources = inputs if input_tensor is None else keras.utils.get_source_inputs(input_tensor)
-    model = keras.Model(
-        sources, outputs if auxiliary else predictions if include_top else x, name=name
-    )
+    if include_top:
+        model = keras.Model(sources, outputs if auxiliary else predictions, name=name)
+    else:
+        model = keras.Model(sources, x, name=name)
+    model.preprocessing = preprocessing
     return model
 
 

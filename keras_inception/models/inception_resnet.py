@@ -18,13 +18,13 @@ from keras_inception.models.layers import (
     Conventions,
     Tensor,
     V,
+    auxiliary_head,
     avg_pool,
     batch_norm,
     chain,
     concat,
     conv_bn,
     conventions,
-    logits,
     max_pool,
     residual,
 )
@@ -137,8 +137,9 @@ def InceptionResNetV1(
     classifier_activation: str | Callable | None = "softmax",
     name: str = "inception_resnet_v1",
     *,
+    aux_logits: bool = False,
     dropout: float = 0.2,
-    include_preprocessing: bool = False,
+    include_preprocessing: bool | Preprocessing = False,
     embedding: int | None = None,
     blocks: tuple[int, int, int] = (5, 10, 6),
     residual_scale: tuple[float, float, float] | float = SCALES,
@@ -154,9 +155,12 @@ def InceptionResNetV1(
     Args:
         include_top, weights, input_tensor, input_shape, pooling, classes, classifier_activation,
             name: keras.applications' own; see `InceptionV3`. Default input: 299 x 299 x 3.
+        aux_logits: Whether to add v2's auxiliary classifier on the last block17 (no published file
+            has it). The model then returns {"predictions", "aux_logits"}.
         dropout: Share of the pooled features that training drops.
-        include_preprocessing: Whether the model scales pictures in 0..255 (uint8 or float) itself.
-            Without, it takes what `preprocess_input` returns.
+        include_preprocessing: Whether the model scales pictures in 0..255 (uint8 or float) itself,
+            by its weights' contract or by the one given. Without, it takes what
+            `preprocess_input` returns.
         embedding: Width of a linear layer with BatchNorm between the pooled features and the
             classifier; None for none. Without top it needs `pooling`.
         blocks: How many of block35, block17 and block8. Released networks have 5, 10 and 6, the
@@ -205,7 +209,9 @@ def InceptionResNetV1(
             name=name,
             dropout=dropout,
             include_preprocessing=include_preprocessing,
-            auxiliary=None,
+            auxiliary={"aux_logits": (f"block17_{blocks[1]}", auxiliary_head)}
+            if aux_logits
+            else None,
             head=head,
         )
 
@@ -296,14 +302,6 @@ def features_v2_paper(x: Tensor, *, scales: tuple[float, ...]) -> Tensor:
     return x
 
 
-def auxiliary_head(x: Tensor, classes: int, name: str) -> Tensor:
-    """TF-Slim's, on the last block17: average pool 5 x 5 / 3, 1 x 1 conv 128, 5 x 5 conv 768."""
-    x = layers.AveragePooling2D(5, 3, name="aux_pool")(x)  # 5 x 5 x 1088
-    x = chain(x, "aux", (128, 1), (768, 5, 1, V))  # 1 x 1 x 768
-    x = layers.GlobalAveragePooling2D(name="aux_avg_pool")(x)
-    return logits(x, classes, name)
-
-
 @published
 def InceptionResNetV2(
     include_top: bool = True,
@@ -317,7 +315,7 @@ def InceptionResNetV2(
     *,
     aux_logits: bool = False,
     dropout: float = 0.2,
-    include_preprocessing: bool = False,
+    include_preprocessing: bool | Preprocessing = False,
     paper: bool = False,
     residual_scale: tuple[float, float, float] | float = SCALES,
     bn_scale: bool = False,
@@ -332,8 +330,9 @@ def InceptionResNetV2(
         aux_logits: Whether to add the auxiliary classifier on the last block17. The model then
             returns {"predictions", "aux_logits"}.
         dropout: Share of the pooled features that training drops.
-        include_preprocessing: Whether the model scales pictures in 0..255 (uint8 or float) itself.
-            Without, it takes what `preprocess_input` returns.
+        include_preprocessing: Whether the model scales pictures in 0..255 (uint8 or float) itself,
+            by its weights' contract or by the one given. Without, it takes what
+            `preprocess_input` returns.
         paper: Whether to build the paper's network (v4's stem; 5, 10 and 5 blocks), of which no
             weights are published, instead of the released one (10, 20 and 10 blocks).
         residual_scale: Share of a residual that is added, one for all or one for each of block35,

@@ -9,13 +9,13 @@ import keras
 from keras import layers
 from keras.applications.imagenet_utils import decode_predictions as decode_predictions
 
-from keras_inception.models.builder import assemble, published
+from keras_inception.models.builder import Auxiliary, assemble, published
 from keras_inception.models.layers import (
     Conventions,
     Tensor,
+    V,
     chain,
     concat,
-    conv_7x7,
     conv_bn,
     conventions,
     logits,
@@ -59,7 +59,7 @@ def inception(x: Tensor, row: str, branch5x5: int) -> Tensor:
 
 def features(x: Tensor, *, lrn: bool, branch5x5: int, last_pool: int) -> Tensor:
     """Table 1 from the first convolution to inception (5b); sizes are those of 224 x 224."""
-    x = conv_7x7(x, 64, name="stem_0")  # 112 x 112 x 64
+    x = conv_bn(x, 64, 7, 2, name="stem_0")  # 112 x 112 x 64
     x = max_pool(x, "stem_0", padding="same")  # 56 x 56 x 64
     if lrn:
         x = local_response_norm(x, "stem_0_lrn")
@@ -82,12 +82,11 @@ def features(x: Tensor, *, lrn: bool, branch5x5: int, last_pool: int) -> Tensor:
 def local_response_norm(x: Tensor, name: str) -> Tensor:
     """x / (1 + alpha/5 * sum of x^2 over 5 neighbouring channels) ^ 0.75, alpha 1e-4, as Caffe's.
 
-    Drawn with Keras' own layers so that a saved model needs nothing from us: the sum over
+    Drawn with what Keras has so that a saved model needs nothing from us: the sum over
     neighbouring channels is 5 times an average pool along the channels, seen as a row of pixels.
     """
-    from keras import ops
-
-    squares = ops.square(x)
+    last = "channels_last"
+    squares = layers.Multiply(name=f"{name}_squares")([x, x])
     if keras.config.image_data_format() == "channels_first":
         squares = layers.Permute((2, 3, 1), name=f"{name}_last")(squares)
     height, width, depth = squares.shape[1:]
@@ -98,12 +97,14 @@ def local_response_norm(x: Tensor, name: str) -> Tensor:
         )
     rows = layers.Reshape((height * width, depth, 1), name=f"{name}_rows")(squares)
     # Zeros beyond the ends count as neighbours: pad by hand and average over all five.
-    rows = layers.ZeroPadding2D(((0, 0), (2, 2)), data_format="channels_last")(rows)
-    mean = layers.AveragePooling2D((1, 5), 1, "valid", data_format="channels_last")(rows)
+    rows = layers.ZeroPadding2D(((0, 0), (2, 2)), last, name=f"{name}_pad")(rows)
+    mean = layers.AveragePooling2D((1, 5), 1, V, last, name=f"{name}_pool")(rows)
     mean = layers.Reshape((height, width, depth), name=f"{name}_mean")(mean)
     if keras.config.image_data_format() == "channels_first":
         mean = layers.Permute((3, 1, 2), name=f"{name}_first")(mean)
-    return x * ops.power(1.0 + 1e-4 * mean, -0.75)
+    base = layers.Rescaling(1e-4, 1.0, name=f"{name}_base")(mean)
+    factor = keras.ops.power(base, -0.75)  # the one step that Keras has no layer for
+    return layers.Multiply(name=name)([x, factor])
 
 
 def auxiliary_head(x: Tensor, classes: int, name: str) -> Tensor:
@@ -120,6 +121,12 @@ def auxiliary_head(x: Tensor, classes: int, name: str) -> Tensor:
     return logits(x, classes, name)
 
 
+AUXILIARY: Auxiliary = {
+    "aux1_logits": ("inception_4a", auxiliary_head),
+    "aux2_logits": ("inception_4d", auxiliary_head),
+}
+
+
 @published
 def InceptionV1(
     include_top: bool = True,
@@ -133,12 +140,12 @@ def InceptionV1(
     *,
     aux_logits: bool = False,
     dropout: float = 0.2,
-    include_preprocessing: bool = False,
+    include_preprocessing: bool | Preprocessing = False,
     batch_norm: bool = True,
     lrn: bool = False,
     branch5x5: int = 3,
     last_pool: int = 2,
-    symmetric_stem_padding: bool = False,
+    symmetric_padding: bool = False,
     bn_scale: bool = False,
     bn_epsilon: float = 1e-3,
     bn_momentum: float = 0.99,
@@ -163,13 +170,14 @@ def InceptionV1(
             returns {"predictions", "aux1_logits", "aux2_logits"}.
         dropout: Share of the pooled features that training drops. 0.2 as TF-Slim and torchvision;
             0.4 in the paper.
-        include_preprocessing: Whether the model scales pictures in 0..255 (uint8 or float) itself.
-            Without, it takes what `preprocess_input` returns.
+        include_preprocessing: Whether the model scales pictures in 0..255 (uint8 or float) itself,
+            by its weights' contract or by the one given. Without, it takes what
+            `preprocess_input` returns.
         batch_norm: Whether convolutions are batch-normalised; the paper's have biases instead.
         lrn: Whether to normalise local responses around the stem's second part, as the paper.
         branch5x5: Kernel of the "5 x 5" branch: 5 in the paper, 3 in the published weights.
         last_pool: Kernel of the pool before (5a): 3 in the paper, 2 in the published weights.
-        symmetric_stem_padding: Whether the 7 x 7 convolution pads 3 pixels on every side, as torch
+        symmetric_padding: Whether the 7 x 7 / 2 convolution pads 3 pixels on every side, as torch
             and Caffe do.
         bn_scale: Whether BatchNorm has a gamma.
         bn_epsilon: What BatchNorm adds to the variance.
@@ -194,17 +202,13 @@ def InceptionV1(
     def draw(x: Tensor) -> Tensor:
         return features(x, lrn=lrn, branch5x5=branch5x5, last_pool=last_pool)
 
-    heads = {
-        "aux1_logits": ("inception_4a", auxiliary_head),
-        "aux2_logits": ("inception_4d", auxiliary_head),
-    }
     with conventions(
         Conventions(
             batch_norm=batch_norm,
             bn_scale=bn_scale,
             bn_epsilon=bn_epsilon,
             bn_momentum=bn_momentum,
-            symmetric_stem_padding=symmetric_stem_padding,
+            symmetric_padding=symmetric_padding,
         )
     ):
         return assemble(
@@ -219,5 +223,5 @@ def InceptionV1(
             name=name,
             dropout=dropout,
             include_preprocessing=include_preprocessing,
-            auxiliary=heads if aux_logits else None,
+            auxiliary=AUXILIARY if aux_logits else None,
         )

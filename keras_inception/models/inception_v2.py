@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-from keras import layers
 from keras.applications.imagenet_utils import decode_predictions as decode_predictions
 
 from keras_inception.models.builder import assemble, published
@@ -17,11 +16,11 @@ from keras_inception.models.layers import (
     Conventions,
     Tensor,
     V,
+    auxiliary_head,
     avg_pool,
     chain,
     concat,
     conventions,
-    logits,
     max_pool,
 )
 from keras_inception.preprocessing import Preprocessing
@@ -102,14 +101,6 @@ def features(x: Tensor) -> Tensor:
     return x
 
 
-def auxiliary_head(x: Tensor, classes: int, name: str) -> Tensor:
-    """As v3's, on the last 17 x 17 map."""
-    x = layers.AveragePooling2D(5, 3, name="aux_pool")(x)  # 5 x 5 x 768
-    x = chain(x, "aux", (128, 1), (768, 5, 1, V))  # 1 x 1 x 768
-    x = layers.GlobalAveragePooling2D(name="aux_avg_pool")(x)
-    return logits(x, classes, name)
-
-
 @published
 def InceptionV2(
     include_top: bool = True,
@@ -123,7 +114,7 @@ def InceptionV2(
     *,
     aux_logits: bool = False,
     dropout: float = 0.2,
-    include_preprocessing: bool = False,
+    include_preprocessing: bool | Preprocessing = False,
     bn_scale: bool = False,
     bn_epsilon: float = 1e-3,
     bn_momentum: float = 0.99,
@@ -138,8 +129,9 @@ def InceptionV2(
         aux_logits: Whether to add the auxiliary classifier on mixed8. The model then returns
             {"predictions", "aux_logits"}.
         dropout: Share of the pooled features that training drops.
-        include_preprocessing: Whether the model scales pictures in 0..255 (uint8 or float) itself.
-            Without, it takes what `preprocess_input` returns.
+        include_preprocessing: Whether the model scales pictures in 0..255 (uint8 or float) itself,
+            by its weights' contract or by the one given. Without, it takes what
+            `preprocess_input` returns.
         bn_scale: Whether BatchNorm has a gamma.
         bn_epsilon: What BatchNorm adds to the variance.
         bn_momentum: Share that BatchNorm's moving statistics keep at each training step.

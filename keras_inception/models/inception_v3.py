@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-from keras import layers
 from keras.applications.imagenet_utils import decode_predictions as decode_predictions
 
 from keras_inception.models.builder import assemble, published
@@ -17,11 +16,11 @@ from keras_inception.models.layers import (
     Conventions,
     Tensor,
     V,
+    auxiliary_head,
     avg_pool,
     chain,
     concat,
     conventions,
-    logits,
     max_pool,
 )
 from keras_inception.preprocessing import Preprocessing
@@ -115,14 +114,6 @@ def features(x: Tensor, *, last_pool: str) -> Tensor:
     return inception_c(x, "mixed10", pool=last_pool)
 
 
-def auxiliary_head(x: Tensor, classes: int, name: str) -> Tensor:
-    """Section 4's auxiliary classifier, batch-normalised (section 6), on the last 17 x 17 map."""
-    x = layers.AveragePooling2D(5, 3, name="aux_pool")(x)  # 5 x 5 x 768
-    x = chain(x, "aux", (128, 1), (768, 5, 1, V))  # 1 x 1 x 768
-    x = layers.GlobalAveragePooling2D(name="aux_avg_pool")(x)
-    return logits(x, classes, name)
-
-
 @published
 def InceptionV3(
     include_top: bool = True,
@@ -136,7 +127,7 @@ def InceptionV3(
     *,
     aux_logits: bool = False,
     dropout: float = 0.2,
-    include_preprocessing: bool = False,
+    include_preprocessing: bool | Preprocessing = False,
     last_pool: str = "avg",
     avg_pool_counts_padding: bool = False,
     bn_scale: bool = False,
@@ -159,8 +150,9 @@ def InceptionV3(
         aux_logits: Whether to add the auxiliary classifier on mixed7. The model then returns
             {"predictions", "aux_logits"}.
         dropout: Share of the pooled features that training drops (0.2 as TF-Slim).
-        include_preprocessing: Whether the model scales pictures in 0..255 (uint8 or float) itself.
-            Without, it takes what `preprocess_input` returns.
+        include_preprocessing: Whether the model scales pictures in 0..255 (uint8 or float) itself,
+            by its weights' contract or by the one given. Without, it takes what
+            `preprocess_input` returns.
         last_pool: The pool of mixed10's fourth branch: "avg", or "max" as in the network of
             2015-12-05 that computes FID.
         avg_pool_counts_padding: Whether the padded average pools divide by 9 at the border too, as

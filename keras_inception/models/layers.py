@@ -36,8 +36,9 @@ class Conventions:
         bn_momentum: What BatchNorm keeps of its moving statistics at each training step.
         avg_pool_counts_padding: Whether padded 3 x 3 average pools divide by 9 at the border, too
             (torch's v3, Caffe's BN-Inception), or by the number of real pixels (TensorFlow).
-        symmetric_stem_padding: Whether the 7 x 7 / 2 stem pads 3 pixels on every side (torch,
-            Caffe) or as TensorFlow's SAME does (2 and 3 on even inputs).
+        symmetric_padding: Whether padded convolutions with stride 2 pad the same number of pixels
+            on every side (torch, Caffe: 3 for a 7 x 7) or as TensorFlow's SAME does (2 and 3 on
+            even inputs).
     """
 
     batch_norm: bool = True
@@ -45,7 +46,7 @@ class Conventions:
     bn_epsilon: float = 1e-3
     bn_momentum: float = 0.99
     avg_pool_counts_padding: bool = False
-    symmetric_stem_padding: bool = False
+    symmetric_padding: bool = False
 
 
 # Ambient while a builder runs, as dtype and data_format are in Keras: a block that carried them
@@ -75,7 +76,7 @@ def channels(x: Tensor) -> int:
 def conv_bn(
     x: Tensor,
     filters: int,
-    kernel_size: int | tuple[int, int],
+    kernel_size: Any,
     strides: int = 1,
     padding: str = "same",
     *,
@@ -87,6 +88,9 @@ def conv_bn(
     As an endpoint the ReLU's output is called `{name}` itself.
     """
     how = _conventions.get()
+    if how.symmetric_padding and strides > 1 and padding == "same":
+        x = layers.ZeroPadding2D(int(kernel_size) // 2, name=f"{name}_pad")(x)
+        padding = V
     x = layers.Conv2D(
         filters,
         kernel_size,
@@ -138,14 +142,6 @@ def avg_pool(x: Tensor, name: str) -> Tensor:
     return layers.AveragePooling2D(3, 1, "same", name=f"{name}_pool")(x)
 
 
-def conv_7x7(x: Tensor, filters: int, name: str) -> Tensor:
-    """The 7 x 7 / 2 convolution that v1 and BN-Inception begin with."""
-    if _conventions.get().symmetric_stem_padding:
-        x = layers.ZeroPadding2D(3, name=f"{name}_pad")(x)
-        return conv_bn(x, filters, 7, 2, V, name=name)
-    return conv_bn(x, filters, 7, 2, name=name)
-
-
 def residual(
     x: Tensor, name: str, scale: float, *branches: Tensor, activation: str | None = "relu"
 ) -> Tensor:
@@ -164,3 +160,15 @@ def residual(
 def logits(x: Tensor, classes: int, name: str) -> Tensor:
     """An auxiliary head's linear layer, in float32 under every dtype policy: the loss needs it."""
     return layers.Dense(classes, dtype="float32", name=name)(x)
+
+
+def auxiliary_head(x: Tensor, classes: int, name: str) -> Tensor:
+    """The batch-normalised auxiliary classifier of v3, v4 and Inception-ResNet, on a 17 x 17 map.
+
+    1512.00567 sections 4 and 6: average pool 5 x 5 / 3, 1 x 1 convolution 128, 5 x 5 convolution
+    768 unpadded, linear. TF-Slim's kernel is as large as the map; it is 5 x 5 at 299 x 299.
+    """
+    x = layers.AveragePooling2D(5, 3, name="aux_pool")(x)  # 5 x 5
+    x = chain(x, "aux", (128, 1), (768, 5, 1, V))  # 1 x 1 x 768
+    x = layers.GlobalAveragePooling2D(name="aux_avg_pool")(x)
+    return logits(x, classes, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -54,6 +55,29 @@ def check_name(name: str) -> None:
         raise ValueError(
             f"Unknown model; the variants are {', '.join(_MODULES)}.{hint} Received: {name!r}"
         )
+
+
+def comparison_table() -> list[dict[str, Any]]:
+    """What the variants cost, measured from built models: one row a variant, oldest first.
+
+    Returns:
+        Rows of "variant", "parameters" (trainable, without auxiliary heads and BatchNorm's gammas,
+        1000 classes), "multiply_adds" (of one picture) and "size" ((height, width) in pixels).
+    """
+    from keras_inception.models.surgery import multiply_adds
+
+    rows = []
+    for name in list_models():
+        model = get_model(name, weights=None)
+        rows.append(
+            {
+                "variant": name,
+                "parameters": sum(math.prod(w.shape) for w in model.trainable_variables),
+                "multiply_adds": sum(multiply_adds(model).values()),
+                "size": default_preprocessing(name).size,
+            }
+        )
+    return rows
 
 
 def _module(name: str) -> Any:

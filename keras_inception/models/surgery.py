@@ -5,6 +5,9 @@ Everything here works on any flat functional model of Keras' own layers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import numpy as np
 from keras import layers
@@ -39,3 +42,180 @@ def _input_size(layer: keras.layers.Layer, size: np.ndarray) -> np.ndarray:
         return size
     extent = np.array(kernel) if layer.padding == "valid" else 1
     return (size - 1) * np.array(layer.strides) + extent
+
+
+def endpoints(model: keras.Model) -> dict[str, keras.KerasTensor]:
+    """The outputs of the inception blocks by their names, from the picture to the last.
+
+    A block's layers are called `{block}_...`, so a block is a layer whose name others begin with.
+
+    Returns:
+        Name ("mixed_6a", "block35_1", ...) -> symbolic feature map, 4-D.
+    """
+    names = [layer.name for layer in model.layers]
+    found = {}
+    for layer in model.layers:
+        inside = any(name.startswith(f"{layer.name}_") for name in names)
+        if inside and not isinstance(layer, layers.InputLayer) and len(layer.output.shape) == 4:
+            found[layer.name] = layer.output
+    return found
+
+
+def feature_pyramid(model: keras.Model) -> keras.Model:
+    """The last features at strides 4, 8, 16 and 32, for detection and segmentation.
+
+    Args:
+        model: Any variant, with or without top; its weights are shared.
+
+    Returns:
+        A model from the picture to {"P2", "P3", "P4", "P5"}, 4-D maps of stride 4, 8, 16 and 32.
+        The stem's and the reductions' unpadded layers make a map a few pixels smaller than
+        ceil(side / stride).
+
+    Raises:
+        ValueError: the model has no inception blocks.
+    """
+    strides = _strides(model, _last_endpoint(model))
+    blocks = endpoints(model)
+    levels = {}
+    for layer in model.layers:
+        if layer.name in blocks or layer.name.startswith("stem_"):
+            level = {4: "P2", 8: "P3", 16: "P4", 32: "P5"}.get(strides.get(layer.name, 0))
+            if level is not None:
+                levels[level] = layer.output  # a later layer replaces an earlier one
+    return keras.Model(model.inputs, levels, name=f"{model.name}_pyramid")
+
+
+def _last_endpoint(model: keras.Model) -> str:
+    blocks = endpoints(model)
+    if not blocks:
+        raise ValueError(
+            "The model has no inception blocks: give a model that this package's builders made. "
+            f"Received: {model.name} with layers {[layer.name for layer in model.layers][:5]}..."
+        )
+    return list(blocks)[-1]
+
+
+def _strides(model: keras.Model, up_to: str) -> dict[str, int]:
+    """Layer name -> pixels of the picture between neighbours of its output, up to a layer."""
+    strides: dict[int, int] = {}
+    by_name = {}
+    for layer in keras.Model(model.inputs, model.get_layer(up_to).output).layers:
+        if isinstance(layer, layers.InputLayer):
+            stride = 1
+        else:
+            stride = max(strides[id(t)] for t in keras.tree.flatten(layer.input))
+            stride *= getattr(layer, "strides", (1,))[0]
+        strides[id(layer.output)] = by_name[layer.name] = stride
+    return by_name
+
+
+def to_inference(model: keras.Model) -> keras.Model:
+    """The model without auxiliary heads: predictions only. Shares the weights.
+
+    A model that has none is returned as it is.
+    """
+    if not isinstance(model.output, dict):
+        return model
+    stripped = keras.Model(model.inputs, model.output["predictions"], name=model.name)
+    return _with_contract_of(model, stripped)
+
+
+def freeze_backbone(model: keras.Model, up_to: str | None = None) -> keras.Model:
+    """Stops the training of the features, in place; what stands behind them goes on learning.
+
+    Frozen BatchNorm uses its moving statistics and leaves them alone even inside `fit`. Without
+    that, a frozen network that is fine-tuned on other pictures is trained on batch statistics and
+    evaluated on ImageNet's (keras-team/keras#9214). Compile after freezing.
+
+    Args:
+        model: Any variant.
+        up_to: Endpoint, or any layer, that is the last to be frozen, with all that it is computed
+            from; None freezes to the last endpoint.
+
+    Returns:
+        The model itself.
+
+    Raises:
+        ValueError: there is no layer of that name.
+    """
+    if up_to is None:
+        up_to = _last_endpoint(model)
+    elif up_to not in {layer.name for layer in model.layers}:
+        raise ValueError(
+            "`up_to` should name an endpoint or a layer of the model; the endpoints are "
+            f"{', '.join(endpoints(model))}. Received: up_to={up_to!r}"
+        )
+    for layer in keras.Model(model.inputs, model.get_layer(up_to).output).layers:
+        layer.trainable = False
+    return model
+
+
+def replace_head(
+    model: keras.Model,
+    classes: int,
+    *,
+    classifier_activation: str | Callable | None = "softmax",
+) -> keras.Model:
+    """The model with new, randomly initialised classifiers for other classes.
+
+    Args:
+        model: Any variant with top; auxiliary classifiers are replaced too. The features' weights
+            are shared with it.
+        classes: The number of new classes.
+        classifier_activation: Activation of the classifier; None gives logits.
+
+    Raises:
+        ValueError: the model has no classifier, or `classes` is below 1.
+    """
+    if classes < 1:
+        raise ValueError(f"`classes` should be at least 1. Received: classes={classes}")
+    given = model.output if isinstance(model.output, dict) else {"predictions": model.output}
+    if "predictions" not in {layer.name for layer in model.layers}:
+        raise ValueError(
+            "The model has no classifier to replace; build it with `include_top=True` and the new "
+            f"`classes`. Received: {model.name} with the output {model.output_shape}"
+        )
+    outputs = {}
+    for name in given:
+        activation = classifier_activation if name == "predictions" else None
+        dense = layers.Dense(classes, activation, dtype="float32", name=name)
+        outputs[name] = dense(model.get_layer(name).input)
+    output: Any = outputs if isinstance(model.output, dict) else outputs["predictions"]
+    return _with_contract_of(model, keras.Model(model.inputs, output, name=model.name))
+
+
+def _with_contract_of(model: keras.Model, other: keras.Model) -> keras.Model:
+    """Other, with the preprocessing contract of a builder's model (a loaded file has none)."""
+    if hasattr(model, "preprocessing"):
+        other.preprocessing = model.preprocessing
+    return other
+
+
+def multiply_adds(model: keras.Model) -> dict[str, int]:
+    """Multiplications with addition that one picture costs, by layer (convolutions and dense).
+
+    Args:
+        model: A model with a known input size. Biases, BatchNorm, pools and activations are not
+            counted, as the papers do not.
+
+    Raises:
+        ValueError: the input size is open.
+    """
+    if None in model.input_shape[1:]:
+        raise ValueError(
+            "The cost depends on the picture's size: build the model with `input_shape`. "
+            f"Received: input_shape={model.input_shape[1:]}"
+        )
+    costs = {}
+    for layer in model.layers:
+        if isinstance(layer, layers.SeparableConv2D):
+            kernels = (layer.depthwise_kernel, layer.pointwise_kernel)
+        elif isinstance(layer, layers.Conv2D | layers.Dense):
+            kernels = (layer.kernel,)
+        else:
+            continue
+        width = layer.units if isinstance(layer, layers.Dense) else layer.filters
+        places = int(np.prod(layer.output.shape[1:])) // width
+        costs[layer.name] = places * sum(int(np.prod(kernel.shape)) for kernel in kernels)
+    return costs
