@@ -13,7 +13,7 @@ from keras import layers
 from keras.applications.imagenet_utils import decode_predictions as decode_predictions
 
 from keras_inception.models.builder import assemble, published
-from keras_inception.models.inception_v1 import AUXILIARY
+from keras_inception.models.inception_v1 import auxiliary
 from keras_inception.models.layers import (
     Conventions,
     Tensor,
@@ -188,5 +188,5 @@ def BNInception(
             name=name,
             dropout=dropout,
             include_preprocessing=include_preprocessing,
-            auxiliary=AUXILIARY if aux_logits else None,
+            auxiliary=auxiliary() if aux_logits else None,
         )

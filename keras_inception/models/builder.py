@@ -118,7 +118,10 @@ def assemble(
     if not include_top and pooling is not None and head is not None:
         x = head(x)
 
-    sources = inputs if input_tensor is None else keras.utils.get_source_inputs(input_tensor)
+    sources = inputs
+    if input_tensor is not None:
+        sources = keras.utils.get_source_inputs(input_tensor)
+        sources = sources[0] if len(sources) == 1 else sources
     if include_top:
         model = keras.Model(sources, outputs if auxiliary else predictions, name=name)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from keras_inception.models.layers import (
     Tensor,
     V,
     chain,
+    channel_axis,
     concat,
     conv_bn,
     conventions,
@@ -107,13 +109,42 @@ def local_response_norm(x: Tensor, name: str) -> Tensor:
     return layers.Multiply(name=name)([x, factor])
 
 
-def auxiliary_head(x: Tensor, classes: int, name: str) -> Tensor:
+def adaptive_pool_4x4(x: Tensor, name: str) -> Tensor:
+    """torch's adaptive average pool to 4 x 4, of a map with even sides.
+
+    Each quarter of the map is pooled to 2 x 2 by overlapping windows. (Keras has a layer for it
+    from 3.13 on, which Python 3.10 cannot have.)
+    """
+    spatial = (1, 2) if channel_axis() == -1 else (2, 3)
+    sides = [x.shape[axis] for axis in spatial]
+    if any(side is None or side % 2 for side in sides):
+        raise ValueError(
+            "`adaptive_aux_pool=True` needs a picture whose map at stride 16 has even sides, such "
+            f"as 224 x 224. Received: a map of {sides[0]} x {sides[1]}"
+        )
+    half = [side // 2 for side in sides]
+    rows = []
+    for i, vertical in enumerate([(0, half[0]), (half[0], 0)]):
+        row = []
+        for j, horizontal in enumerate([(0, half[1]), (half[1], 0)]):
+            quarter = layers.Cropping2D((vertical, horizontal), name=f"{name}_crop{i}{j}")(x)
+            window, step = [(side + 1) // 2 for side in half], [side // 2 for side in half]
+            row.append(layers.AveragePooling2D(window, step, name=f"{name}_pool{i}{j}")(quarter))
+        rows.append(layers.Concatenate(spatial[1], name=f"{name}_row{i}")(row))
+    return layers.Concatenate(spatial[0], name=f"{name}_pool")(rows)
+
+
+def auxiliary_head(x: Tensor, classes: int, name: str, *, adaptive: bool = False) -> Tensor:
     """Section 5: average pool 5 x 5 / 3, 1 x 1 convolution 128, 1024 units, dropout 70 %, linear.
 
-    `name` is "aux1_logits" or "aux2_logits"; the layers are `aux1_...` and `aux2_...`.
+    `name` is "aux1_logits" or "aux2_logits"; the layers are `aux1_...` and `aux2_...`. torchvision
+    pools adaptively to 4 x 4, which is 4 x 4 windows at 0, 3, 7 and 10 of the 14 x 14 map.
     """
     prefix = name.removesuffix("_logits")
-    x = layers.AveragePooling2D(5, 3, name=f"{prefix}_pool")(x)
+    if adaptive:
+        x = adaptive_pool_4x4(x, prefix)
+    else:
+        x = layers.AveragePooling2D(5, 3, name=f"{prefix}_pool")(x)
     x = conv_bn(x, 128, 1, name=f"{prefix}_0")
     x = layers.Flatten(name=f"{prefix}_flatten")(x)
     x = layers.Dense(1024, activation="relu", name=f"{prefix}_1")(x)
@@ -121,10 +152,10 @@ def auxiliary_head(x: Tensor, classes: int, name: str) -> Tensor:
     return logits(x, classes, name)
 
 
-AUXILIARY: Auxiliary = {
-    "aux1_logits": ("inception_4a", auxiliary_head),
-    "aux2_logits": ("inception_4d", auxiliary_head),
-}
+def auxiliary(adaptive: bool = False) -> Auxiliary:
+    """The two heads: after 4a and 4d."""
+    head = functools.partial(auxiliary_head, adaptive=adaptive)
+    return {"aux1_logits": ("inception_4a", head), "aux2_logits": ("inception_4d", head)}
 
 
 @published
@@ -146,6 +177,7 @@ def InceptionV1(
     branch5x5: int = 3,
     last_pool: int = 2,
     symmetric_padding: bool = False,
+    adaptive_aux_pool: bool = False,
     bn_scale: bool = False,
     bn_epsilon: float = 1e-3,
     bn_momentum: float = 0.99,
@@ -179,6 +211,7 @@ def InceptionV1(
         last_pool: Kernel of the pool before (5a): 3 in the paper, 2 in the published weights.
         symmetric_padding: Whether the 7 x 7 / 2 convolution pads 3 pixels on every side, as torch
             and Caffe do.
+        adaptive_aux_pool: Whether the auxiliary heads pool adaptively to 4 x 4, as torchvision's.
         bn_scale: Whether BatchNorm has a gamma.
         bn_epsilon: What BatchNorm adds to the variance.
         bn_momentum: Share that BatchNorm's moving statistics keep at each training step.
@@ -223,5 +256,5 @@ def InceptionV1(
             name=name,
             dropout=dropout,
             include_preprocessing=include_preprocessing,
-            auxiliary=AUXILIARY if aux_logits else None,
+            auxiliary=auxiliary(adaptive_aux_pool) if aux_logits else None,
         )

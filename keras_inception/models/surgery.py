@@ -83,7 +83,7 @@ def feature_pyramid(model: keras.Model) -> keras.Model:
             level = {4: "P2", 8: "P3", 16: "P4", 32: "P5"}.get(strides.get(layer.name, 0))
             if level is not None:
                 levels[level] = layer.output  # a later layer replaces an earlier one
-    return keras.Model(model.inputs, levels, name=f"{model.name}_pyramid")
+    return keras.Model(model.input, levels, name=f"{model.name}_pyramid")
 
 
 def _last_endpoint(model: keras.Model) -> str:
@@ -100,7 +100,7 @@ def _strides(model: keras.Model, up_to: str) -> dict[str, int]:
     """Layer name -> pixels of the picture between neighbours of its output, up to a layer."""
     strides: dict[int, int] = {}
     by_name = {}
-    for layer in keras.Model(model.inputs, model.get_layer(up_to).output).layers:
+    for layer in keras.Model(model.input, model.get_layer(up_to).output).layers:
         if isinstance(layer, layers.InputLayer):
             stride = 1
         else:
@@ -117,7 +117,7 @@ def to_inference(model: keras.Model) -> keras.Model:
     """
     if not isinstance(model.output, dict):
         return model
-    stripped = keras.Model(model.inputs, model.output["predictions"], name=model.name)
+    stripped = keras.Model(model.input, model.output["predictions"], name=model.name)
     return _with_contract_of(model, stripped)
 
 
@@ -146,7 +146,7 @@ def freeze_backbone(model: keras.Model, up_to: str | None = None) -> keras.Model
             "`up_to` should name an endpoint or a layer of the model; the endpoints are "
             f"{', '.join(endpoints(model))}. Received: up_to={up_to!r}"
         )
-    for layer in keras.Model(model.inputs, model.get_layer(up_to).output).layers:
+    for layer in keras.Model(model.input, model.get_layer(up_to).output).layers:
         layer.trainable = False
     return model
 
@@ -182,7 +182,7 @@ def replace_head(
         dense = layers.Dense(classes, activation, dtype="float32", name=name)
         outputs[name] = dense(model.get_layer(name).input)
     output: Any = outputs if isinstance(model.output, dict) else outputs["predictions"]
-    return _with_contract_of(model, keras.Model(model.inputs, output, name=model.name))
+    return _with_contract_of(model, keras.Model(model.input, output, name=model.name))
 
 
 def _with_contract_of(model: keras.Model, other: keras.Model) -> keras.Model:
