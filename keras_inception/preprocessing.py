@@ -71,8 +71,9 @@ class Preprocessing:
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as JSON can hold it."""
-        return dataclasses.asdict(self)
+        """The record as JSON holds it: with lists for tuples."""
+        fields = dataclasses.asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Preprocessing:
