@@ -21,6 +21,8 @@ def main(argv: list[str]) -> int:
     try:
         if options.fresh:
             training.RunFolder(options.run_dir).delete()
+        if options.deterministic:
+            training.repeat_bit_for_bit()
         strategy = training.make_strategy(
             options.strategy, options.tpu, options.num_virtual_devices
         )
@@ -28,7 +30,6 @@ def main(argv: list[str]) -> int:
             recipe,
             options.run_dir,
             strategy=strategy,
-            deterministic=options.deterministic,
             download=options.download,
         )
         evaluation.evaluate_run(run.path)

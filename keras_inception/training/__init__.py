@@ -12,6 +12,7 @@ _PUBLIC = {
     "Recipe": "recipes",
     "RunFolder": "run_folder",
     "make_strategy": "strategy",
+    "repeat_bit_for_bit": "strategy",
 }
 
 __all__ = list(_PUBLIC)

@@ -47,7 +47,6 @@ def train(
     run_dir: str,
     *,
     strategy: tf.distribute.Strategy | None = None,
-    deterministic: bool = False,
     download: bool = False,
 ) -> RunFolder:
     """Trains a variant and leaves a run folder; goes on where an earlier run of it stopped.
@@ -56,7 +55,6 @@ def train(
         recipe: What to compute.
         run_dir: The run folder.
         strategy: Which devices train; by default what the machine has.
-        deterministic: Whether the run repeats bit for bit (slower: one thread an operation).
         download: Whether a TFDS data set may be fetched.
 
     Returns:
@@ -85,10 +83,6 @@ def train(
             f"The batch should be at most the training part's {source.num_examples('train')} "
             f"pictures. Received: --batch_size={recipe.batch_size}"
         )
-    if deterministic:
-        tf.config.experimental.enable_op_determinism()
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
     strategy = strategy or make_strategy()
     if recipe.batch_size % strategy.num_replicas_in_sync:
         raise ValueError(
@@ -165,17 +159,18 @@ class _Run:
                 rate = (self.step - first_step) / (time.monotonic() - started)
                 self._progress(sums / done, rate)
                 ending = stop.get("signal")
+                if self.step == epoch_end:
+                    # Before the checkpoint: a row too many is dropped on resuming, one too few lost.
+                    seconds = time.monotonic() - epoch_started
+                    rows.append(self._row(sums / done, done, seconds))
+                    self.folder.write_history(rows)
+                    self._show(rows[-1])
                 due = time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS
                 if ending or due or self.step == epoch_end:
                     self._save()
                     saved = time.monotonic()
                 if ending and self.step < self.total_steps:
                     raise Interrupted(ending, self.step)
-            seconds = time.monotonic() - epoch_started
-            done = self.step - epoch_first
-            rows.append(self._row(sums / done, done, seconds))
-            self.folder.write_history(rows)
-            self._show(rows[-1])
 
     def finish(self) -> None:
         """Writes the trained network and the curves."""

@@ -7,6 +7,17 @@ import tensorflow as tf
 STRATEGIES = ("auto", "one_device", "mirrored", "tpu")
 
 
+def repeat_bit_for_bit() -> None:
+    """Makes runs of one recipe end with identical weights; slow, on one thread.
+
+    To be called before anything else uses TensorFlow. Deterministic operations alone are not
+    enough on a CPU: the order in which threads add up has to be fixed as well.
+    """
+    tf.config.experimental.enable_op_determinism()
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
 def make_strategy(
     kind: str = "auto", tpu: str = "", num_virtual_devices: int = 0
 ) -> tf.distribute.Strategy:

@@ -23,7 +23,7 @@ recipe = recipe.replace(optimizer=optimizer_name)
 with strategy.scope():
     keras.utils.set_random_seed(0)
     x = keras.Input((6, 6, 3))
-    y = keras.layers.Conv2D(4, 3)(x)
+    y = keras.layers.Conv2D(4, 3, use_bias=False)(x)
     y = keras.layers.BatchNormalization(synchronized=True)(y)
     y = keras.layers.Flatten()(y)
     outputs = {"predictions": keras.layers.Dense(3)(y), "aux_logits": keras.layers.Dense(3)(y)}
