@@ -117,8 +117,8 @@ def evaluation_batches(
     part = source.splits[split]
     host, hosts = shard
     step = batch_size * replicas * hosts
-    indices = np.arange(-(-len(part) // step) * step).reshape(-1, hosts, batch_size * replicas)
-    indices = indices[:, host].ravel()
+    steps = np.arange(-(-len(part) // step) * step).reshape(-1, hosts, batch_size * replicas)
+    indices = steps[:, host].ravel()
     labels = tf.constant(part.labels)
     last = max(len(part) - 1, 0)
 

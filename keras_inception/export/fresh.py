@@ -80,7 +80,8 @@ def main(argv: list[str]) -> None:
     run = run_saved_model if kind == "saved_model" else run_tflite
     answers = run(path, pictures, encoded)
     about = json.dumps(answers.pop("about"))
-    np.savez(outputs, about=np.array(about), **{k: np.asarray(v) for k, v in answers.items()})
+    arrays: dict[str, Any] = {k: np.asarray(v) for k, v in answers.items()}
+    np.savez(outputs, about=np.array(about), **arrays)
 
 
 if __name__ == "__main__":

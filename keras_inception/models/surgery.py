@@ -30,7 +30,8 @@ def smallest_input(model: keras.Model) -> tuple[int, int]:
         size = _input_size(layer, need.get(id(layer.output), np.ones(2, int)))
         for tensor in keras.tree.flatten(layer.input):
             ask(tensor, size)
-    return tuple(int(n) for n in need[id(model.inputs[0])])
+    height, width = need[id(model.inputs[0])]
+    return int(height), int(width)
 
 
 def _input_size(layer: keras.layers.Layer, size: np.ndarray) -> np.ndarray:
@@ -210,9 +211,9 @@ def multiply_adds(model: keras.Model) -> dict[str, int]:
     costs = {}
     for layer in model.layers:
         if isinstance(layer, layers.SeparableConv2D):
-            kernels = (layer.depthwise_kernel, layer.pointwise_kernel)
+            kernels = [layer.depthwise_kernel, layer.pointwise_kernel]
         elif isinstance(layer, layers.Conv2D | layers.Dense):
-            kernels = (layer.kernel,)
+            kernels = [layer.kernel]
         else:
             continue
         width = layer.units if isinstance(layer, layers.Dense) else layer.filters

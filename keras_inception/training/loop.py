@@ -160,7 +160,7 @@ class _Run:
                 self._progress(sums / done, rate)
                 ending = stop.get("signal")
                 if self.step == epoch_end:
-                    # Before the checkpoint: a row too many is dropped on resuming, one too few lost.
+                    # Before the checkpoint: resuming drops a row too many, but cannot add one.
                     seconds = time.monotonic() - epoch_started
                     rows.append(self._row(sums / done, done, seconds))
                     self.folder.write_history(rows)
