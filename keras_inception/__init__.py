@@ -20,6 +20,7 @@ _PUBLIC = {
     "InceptionV3": "keras_inception.models.inception_v3",
     "InceptionV4": "keras_inception.models.inception_v4",
     "Preprocessing": "keras_inception.preprocessing",
+    "Weights": "keras_inception.weights",
     "comparison_table": "keras_inception.models.registry",
     "default_preprocessing": "keras_inception.models.registry",
     "endpoints": "keras_inception.models.surgery",
@@ -29,6 +30,7 @@ _PUBLIC = {
     "list_models": "keras_inception.models.registry",
     "multiply_adds": "keras_inception.models.surgery",
     "replace_head": "keras_inception.models.surgery",
+    "save_weights": "keras_inception.weights",
     "smallest_input": "keras_inception.models.surgery",
     "to_inference": "keras_inception.models.surgery",
 }

@@ -65,7 +65,9 @@ def evaluate_run(run_dir: str | Path) -> dict[str, Any]:
     run = RunFolder(run_dir)
     model, labels = run.load_model(), run.labels
     batches = evaluation_batches(run.open_source(), "test", run.preprocessing, batch_size=BATCH)
-    answers: dict[str, Any] = predict_split(tf.function(lambda x: model(x, training=False)), batches)
+    answers: dict[str, Any] = predict_split(
+        tf.function(lambda x: model(x, training=False)), batches
+    )
     result = summarize(answers["probabilities"], answers["labels"], labels)
     if run.recipe.dataset in COMPARISONS:
         result["comparison"] = COMPARISONS[run.recipe.dataset]

@@ -80,8 +80,8 @@ def main(argv: list[str]) -> None:
     run = run_saved_model if kind == "saved_model" else run_tflite
     answers = run(path, pictures, encoded)
     about = json.dumps(answers.pop("about"))
-    arrays: dict[str, Any] = {k: np.asarray(v) for k, v in answers.items()}
-    np.savez(outputs, about=np.array(about), **arrays)
+    found: dict[str, Any] = {k: np.asarray(v) for k, v in answers.items()}
+    np.savez(outputs, about=np.array(about), **found)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,10 @@ def published(function: Callable[..., keras.Model]) -> Callable[..., keras.Model
     caller gave the argument explicitly.
     """
     signature = inspect.signature(function)
+    # Keyword-only arguments decide what is computed, these aside.
+    checkpoint_facts = {
+        name for name, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY
+    } - {"aux_logits", "dropout", "include_preprocessing", "bn_momentum"}
 
     @functools.wraps(function)
     def build(*args: Any, **kwargs: Any) -> keras.Model:
@@ -42,14 +46,19 @@ def published(function: Callable[..., keras.Model]) -> Callable[..., keras.Model
                 f"Received: weights={wanted!r}"
             )
         record = weights_floor.resolve(wanted, variant=variant)
-        if record is None:
-            return function(weights=None, **given)
-        arguments = {**record.builder_arguments, **given}
-        if arguments.get("include_preprocessing") is True:
-            arguments["include_preprocessing"] = record.preprocessing
+        arguments = {**record.builder_arguments, **given} if record else given
+        contract = record.preprocessing if record else None
+        if contract and arguments.get("include_preprocessing") is True:
+            arguments["include_preprocessing"] = contract
         model = function(weights=None, **arguments)
-        weights_floor.load_into(model, record)
-        model.preprocessing = record.preprocessing
+        if record:
+            weights_floor.load_into(model, record)
+        if contract:
+            model.preprocessing = contract
+        model.variant = variant
+        model.builder_arguments = {
+            name: value for name, value in arguments.items() if name in checkpoint_facts
+        }
         return model
 
     return build

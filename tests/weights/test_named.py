@@ -1,0 +1,122 @@
+"""Native files: round trips, checked loading, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import keras_inception
+import keras_inception.weights
+from keras_inception import InceptionV1, Preprocessing, save_weights
+from keras_inception.weights import read
+from keras_inception.weights.named import read_safetensors, variables
+
+SHAPE = (65, 65, 3)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """With heads and gammas, every weight of its own."""
+    model = InceptionV1(
+        weights=None, input_shape=SHAPE, classes=7, aux_logits=True, bn_scale=True, bn_epsilon=0.01
+    )
+    rng = np.random.default_rng(0)
+    for variable in model.weights:
+        variable.assign(
+            rng.uniform(0.5, 1.5, variable.shape) / max(1, np.prod(variable.shape[:-1]))
+        )
+    return model
+
+
+@pytest.fixture(scope="module")
+def file(model, tmp_path_factory):
+    contract = Preprocessing(size=(65, 65), mean=(120.0, 115.0, 100.0), std=60.0)
+    path = tmp_path_factory.mktemp("weights") / "v1.safetensors"
+    return save_weights(model, path, preprocessing=contract)
+
+
+def picture():
+    return np.random.default_rng(1).normal(size=(2, *SHAPE)).astype(np.float32)
+
+
+def test_the_file_says_what_to_build(model, file):
+    """Gammas, epsilon, classes' heads and contract come from the file, not from the caller."""
+    loaded = InceptionV1(weights=file, input_shape=SHAPE, classes=7, aux_logits=True)
+    for name, want in model(picture()).items():
+        np.testing.assert_array_equal(loaded(picture())[name], want)
+    assert loaded.preprocessing.mean == (120.0, 115.0, 100.0)
+    assert loaded.get_layer("stem_0_bn").epsilon == 0.01
+
+
+def test_the_file_is_what_the_safetensors_package_reads(model, file):
+    numpy_reader = pytest.importorskip("safetensors.numpy", reason="a peer, not a dependency")
+    theirs = numpy_reader.load_file(file)
+    for name, variable in variables(model).items():
+        np.testing.assert_array_equal(theirs[name], variable.numpy())
+
+
+def test_without_heads_and_without_top(model, file):
+    plain = InceptionV1(weights=file, input_shape=SHAPE, classes=7)
+    want = model(picture())["predictions"]
+    np.testing.assert_allclose(plain(picture()), want, atol=1e-6)
+    features = InceptionV1(weights=file, include_top=False, pooling="avg")
+    assert features(picture()).shape == (2, 1024)
+
+
+def test_another_number_of_classes_gives_a_new_head_and_says_so(file, caplog):
+    other = InceptionV1(weights=file, input_shape=SHAPE, classes=3)
+    assert "7 classes and the model 3" in caplog.text
+    assert not other.get_layer("predictions").bias.numpy().any()
+    arrays = read(file).arrays
+    np.testing.assert_array_equal(
+        other.get_layer("stem_0_conv").kernel, arrays["stem_0_conv/kernel"]
+    )
+
+
+def test_a_keras_file_is_loaded_by_name(model, tmp_path):
+    model.save(tmp_path / "model.keras")
+    loaded = InceptionV1(
+        weights=tmp_path / "model.keras",
+        input_shape=SHAPE,
+        classes=7,
+        bn_scale=True,
+        bn_epsilon=0.01,
+    )
+    np.testing.assert_allclose(loaded(picture()), model(picture())["predictions"], atol=1e-6)
+
+
+def test_what_does_not_fit_is_listed_and_nothing_is_set(file):
+    loaded = InceptionV1(weights=None, input_shape=SHAPE, classes=7)
+    before = [w.numpy() for w in loaded.weights]
+    with pytest.raises(ValueError, match="unexpected in the file: stem_0_bn/gamma.* and .* more"):
+        keras_inception.weights.load_into(loaded, read(file))
+    for weight, value in zip(loaded.weights, before, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), value)
+    with pytest.raises(ValueError, match=r"stem_0_conv/kernel: \(7, 7, 3, 64\).*\(7, 7, 4, 64\)"):
+        InceptionV1(weights=file, input_shape=(65, 65, 4), classes=7)
+
+
+def test_a_file_of_another_variant_is_refused(file):
+    with pytest.raises(ValueError, match="weights of InceptionV1.*InceptionV3"):
+        keras_inception.InceptionV3(weights=file)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 300, -4])
+def test_a_truncated_file_is_refused(file, tmp_path, keep):
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=r"cut\.safetensors"):
+        read_safetensors(cut)
+
+
+@pytest.mark.parametrize("weights", ["imagenet", "/nowhere/v1.safetensors", 3])
+def test_what_cannot_be_loaded_is_said(weights):
+    with pytest.raises(ValueError, match="does not load published checkpoints yet"):
+        InceptionV1(weights=weights)
+
+
+def test_a_failed_write_leaves_nothing(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.replace", lambda *a: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        save_weights(model, tmp_path / "v1.safetensors")
+    assert not list(tmp_path.iterdir())
