@@ -25,7 +25,7 @@ def resolve(weights: Any, variant: str) -> Weights | None:
     if isinstance(weights, Weights):
         record = weights
     elif isinstance(weights, str | os.PathLike) and os.path.exists(weights):
-        record = read(weights)
+        record = read(os.fspath(weights))
     else:
         raise ValueError(
             f"`weights` of {variant} should be None or the path of a .safetensors or .keras file; "

@@ -11,11 +11,17 @@ import pytest
 import keras_inception
 from keras_inception import get_model, list_models, smallest_input
 
-# Parameters at 1000 classes: (trainable without gammas, trainable with gammas and auxiliary heads),
-# from torchvision's published counts (with gammas and heads) and Keras' (without).
+# Parameters at 1000 classes: (trainable without gammas, trainable with gammas and auxiliary heads).
+# From torchvision's, Keras' and TF-Slim's counts; TF-Slim's are at 1001 classes and without gammas:
+# a class is `features + 1` parameters in each classifier, a gamma one a BatchNorm channel.
 COUNTS = {
     "InceptionV1": (6_617_624, 13_004_888),
+    "BNInception": (11_179_361 - 1025, None),
+    "InceptionV2": (None, None),  # no implementation to compare with
     "InceptionV3": (23_817_352, 27_161_264),
+    "InceptionV4": (42_649_769 - 1537, 46_009_106 - 1537 - 769 + 31_584 + 128 + 768),
+    "InceptionResNetV1": (None, None),  # held against FaceNet's below
+    "InceptionResNetV2": (55_813_192, 59_182_258 - 1537 - 769 + 30_272 + 128 + 768),
 }
 APPLICATIONS = [
     "include_top",
@@ -56,13 +62,32 @@ def test_signature_begins_as_keras_applications(variant):
 def test_parameter_counts(variant):
     plain, full = COUNTS[variant]
     model = build(variant)
-    assert trainable(model) == plain
+    if plain is not None:
+        assert trainable(model) == plain
+    plain = trainable(model)
     more_classes = build(variant, classes=1001)
-    features = model.layers[-1].input.shape[-1]
+    features = model.get_layer("predictions").input.shape[-1]
     assert trainable(more_classes) - plain == features + 1
     headless = build(variant, include_top=False)
     assert trainable(headless) == plain - 1000 * (features + 1)
-    assert trainable(build(variant, aux_logits=True, bn_scale=True)) == full
+    if full is not None:
+        assert trainable(build(variant, aux_logits=True, bn_scale=True)) == full
+
+
+def test_facenets_network_has_its_counts():
+    """davidsandberg/facenet to the embedding; timesler/facenet-pytorch with VGGFace2's classes."""
+    face = build("InceptionResNetV1", include_top=False, pooling="avg", embedding=512)
+    assert trainable(face) == 23_467_824
+    assert face.count_params() == 23_497_424
+    classifier = build("InceptionResNetV1", embedding=512, classes=8631, bn_scale=True)
+    assert trainable(classifier) == 27_910_327
+
+
+def test_caffes_bn_inception_has_its_count():
+    """Cadene's: every convolution has a bias too, which its BatchNorm makes redundant."""
+    plain = build("BNInception", separable_stem=False, widths="caffe", bn_scale=True)
+    biases = sum(layer.filters for layer in plain.layers if isinstance(layer, keras.layers.Conv2D))
+    assert trainable(plain) + biases == 11_295_240
 
 
 def test_the_papers_googlenet_has_caffes_count():
@@ -155,9 +180,7 @@ def test_heads_stay_in_float32_under_mixed_precision(variant):
     finally:
         keras.config.set_dtype_policy(before)
     assert {t.dtype for t in model.output.values()} == {"float32"}
-    assert model.get_layer(
-        "stem_0_conv" if variant == "InceptionV1" else "mixed0"
-    ).compute_dtype == ("bfloat16")
+    assert list(keras_inception.endpoints(model).values())[0].dtype == "bfloat16"
 
 
 def test_two_instances_in_one_model_and_stable_names(variant):
