@@ -12,11 +12,12 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
+from keras_inception.data.augment import rand_augment
 from keras_inception.data.crops import distort_color, random_crop_box, random_mirror
 from keras_inception.data.sources import Source, Split, decode
 from keras_inception.preprocessing import Preprocessing
 
-AUGMENTATIONS = ("none", "flip", "crop", "inception")
+AUGMENTATIONS = ("none", "flip", "crop", "inception", "randaugment")
 
 
 def train_batches(
@@ -39,8 +40,8 @@ def train_batches(
         batch_size: Examples of one replica's batch.
         seed: Decides order and augmentation.
         augmentation: "none" (the contract's central crop), "flip" (that, mirrored at random),
-            "crop" (8-100 % of the area at an aspect of 3/4 to 4/3, mirrored) or "inception" (that,
-            with colour distortion).
+            "crop" (8-100 % of the area at an aspect of 3/4 to 4/3, mirrored), "inception" (that,
+            with colour distortion) or "randaugment" ("crop", then keras-cv's RandAugment).
         channels: 3 (grey pictures are repeated) or 1.
         start_step: The global step to begin with; costs nothing however large.
         shard: (host, hosts): which part of every global batch this host reads.
@@ -66,6 +67,10 @@ def train_batches(
             f"--augmentation should be one of {', '.join(AUGMENTATIONS)}. "
             f"Received: {augmentation!r}"
         )
+    if augmentation == "randaugment" and channels != 3:
+        raise ValueError(
+            f"--augmentation=randaugment needs pictures of 3 channels. Received: {channels}"
+        )
     labels = tf.constant(split.labels)
 
     def positions() -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -78,10 +83,16 @@ def train_batches(
             split, index, preprocessing, channels, augmentation, tf.stack([seed, position])
         )
         return {
-            "image": preprocessing.scale(image),
+            "image": image,
             "label": tf.one_hot(tf.gather(labels, index), classes),
             "index": index,
         }
+
+    policy = rand_augment(seed) if augmentation == "randaugment" else None
+
+    def finished(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        image = policy(batch["image"]) if policy else batch["image"]
+        return {**batch, "image": preprocessing.scale(image)}
 
     signature = (tf.TensorSpec((local,), tf.int64), tf.TensorSpec((local,), tf.int64))
     return (
@@ -89,6 +100,7 @@ def train_batches(
         .unbatch()
         .map(example, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(batch_size, drop_remainder=True)
+        .map(finished)
         .prefetch(2 * replicas)
     )
 

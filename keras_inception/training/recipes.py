@@ -52,8 +52,8 @@ class Recipe:
         "flip",
         "Data",
         "what training does to pictures: nothing; mirror; random crop of 8-100 % and mirror; "
-        "the same with colour distortion",
-        ("none", "flip", "crop", "inception"),
+        "the same with colour distortion; or with keras-cv's RandAugment",
+        ("none", "flip", "crop", "inception", "randaugment"),
     )
 
     epochs: int = _field(12, "Optimization", "passes over the training part")

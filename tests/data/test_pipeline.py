@@ -112,3 +112,23 @@ def test_colour_and_crop_stay_in_range(mini):
 def test_a_batch_larger_than_the_data_is_refused():
     with pytest.raises(ValueError, match="462 pictures.*--batch_size=500"):
         train_batches(open_source("fake"), CONTRACT, batch_size=500, seed=0)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_randaugment_works_under_every_dtype_policy(mini, policy):
+    """keras-cv's inner layers fail under 16-bit policies unless they are built in float32."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        arguments = {"batch_size": 16, "seed": 0}
+        plain = take(train_batches(mini, CONTRACT, augmentation="crop", **arguments), 1)[0]
+        batch = take(train_batches(mini, CONTRACT, augmentation="randaugment", **arguments), 1)[0]
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert batch["image"].dtype == np.float32
+    assert -1 <= batch["image"].min() and batch["image"].max() <= 1
+    np.testing.assert_array_equal(batch["index"], plain["index"])
+    changed = [not np.allclose(a, b) for a, b in zip(batch["image"], plain["image"], strict=True)]
+    assert sum(changed) >= 8
