@@ -352,8 +352,8 @@ ELPV_CLASSES = ("functional", "defective")
 def _elpv(validation_fraction: float, seed: int) -> Source:
     """2,624 electroluminescence pictures of solar cells, 300 x 300 grey (CC BY-NC-SA 4.0).
 
-    A stratified quarter is the test part, as large as the paper's; the paper's own draw is not
-    published.
+    A quarter of each class and kind of cell is the test part, a share as large as the paper's; the
+    paper's own draw is not published.
     """
     try:
         from elpv_dataset.utils import load_dataset

@@ -142,5 +142,5 @@ def test_stratified_keeps_an_example_of_a_rare_class():
 def test_elpv_is_split_by_class_and_kind_of_cell():
     pytest.importorskip("elpv_dataset", reason="needs the [elpv] extra")
     source = open_source("elpv")
-    assert [len(source.splits[s]) for s in ("train", "validation", "test")] == [1771, 197, 656]
+    assert [len(source.splits[s]) for s in ("train", "validation", "test")] == [1772, 197, 655]
     assert source.class_names == ("functional", "defective")
