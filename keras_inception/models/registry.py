@@ -29,7 +29,7 @@ def list_models() -> list[str]:
     return list(_MODULES)
 
 
-def get_model(name: str, **arguments: Any) -> keras.Model:
+def get_model(name: str, /, **arguments: Any) -> keras.Model:
     """Builds a variant by name: `get_model("InceptionV3", weights=None, classes=5)`.
 
     Args:

@@ -35,7 +35,7 @@ APPLICATIONS = [
 ]
 
 
-def build(name, **arguments):
+def build(name, /, **arguments):
     return get_model(name, weights=None, **arguments)
 
 
