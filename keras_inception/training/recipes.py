@@ -26,7 +26,7 @@ class Recipe:
     """What a training run computes. The defaults are the demo's: minutes on a laptop's CPU."""
 
     model: str = _field("InceptionV1", "Model", "variant to train")
-    image_size: int = _field(64, "Model", "side of the square input, in pixels")
+    image_size: int = _field(48, "Model", "side of the square input, in pixels")
     dropout: float = _field(0.2, "Model", "share of the pooled features that training drops")
     aux_weight: float = _field(
         0.0, "Model", "weight of each auxiliary head's loss; 0 trains without the heads"
@@ -56,8 +56,8 @@ class Recipe:
         ("none", "flip", "crop", "inception", "randaugment"),
     )
 
-    epochs: int = _field(9, "Optimization", "passes over the training part")
-    batch_size: int = _field(64, "Optimization", "global batch, over all replicas")
+    epochs: int = _field(10, "Optimization", "passes over the training part")
+    batch_size: int = _field(32, "Optimization", "global batch, over all replicas")
     optimizer: str = _field(
         "adamw", "Optimization", "sgd is Nesterov's", ("adamw", "rmsprop", "sgd")
     )
