@@ -1,8 +1,11 @@
-"""One small real run that the tests of the later stages share."""
+"""What several tests need: a small real run, a web server on loopback."""
 
 from __future__ import annotations
 
+import functools
+import http.server
 import os
+import threading
 
 import pytest
 
@@ -18,3 +21,35 @@ def finished_run(tmp_path_factory):
         dataset="fake", image_size=32, epochs=3, batch_size=32, learning_rate=0.016, ema=0.5
     )
     return train(recipe, str(tmp_path_factory.mktemp("runs") / "fake"))
+
+
+class FileServer:
+    """Serves folders over HTTP on loopback."""
+
+    def __init__(self):
+        self.servers = []
+
+    def serve(self, folder):
+        """Returns the base URL of a server whose root is `folder`."""
+
+        class Quiet(http.server.SimpleHTTPRequestHandler):
+            def log_message(self, *arguments):
+                return None
+
+        handler = functools.partial(Quiet, directory=str(folder))
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    def close(self):
+        for server in self.servers:
+            server.shutdown()
+            server.server_close()
+
+
+@pytest.fixture
+def file_server():
+    server = FileServer()
+    yield server
+    server.close()

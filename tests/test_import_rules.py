@@ -23,7 +23,7 @@ FLOORS = [
 ]
 # What the lower floors may import besides Python's own library, so that they run on every backend.
 KERAS_ONLY = {"preprocessing", "weights", "models"}
-ALLOWED_THERE = {"keras", "numpy", "h5py"}
+ALLOWED_THERE = {"keras", "numpy", "h5py", "filelock"}
 # The one reader that needs the framework that wrote its files; it imports it when it reads.
 NEEDS_TENSORFLOW = {"weights/readers/tf_checkpoint.py"}
 

@@ -121,6 +121,7 @@ def BNInception(
     separable_stem: bool = True,
     widths: str = "slim",
     symmetric_padding: bool = False,
+    symmetric_pool_padding: bool = False,
     avg_pool_counts_padding: bool = False,
     bn_scale: bool = False,
     bn_epsilon: float = 1e-3,
@@ -146,6 +147,8 @@ def BNInception(
         widths: "slim" or "caffe": pool projections of 4c and 4d are 96 or the figure's 128 wide.
         symmetric_padding: Whether convolutions with stride 2 pad the same on every side, as torch
             and Caffe do; the 7 x 7 only with `separable_stem=False`.
+        symmetric_pool_padding: Whether max pools with stride 2 pad one pixel on every side (tf2cv)
+            instead of as many as the last window lacks.
         avg_pool_counts_padding: Whether the padded average pools divide by 9 at the border too.
         bn_scale: Whether BatchNorm has a gamma.
         bn_epsilon: What BatchNorm adds to the variance.
@@ -173,6 +176,7 @@ def BNInception(
             bn_epsilon=bn_epsilon,
             bn_momentum=bn_momentum,
             symmetric_padding=symmetric_padding,
+            symmetric_pool_padding=symmetric_pool_padding,
             avg_pool_counts_padding=avg_pool_counts_padding,
         )
     ):

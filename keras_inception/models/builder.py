@@ -25,8 +25,8 @@ _NEVER_PUBLISHED = {"InceptionV2": "BNInception"}
 def published(function: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
     """Lets a builder take `weights`: builds what the checkpoint needs, then loads it.
 
-    The record's builder arguments (its BatchNorm's epsilon, its padding, ...) hold unless the
-    caller gave the argument explicitly.
+    The checkpoint's builder arguments (its BatchNorm's epsilon, its padding, ...) and its number of
+    classes hold unless the caller gave the argument explicitly.
     """
     signature = inspect.signature(function)
     # Keyword-only arguments decide what is computed, these aside.
@@ -45,14 +45,17 @@ def published(function: Callable[..., keras.Model]) -> Callable[..., keras.Model
                 f"{_NEVER_PUBLISHED[variant]}, the network that TF-Slim calls inception_v2. "
                 f"Received: weights={wanted!r}"
             )
-        record = weights_floor.resolve(wanted, variant=variant)
-        arguments = {**record.builder_arguments, **given} if record else given
-        contract = record.preprocessing if record else None
+        loaded = weights_floor.resolve(wanted, variant=variant)
+        arguments = {**loaded.builder_arguments, **given} if loaded else given
+        if loaded and loaded.classes and arguments.get("include_top", True):
+            arguments.setdefault("classes", loaded.classes)
+        contract = loaded.preprocessing if loaded else None
         if contract and arguments.get("include_preprocessing") is True:
             arguments["include_preprocessing"] = contract
         model = function(weights=None, **arguments)
-        if record:
-            weights_floor.load_into(model, record)
+        if loaded:
+            weights_floor.load_into(model, loaded)
+            model.class_names = loaded.class_names
         if contract:
             model.preprocessing = contract
         model.variant = variant

@@ -318,6 +318,7 @@ def InceptionResNetV2(
     include_preprocessing: bool | Preprocessing = False,
     paper: bool = False,
     residual_scale: tuple[float, float, float] | float = SCALES,
+    avg_pool_counts_padding: bool = False,
     bn_scale: bool = False,
     bn_epsilon: float = 1e-3,
     bn_momentum: float = 0.99,
@@ -337,6 +338,8 @@ def InceptionResNetV2(
             weights are published, instead of the released one (10, 20 and 10 blocks).
         residual_scale: Share of a residual that is added, one for all or one for each of block35,
             block17 and block8; the released network's last block8 adds all.
+        avg_pool_counts_padding: Whether the padded average pools divide by 9 at the border too
+            (tf2cv).
         bn_scale: Whether BatchNorm has a gamma.
         bn_epsilon: What BatchNorm adds to the variance.
         bn_momentum: Share that BatchNorm's moving statistics keep at each training step.
@@ -358,7 +361,12 @@ def InceptionResNetV2(
 
     last_block17 = "block17_10" if paper else "block17_20"
     with conventions(
-        Conventions(bn_scale=bn_scale, bn_epsilon=bn_epsilon, bn_momentum=bn_momentum)
+        Conventions(
+            bn_scale=bn_scale,
+            bn_epsilon=bn_epsilon,
+            bn_momentum=bn_momentum,
+            avg_pool_counts_padding=avg_pool_counts_padding,
+        )
     ):
         return assemble(
             draw,

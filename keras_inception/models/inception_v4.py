@@ -144,6 +144,7 @@ def InceptionV4(
     aux_logits: bool = False,
     dropout: float = 0.2,
     include_preprocessing: bool | Preprocessing = False,
+    avg_pool_counts_padding: bool = False,
     bn_scale: bool = False,
     bn_epsilon: float = 1e-3,
     bn_momentum: float = 0.99,
@@ -159,6 +160,8 @@ def InceptionV4(
         include_preprocessing: Whether the model scales pictures in 0..255 (uint8 or float) itself,
             by its weights' contract or by the one given. Without, it takes what
             `preprocess_input` returns.
+        avg_pool_counts_padding: Whether the padded average pools divide by 9 at the border too
+            (tf2cv).
         bn_scale: Whether BatchNorm has a gamma.
         bn_epsilon: What BatchNorm adds to the variance.
         bn_momentum: Share that BatchNorm's moving statistics keep at each training step.
@@ -175,7 +178,12 @@ def InceptionV4(
         learning, arXiv:1602.07261: figures 3-9, Table 1.
     """
     with conventions(
-        Conventions(bn_scale=bn_scale, bn_epsilon=bn_epsilon, bn_momentum=bn_momentum)
+        Conventions(
+            bn_scale=bn_scale,
+            bn_epsilon=bn_epsilon,
+            bn_momentum=bn_momentum,
+            avg_pool_counts_padding=avg_pool_counts_padding,
+        )
     ):
         return assemble(
             features,

@@ -39,6 +39,7 @@ class Conventions:
         symmetric_padding: Whether padded convolutions with stride 2 pad the same number of pixels
             on every side (torch, Caffe: 3 for a 7 x 7) or as TensorFlow's SAME does (2 and 3 on
             even inputs).
+        symmetric_pool_padding: The same for max pools: 1 on every side (tf2cv).
     """
 
     batch_norm: bool = True
@@ -47,6 +48,7 @@ class Conventions:
     bn_momentum: float = 0.99
     avg_pool_counts_padding: bool = False
     symmetric_padding: bool = False
+    symmetric_pool_padding: bool = False
 
 
 # Ambient while a builder runs, as dtype and data_format are in Keras: a block that carried them
@@ -131,6 +133,10 @@ def concat(name: str, *branches: Tensor) -> Tensor:
 
 def max_pool(x: Tensor, name: str, size: int = 3, strides: int = 2, padding: str = V) -> Tensor:
     """Max pooling, 3 x 3 / 2 unpadded unless said: `{name}_pool`."""
+    if _conventions.get().symmetric_pool_padding and strides > 1 and padding == "same":
+        # Zeros never win against what a ReLU let through.
+        x = layers.ZeroPadding2D(size // 2, name=f"{name}_pool_pad")(x)
+        padding = V
     return layers.MaxPooling2D(size, strides, padding, name=f"{name}_pool")(x)
 
 

@@ -1,4 +1,4 @@
-"""Weights by "layer/variable" name: the native file, and loading that checks everything.
+"""Weights by "layer/variable" name: what was read, the native file, and checked loading.
 
 The native file is safetensors: a JSON header, then the arrays' bytes. Its metadata say which
 builder, with which arguments, made the model, and the preprocessing contract that it was trained
@@ -11,9 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import os
-import struct
-import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +19,51 @@ import keras
 import numpy as np
 
 from keras_inception.preprocessing import Preprocessing
+from keras_inception.weights.readers import safetensors
 
 # Layers whose arrays a caller may leave out, or have another number of classes in.
-HEADS = ("predictions", "aux_logits", "aux1_logits", "aux2_logits")
-# safetensors' names of the dtypes that Keras weights have in a file.
-_DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "I32": "<i4", "I64": "<i8", "BOOL": "|b1"}
-_HEADER_LIMIT = 100 * 2**20
+AUXILIARY_HEADS = ("aux_logits", "aux1_logits", "aux2_logits")
+HEADS = ("predictions", *AUXILIARY_HEADS)
+_IMAGENET_CLASSES = 1000
 
 
 @dataclasses.dataclass(frozen=True)
-class Weights:
+class Loaded:
     """Arrays for a variant, and what a model has to compute for them to mean something.
 
     Attributes:
-        path: The file that they are in.
+        source: The file or published name that they come from, for messages.
         arrays: "layer/variable" -> array.
         variant: Builder that they belong to; empty if the file does not say.
         builder_arguments: What that builder has to be given, such as {"bn_scale": True}.
         preprocessing: The contract of the model's input, or None if the file does not say.
+        label_offset: Outputs before the first real class.
+        class_names: The file's own names of its classes, if it holds any.
     """
 
-    path: str
+    source: str
     arrays: dict[str, np.ndarray]
     variant: str = ""
     builder_arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
     preprocessing: Preprocessing | None = None
+    label_offset: int = 0
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def outputs(self) -> int:
+        """Outputs of the classifier in the file; 0 if it has none."""
+        bias = self.arrays.get("predictions/bias")
+        return 0 if bias is None else len(bias)
+
+    @property
+    def classes(self) -> int:
+        """Real classes among the outputs: 1000 of the 1001 or 1008 with a background."""
+        return _IMAGENET_CLASSES if self.label_offset else self.outputs
+
+    @property
+    def has_auxiliary_heads(self) -> bool:
+        """Whether the file holds auxiliary classifiers."""
+        return any(f"{head}/kernel" in self.arrays for head in AUXILIARY_HEADS)
 
 
 def variables(model: keras.Model) -> dict[str, Any]:
@@ -60,6 +78,7 @@ def save_weights(
     variant: str = "",
     builder_arguments: dict[str, Any] | None = None,
     preprocessing: Preprocessing | None = None,
+    class_names: Sequence[str] = (),
 ) -> Path:
     """Writes a model's weights as a native file, which a builder's `weights=` takes.
 
@@ -70,6 +89,7 @@ def save_weights(
         builder_arguments: The builder's arguments that the weights need; by default those that the
             model was built with.
         preprocessing: The contract; by default the model's.
+        class_names: Names of the classes, in the order of the outputs.
 
     Returns:
         The path.
@@ -83,125 +103,54 @@ def save_weights(
     contract = preprocessing or getattr(model, "preprocessing", None)
     built_with = getattr(model, "builder_arguments", {})
     metadata = {
-        "format": "keras_inception",
+        "format": safetensors.NATIVE,
         "variant": variant or getattr(model, "variant", ""),
         "builder_arguments": json.dumps(
             dict(built_with) if builder_arguments is None else builder_arguments
         ),
         "preprocessing": json.dumps(contract.to_dict() if contract else None),
+        "class_names": json.dumps(list(class_names)),
     }
     arrays = {
         name: np.ascontiguousarray(keras.ops.convert_to_numpy(v), "<f4")
         for name, v in variables(model).items()
     }
-    write_safetensors(path, arrays, metadata)
+    safetensors.write(path, arrays, metadata)
     return path
 
 
-def write_safetensors(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
-    """Writes float32 arrays and text metadata, under a temporary name first."""
-    header: dict[str, Any] = {"__metadata__": metadata}
-    offset = 0
-    for name, array in arrays.items():
-        end = offset + array.nbytes
-        header[name] = {"dtype": "F32", "shape": array.shape, "data_offsets": [offset, end]}
-        offset = end
-    encoded = json.dumps(header).encode()
-    encoded += b" " * (-len(encoded) % 8)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(struct.pack("<Q", len(encoded)) + encoded)
-            for array in arrays.values():
-                file.write(array.tobytes())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-
-
-def read_safetensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The arrays and the metadata of a .safetensors file.
-
-    Raises:
-        ValueError: the file is damaged or holds a dtype that no Keras weight has.
-    """
-    size = os.path.getsize(path)
-    try:
-        with open(path, "rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > min(size - 8, _HEADER_LIMIT):
-                raise ValueError("its header is longer than the file")
-            header = json.loads(file.read(length))
-            data = file.read()
-        metadata = header.pop("__metadata__", {})
-        arrays = {}
-        for name, entry in header.items():
-            begin, end = entry["data_offsets"]
-            raw = data[begin:end]
-            if len(raw) != end - begin:
-                raise ValueError(f"it ends within {name}")
-            arrays[name] = np.frombuffer(raw, _DTYPES[entry["dtype"]]).reshape(entry["shape"])
-    except (struct.error, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no whole .safetensors file: {error}") from error
-    return arrays, metadata
-
-
-def read(path: str | Path) -> Weights:
-    """The weights in a native .safetensors or a .keras file, recognised by its content.
-
-    Raises:
-        ValueError: there is no such file, or it holds neither.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"There is no weights file {path}.")
-    with path.open("rb") as file:
-        magic = file.read(9)
-    if magic.startswith(b"PK"):
-        model = keras.models.load_model(path, compile=False)
-        arrays = {name: keras.ops.convert_to_numpy(v) for name, v in variables(model).items()}
-        return Weights(str(path), arrays)
-    if magic[8:9] == b"{":
-        arrays, metadata = read_safetensors(path)
-        contract = json.loads(metadata.get("preprocessing", "null"))
-        return Weights(
-            str(path),
-            arrays,
-            metadata.get("variant", ""),
-            json.loads(metadata.get("builder_arguments", "{}")),
-            Preprocessing.from_dict(contract) if contract else None,
-        )
-    raise ValueError(
-        f"{path} is neither a .safetensors file of keras_inception.save_weights nor a .keras file."
-    )
-
-
-def load_into(model: keras.Model, weights: Weights) -> None:
+def load_into(model: keras.Model, weights: Loaded) -> list[str]:
     """Sets every weight of a model, or none.
 
-    A head with another number of classes stays as it was initialised, and a warning says so.
-    Auxiliary heads and the classifier of the file are left out where the model has none.
+    Classes, channels and heads are adapted here and nowhere else; each adaptation is logged:
+
+    - outputs before the first real class are dropped where the model has the real classes only;
+    - a head with another number of classes, and an auxiliary head that the file does not have,
+      stay as they were initialised;
+    - heads of the file that the model does not have are left out;
+    - gammas that the file does not have are 1;
+    - a first kernel for three channels is summed for one, and for others repeated and scaled.
+
+    Args:
+        model: A model whose layers are called as the arrays are.
+        weights: What was read.
+
+    Returns:
+        What was adapted, a sentence each.
 
     Raises:
-        ValueError: arrays are missing, unexpected or of the wrong shape; the message lists them.
+        ValueError: arrays are missing, unexpected or of the wrong shape; the message lists them,
+            and the model is as it was.
     """
-    wanted, given = variables(model), weights.arrays
-    fresh = {
-        layer
-        for layer in HEADS
-        if f"{layer}/bias" in wanted
-        and f"{layer}/bias" in given
-        and tuple(wanted[f"{layer}/bias"].shape) != given[f"{layer}/bias"].shape
-    }
+    wanted = variables(model)
+    arrays, fresh, notes = _adapted(weights, {n: tuple(v.shape) for n, v in wanted.items()})
     keep = {n: v for n, v in wanted.items() if n.partition("/")[0] not in fresh}
-    missing = [n for n in keep if n not in given]
-    optional = ("predictions/", "aux_", "aux1_", "aux2_")
-    unexpected = [n for n in given if n not in wanted and not n.startswith(optional)]
+    missing = [n for n in keep if n not in arrays]
+    unexpected = [n for n in arrays if n not in wanted]
     shapes = [
-        f"{n}: {given[n].shape} in the file, {tuple(v.shape)} in the model"
+        f"{n}: {arrays[n].shape} in the file, {tuple(v.shape)} in the model"
         for n, v in keep.items()
-        if n in given and given[n].shape != tuple(v.shape)
+        if n in arrays and arrays[n].shape != tuple(v.shape)
     ]
     problems = [
         f"{what}: {', '.join(names[:6])}{f' and {len(names) - 6} more' * (len(names) > 6)}"
@@ -213,17 +162,115 @@ def load_into(model: keras.Model, weights: Weights) -> None:
         if names
     ]
     if problems:
+        no_top = "predictions/kernel" in missing and not weights.outputs
         raise ValueError(
-            f"{weights.path} does not fit {model.name}; the model is unchanged. "
+            f"{weights.source} does not fit {model.name}; the model is unchanged. "
             + "; ".join(problems)
+            + ". The file has no classifier: build with `include_top=False`." * no_top
         )
-    for layer in sorted(fresh):
-        logging.warning(
-            "%s has %d classes and the model %d: its layer %s is initialised anew.",
-            weights.path,
-            given[f"{layer}/bias"].shape[0],
-            wanted[f"{layer}/bias"].shape[0],
-            layer,
-        )
+    for note in notes:
+        logging.warning("%s: %s", weights.source, note)
     for name, variable in keep.items():
-        variable.assign(given[name])
+        variable.assign(arrays[name])
+    return notes
+
+
+Shape = tuple[int, ...]
+
+
+def _adapted(
+    weights: Loaded, wanted: dict[str, Shape]
+) -> tuple[dict[str, np.ndarray], set[str], list[str]]:
+    """The arrays as the model needs them, the heads to initialise anew, and what was done."""
+    arrays, fresh, notes = dict(weights.arrays), set(), []
+    auxiliary = tuple(f"{head.partition('_')[0]}_" for head in AUXILIARY_HEADS)
+    for head in HEADS:
+        have, want = arrays.get(f"{head}/bias"), wanted.get(f"{head}/bias")
+        if have is None and want is not None and head in AUXILIARY_HEADS:
+            prefix = f"{head.partition('_')[0]}_"
+            fresh |= {n.partition("/")[0] for n in wanted if n.startswith(prefix)}
+            notes.append(f"it has no auxiliary head: the model's ({prefix}...) is initialised anew")
+        elif have is not None and want is not None and have.shape != want:
+            offset = weights.label_offset
+            if offset and want[0] == weights.classes:
+                for variable in ("kernel", "bias"):
+                    name = f"{head}/{variable}"
+                    arrays[name] = arrays[name][..., offset : offset + want[0]]
+                notes.append(
+                    f"{head} has {have.shape[0]} outputs; of these, {offset} before the first "
+                    f"class and {have.shape[0] - offset - want[0]} after the last are dropped"
+                )
+            else:
+                fresh.add(head)
+                notes.append(
+                    f"it has {have.shape[0]} classes and the model {want[0]}: the layer {head} is "
+                    "initialised anew"
+                )
+    unused = {n for n in arrays if n not in wanted and n.startswith(("predictions/", *auxiliary))}
+    for name in unused:
+        del arrays[name]
+    left_out = sorted({n.partition("/")[0] for n in unused})
+    if left_out:
+        notes.append(f"the model has no {', '.join(left_out)}: left out")
+    gammas = [n for n in wanted if n.endswith("/gamma") and n not in arrays]
+    gammas = [n for n in gammas if n.replace("gamma", "beta") in arrays]
+    for name in gammas:
+        arrays[name] = np.ones(wanted[name], np.float32)
+    if gammas:
+        notes.append(f"it has no gammas: {len(gammas)} are 1")
+    for name, array in weights.arrays.items():
+        channels = _other_channels(array, wanted.get(name))
+        if channels:
+            arrays[name] = _for_channels(array, channels)
+            notes.append(f"{name} is for 3 channels: adapted to {channels}")
+    return arrays, fresh, notes
+
+
+def _other_channels(kernel: np.ndarray, wanted: Shape | None) -> int | None:
+    """The model's channels, if a kernel is the first one and the model has other than three."""
+    if wanted is None or kernel.ndim != 4 or kernel.shape[2] != 3 or wanted[2] == 3:
+        return None
+    same = (*kernel.shape[:2], kernel.shape[3]) == (*wanted[:2], wanted[3])
+    return wanted[2] if same else None
+
+
+def _for_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
+    """A first kernel (H, W, 3, filters) for other pictures, as timm does it.
+
+    One channel: the sum, which computes the same as three equal channels. Others: the three in
+    turn, scaled so that the sum over the channels stays about what it was.
+    """
+    if channels == 1:
+        return kernel.sum(axis=2, keepdims=True)
+    repeats = -(-channels // 3)
+    return np.tile(kernel, (1, 1, repeats, 1))[:, :, :channels] * (3 / channels)
+
+
+def fold_input_scaling(weights: Loaded, contract: Preprocessing) -> Loaded:
+    """The same network for pictures scaled by another contract's mean and std.
+
+    The first convolution and its BatchNorm are linear: its kernel takes the ratio of the scales
+    and the moving mean the difference of the means. Exact where that convolution is unpadded.
+
+    Args:
+        weights: Arrays with a first unit "stem_0_0", unpadded, on three channels.
+        contract: Whose mean and std the pictures will have.
+    """
+    assert weights.preprocessing is not None
+    have = (weights.preprocessing.mean, weights.preprocessing.std)
+    if have == (contract.mean, contract.std):
+        return weights
+    old_scale, old_offset = map(np.asarray, weights.preprocessing.scale_and_offset(3))
+    scale, offset = map(np.asarray, contract.scale_and_offset(3))
+    ratio = old_scale / scale  # old = ratio * new + shift
+    shift = old_offset - ratio * offset
+    kernel = weights.arrays["stem_0_0_conv/kernel"].astype(np.float64)
+    moved = (kernel * shift[:, None]).sum(axis=(0, 1, 2))
+    mean = weights.arrays["stem_0_0_bn/moving_mean"]
+    arrays = {
+        **weights.arrays,
+        "stem_0_0_conv/kernel": (kernel * ratio[:, None]).astype(np.float32),
+        "stem_0_0_bn/moving_mean": (mean - moved).astype(np.float32),
+    }
+    preprocessing = weights.preprocessing.replace(mean=contract.mean, std=contract.std)
+    return dataclasses.replace(weights, arrays=arrays, preprocessing=preprocessing)

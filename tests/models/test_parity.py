@@ -1,197 +1,169 @@
-"""Every variant equals a public implementation, weight for weight.
+"""Every published checkpoint computes what its publisher's own code computes.
 
 tests/goldens holds, for each peer, the names and shapes of its arrays and what its own code
 computed (float32, inference mode, before softmax) for arrays and pictures that are functions of a
-name (see goldens/rule.py). Here the same arrays are put into our builder. BatchNorm's four vectors
-are random too, so that a wrong epsilon, padding, pool or order of branches moves the logits by 0.01
-to 2, while float32 noise is below 1e-4 (v4, without residual path, amplifies it).
+name (see goldens/rule.py). Here the same arrays are written in the peer's own file format, loaded
+by path and by catalogue name from a server on loopback, and the model's outputs compared. All four
+vectors of BatchNorm are random too, so that a wrong epsilon, padding, pool or order of branches
+moves the logits by 0.01 to 2, while float32 noise is below 1e-4 (v4, without residual path,
+amplifies it).
 """
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
-import re
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
-from keras_inception import endpoints, get_model
+from keras_inception import get_model, get_weights
+from keras_inception.weights import catalog, resolve
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 sys.path.insert(0, str(GOLDENS))
+import native  # noqa: E402
 import rule  # noqa: E402
 
-TORCH = {"bn_scale": True}
-V3_TORCH = {"bn_scale": True, "avg_pool_counts_padding": True}
-# peer -> (variant, what its checkpoints need)
+# peer -> (its published file, writer of that file's format, auxiliary heads)
 PEERS = {
-    "slim_inception_v1": ("InceptionV1", {}),
-    "tv_googlenet": (
-        "InceptionV1",
-        TORCH | {"aux_logits": True, "adaptive_aux_pool": True, "symmetric_padding": True},
-    ),
-    "slim_inception_v2": ("BNInception", {}),
-    "cadene_bninception": (
-        "BNInception",
-        V3_TORCH
-        | {
-            "separable_stem": False,
-            "widths": "caffe",
-            "symmetric_padding": True,
-            "bn_epsilon": 1e-5,
-        },
-    ),
-    "slim_inception_v3": ("InceptionV3", {"aux_logits": True}),
-    "keras_InceptionV3": ("InceptionV3", {}),
-    "tv_inception_v3": ("InceptionV3", V3_TORCH | {"aux_logits": True}),
-    "timm_inception_v3": ("InceptionV3", V3_TORCH),
-    "timm_inception_v3_aux": ("InceptionV3", V3_TORCH | {"aux_logits": True}),
-    "pytorch_fid": ("InceptionV3", TORCH | {"last_pool": "max"}),
-    "timm_inception_v4": ("InceptionV4", TORCH),
-    "facenet_pytorch": ("InceptionResNetV1", TORCH | {"embedding": 512}),
-    "keras_InceptionResNetV2": ("InceptionResNetV2", {}),
-    "timm_inception_resnet_v2": ("InceptionResNetV2", TORCH),
+    "slim_inception_v1": ("inception_v1.slim", native.tf_v1, False),
+    "tv_googlenet": ("inception_v1.torchvision", native.torch_zip, True),
+    "slim_inception_v2": ("bn_inception.slim", native.tf_v1, False),
+    "cadene_bninception": ("bn_inception.cadene", native.torch_old, False),
+    "tf2cv_bninception": ("bn_inception.tf2cv", native.tf2cv_h5, False),
+    "slim_inception_v3": ("inception_v3.slim", native.tf_v2, True),
+    "keras_InceptionV3": ("inception_v3.keras", native.keras_h5, False),
+    "tv_inception_v3": ("inception_v3.torchvision", native.torch_zip, True),
+    "timm_inception_v3": ("inception_v3.timm_tf", native.safetensors, False),
+    "timm_inception_v3_aux": ("inception_v3.timm_tv", native.safetensors, True),
+    "tf2cv_inceptionv3": ("inception_v3.tf2cv", native.tf2cv_h5, False),
+    "pytorch_fid": ("inception_v3.fid", native.torch_legacy, False),
+    "timm_inception_v4": ("inception_v4.timm_tf", native.safetensors, False),
+    "facenet_pytorch": ("inception_resnet_v1.facenet_vggface2", native.torch_zip, False),
+    "pytorchcv_inceptionresnetv1": ("inception_resnet_v1.pytorchcv", native.torch_legacy, False),
+    "keras_InceptionResNetV2": ("inception_resnet_v2.keras", native.keras_h5, False),
+    "timm_inception_resnet_v2": ("inception_resnet_v2.timm_tf", native.safetensors, False),
 }
-KINDS = {  # our variable -> the kinds of array that can fill it
-    "kernel": ("conv_kernel", "dense_kernel"),
-    "depthwise_kernel": ("depthwise_kernel",),
-    "pointwise_kernel": ("conv_kernel",),
-    "bias": ("bias",),
-    "gamma": ("bn_gamma",),
-    "beta": ("bn_beta",),
-    "moving_mean": ("bn_mean",),
-    "moving_variance": ("bn_var",),
+# The same networks from further publishers: `make test-all` runs them.
+TWINS = {
+    "pytorchcv_bninception": ("bn_inception.pytorchcv", native.torch_zip, False),
+    "pytorchcv_inceptionv3": ("inception_v3.pytorchcv", native.torch_zip, False),
+    "pytorchcv_inceptionv4": ("inception_v4.pytorchcv", native.torch_zip, False),
+    "tf2cv_inceptionv4": ("inception_v4.tf2cv", native.tf2cv_h5, False),
+    "tf2cv_inceptionresnetv1": ("inception_resnet_v1.tf2cv", native.tf2cv_h5, False),
+    "pytorchcv_inceptionresnetv2": ("inception_resnet_v2.pytorchcv", native.torch_zip, False),
+    "tf2cv_inceptionresnetv2": ("inception_resnet_v2.tf2cv", native.tf2cv_h5, False),
 }
+ALL = [*PEERS, *(pytest.param(peer, marks=pytest.mark.slow) for peer in TWINS)]
 
 
-def their_layers(spec):
-    """[(name, {kind: array in our layout})], in the order of the peer's file."""
-    layers = {}
-    for name, shape, kind, *rest in spec["arrays"]:
-        if kind == "int":  # torch's counters
-            continue
-        array = rule.array_for(name, shape, kind, *rest)
-        layout = rest[0] if rest else "-"
-        if layout == "OIHW":
-            array = array.transpose(2, 3, 1, 0)
-        elif layout == "OI":
-            array = array.T
-        owner = re.split(r"[/.](?=[^/.]+$)", name)[0]
-        layers.setdefault(owner, {})[kind] = array
-    return list(layers.items())
+def spec_of(peer):
+    return json.loads((GOLDENS / f"{peer}.json").read_text())
 
 
-def our_layers(model):
-    """Layers with weights, in the order in which the figures draw them, read off their names."""
-    ends = list(endpoints(model))
-
-    def place(layer):
-        name = layer.name
-        if head := re.match(r"aux(\d?)_(logits|\d)", name):
-            return (2, int(head[1] or 0), 9 if head[2] == "logits" else int(head[2]))
-        if name == "predictions" or name.startswith("bottleneck"):
-            return (3, int(name == "predictions"))
-        if name.startswith("stem_"):
-            return (0, *(int(n) for n in re.findall(r"\d+", name)))
-        end = next(e for e in ends if name.startswith(f"{e}_"))
-        branch = re.match(r"branch(\d+)([ab]?)_(\d+)", name[len(end) + 1 :])
-        inside = (int(branch[1]), branch[2], int(branch[3])) if branch else (99, "", 0)
-        return (1, ends.index(end), *inside)
-
-    return sorted((layer for layer in model.layers if layer.weights), key=place)
+def write(peer, folder):
+    """The peer's file, as its publisher calls and packs it. Returns (record, path to load)."""
+    name, writer, _ = {**PEERS, **TWINS}[peer]
+    record = get_weights(name)
+    path = folder / record.filename
+    if path.name.endswith(".tar.gz"):
+        inner = folder / "checkpoint" / "inception.ckpt"
+        inner.parent.mkdir()
+        writer(spec_of(peer), inner)
+        with tarfile.open(path, "w:gz", compresslevel=1) as archive:
+            for member in sorted(inner.parent.iterdir()):
+                archive.add(member, member.name)
+                member.unlink()
+    else:
+        writer(spec_of(peer), path)
+    return record, path
 
 
-def has_kernel(kinds):
-    return any(kind.endswith("kernel") for kind in kinds)
-
-
-def is_norm(layer):
-    return isinstance(layer, keras.layers.BatchNormalization)
-
-
-def pairs_by_order(ours, theirs):
-    """Kernels with kernels and norms with norms, the auxiliary heads apart."""
-    for auxiliary in (False, True):
-        for kernel in (True, False):
-            mine = [v for v in ours if ("aux" in v.name, not is_norm(v)) == (auxiliary, kernel)]
-            other = [
-                kinds
-                for name, kinds in theirs
-                if ("aux" in name.lower(), has_kernel(kinds)) == (auxiliary, kernel)
-            ]
-            yield from zip(mine, other, strict=True)
-
-
-def pairs_of_keras(ours, theirs):
-    """keras.applications numbers most layers in drawing order and names the rest."""
-    automatic = re.compile(r"(conv2d|batch_normalization)(?:_(\d+))?$")
-    numbered = [(int(m[2] or 0), n, k) for n, k in theirs if (m := automatic.match(n))]
-    named = {n: k for n, k in theirs if not automatic.match(n)}
-
-    def their_name(layer):
-        if layer.name.endswith("_up"):
-            return layer.name.removesuffix("_up") + "_conv"
-        return {"conv_7b_conv": "conv_7b"}.get(layer.name, layer.name)
-
-    yield from ((v, named[their_name(v)]) for v in ours if their_name(v) in named)
-    rest = [v for v in ours if their_name(v) not in named]
-    ordered = [(n, k) for _, n, k in sorted(numbered, key=lambda entry: entry[0])]
-    yield from pairs_by_order(rest, ordered)
-
-
-def fill(model, spec):
-    ours, theirs = our_layers(model), their_layers(spec)
-    pairs = pairs_of_keras if spec["peer"].startswith("keras") else pairs_by_order
-    extra_bias = {}  # Caffe's convolutions have biases before BatchNorm, which its mean absorbs
-    for layer, kinds in pairs(ours, theirs):
-        values = []
-        for variable in layer.weights:
-            value = next(kinds[kind] for kind in KINDS[variable.name] if kind in kinds)
-            if variable.name == "moving_mean":
-                value = value - extra_bias.get(layer.name.removesuffix("bn") + "conv", 0)
-            if layer.name in ("aux1_1", "aux2_1") and variable.name == "kernel":
-                # torch flattens channels first
-                value = value.reshape(128, 4, 4, -1).transpose(1, 2, 0, 3).reshape(2048, -1)
-            values.append(value.reshape(variable.shape))
-        if "bias" in kinds and not getattr(layer, "use_bias", True):
-            extra_bias[layer.name] = kinds["bias"]
-        layer.set_weights(values)
-
-
-def outputs_for(peer, **changes):
-    """Our outputs on the peer's weights and pictures, by the goldens' names, and the goldens."""
-    spec = json.loads((GOLDENS / f"{peer}.json").read_text())
-    variant, arguments = PEERS[peer]
-    model = get_model(
-        variant,
-        weights=None,
+def build(peer, weights, **changes):
+    spec, (name, _, auxiliary) = spec_of(peer), {**PEERS, **TWINS}[peer]
+    size = spec["input_size"]
+    return get_model(
+        get_weights(name).variant,
+        weights=weights,
         classes=spec["classes"],
         classifier_activation=None,
-        input_shape=(spec["input_size"], spec["input_size"], 3),
-        **{**arguments, **changes},
+        input_shape=(size, size, 3),
+        aux_logits=auxiliary,
+        **changes,
     )
-    fill(model, spec)
-    x = rule.preprocess(rule.images(spec["input_size"]), spec)
-    outputs = model(x, training=False)
-    outputs = dict(outputs) if isinstance(outputs, dict) else {"predictions": outputs}
-    outputs["logits"] = outputs.pop("predictions")
-    pooled = "embedding" if variant == "InceptionResNetV1" else "pooled"
-    layer = model.get_layer("bottleneck_bn" if pooled == "embedding" else "avg_pool")
-    outputs[pooled] = keras.Model(model.input, layer.output)(x, training=False)
+
+
+def outputs_of(model, x):
+    """What the goldens hold, by their names."""
+    layers = {"pooled": "avg_pool", "embedding": "bottleneck_bn"}
+    names = {layer.name for layer in model.layers}
+    inner = {k: model.get_layer(v).output for k, v in layers.items() if v in names}
+    outputs = model.output if isinstance(model.output, dict) else {"predictions": model.output}
+    found = keras.Model(model.input, {**outputs, **inner})(x, training=False)
+    return {"logits" if k == "predictions" else k: np.asarray(v) for k, v in found.items()}
+
+
+def tolerance(peer):
+    return 1e-3 if "inceptionv4" in peer.replace("_", "") else 2e-4
+
+
+@pytest.mark.parametrize("peer", ALL)
+def test_outputs_equal_the_peers(peer, tmp_path, file_server, monkeypatch):
+    record, path = write(peer, tmp_path)
+    model = build(peer, path)
+    got = outputs_of(model, model.preprocessing.scale(rule.images(spec_of(peer)["input_size"])))
     with np.load(GOLDENS / f"{peer}.npz") as golden:
-        return outputs, dict(golden)
+        wanted = dict(golden)
+    if "logits_transform_input" in wanted:  # torchvision's model rescales its input itself
+        wanted = {"logits": wanted["logits_transform_input"]}
+    compared = set(got) & set(wanted)
+    assert "logits" in compared
+    for name in compared:
+        np.testing.assert_allclose(
+            got[name], wanted[name], atol=tolerance(peer), rtol=0, err_msg=name
+        )
+    check_by_name(record, path, file_server, monkeypatch)
 
 
-@pytest.mark.parametrize("peer", PEERS)
-def test_outputs_equal_the_peers(peer):
-    outputs, golden = outputs_for(peer)
-    assert set(outputs) <= set(golden)
-    tolerance = 1e-3 if PEERS[peer][0] == "InceptionV4" else 2e-4
-    for name, got in outputs.items():
-        np.testing.assert_allclose(got, golden[name], atol=tolerance, rtol=0, err_msg=name)
+def check_by_name(record, path, server, monkeypatch):
+    """The same file, downloaded by its catalogue name, gives the same arrays."""
+    by_path = resolve(path, record.variant).arrays
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    ours = dataclasses.replace(record, hash=f"sha256:{digest}", size=None)
+    if record.url.endswith(".zip"):
+        with zipfile.ZipFile(f"{path}.zip", "w") as archive:
+            archive.write(path, path.name)
+    monkeypatch.setattr(
+        catalog, "CATALOG", tuple(ours if r.name == record.name else r for r in catalog.CATALOG)
+    )
+    monkeypatch.setenv("KERAS_HOME", str(path.parent / "home"))
+    monkeypatch.setenv("KERAS_INCEPTION_MIRROR", server.serve(path.parent))
+    by_name = resolve(record.tag, record.variant)
+    assert by_name.arrays.keys() == by_path.keys()
+    for name, array in by_name.arrays.items():
+        np.testing.assert_array_equal(array, by_path[name])
+    assert by_name.label_offset == record.label_offset
+
+
+@pytest.mark.parametrize("peer", ["tv_googlenet", "tv_inception_v3"])
+def test_auxiliary_logits_equal_torchvisions(peer, tmp_path):
+    """Recorded without torchvision's rescaling of the input."""
+    _, path = write(peer, tmp_path)
+    model = build(peer, path)
+    spec = spec_of(peer)
+    got = outputs_of(model, rule.preprocess(rule.images(spec["input_size"]), spec))
+    with np.load(GOLDENS / f"{peer}.npz") as golden:
+        compared = set(got) & set(golden)
+        assert sum("aux" in name for name in compared) == (2 if "googlenet" in peer else 1)
+        for name in compared:
+            np.testing.assert_allclose(got[name], golden[name], atol=2e-4, rtol=0, err_msg=name)
 
 
 @pytest.mark.parametrize(
@@ -199,11 +171,14 @@ def test_outputs_equal_the_peers(peer):
     [
         ("slim_inception_v1", {"bn_epsilon": 1e-2}),
         ("slim_inception_v1", {"symmetric_padding": True}),
-        ("tv_inception_v3", {"avg_pool_counts_padding": False}),
+        ("timm_inception_v3", {"avg_pool_counts_padding": False}),
         ("pytorch_fid", {"last_pool": "avg"}),
     ],
 )
-def test_a_mistake_would_show(peer, mistake):
+def test_a_mistake_would_show(peer, mistake, tmp_path):
     """What separates the published conventions moves the logits far beyond the tolerance."""
-    outputs, golden = outputs_for(peer, **mistake)
-    assert np.abs(outputs["logits"] - golden["logits"]).max() > 50 * 2e-4
+    _, path = write(peer, tmp_path)
+    model = build(peer, path, **mistake)
+    got = outputs_of(model, model.preprocessing.scale(rule.images(spec_of(peer)["input_size"])))
+    with np.load(GOLDENS / f"{peer}.npz") as golden:
+        assert np.abs(got["logits"] - golden["logits"]).max() > 50 * 2e-4

@@ -9,7 +9,8 @@ import keras_inception
 import keras_inception.weights
 from keras_inception import InceptionV1, Preprocessing, save_weights
 from keras_inception.weights import read
-from keras_inception.weights.named import read_safetensors, variables
+from keras_inception.weights.named import variables
+from keras_inception.weights.readers import safetensors
 
 SHAPE = (65, 65, 3)
 
@@ -106,7 +107,7 @@ def test_a_truncated_file_is_refused(file, tmp_path, keep):
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(file.read_bytes()[:keep])
     with pytest.raises(ValueError, match=r"cut\.safetensors"):
-        read_safetensors(cut)
+        safetensors.read_arrays(cut)
 
 
 @pytest.mark.parametrize("weights", ["imagenet", "/nowhere/v1.safetensors", 3])
