@@ -1,9 +1,11 @@
-"""keras-inception: facts about the models, on the command line."""
+"""keras-inception: facts about the models and their weights, on the command line."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 from absl.flags import argparse_flags
@@ -11,9 +13,8 @@ from absl.flags import argparse_flags
 import keras_inception
 
 
-def _models() -> None:
+def _models(_: argparse.Namespace) -> None:
     """Prints the comparison table of the variants, as Markdown."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     print("| variant | parameters | multiply-adds | input |\n| --- | ---: | ---: | ---: |")
     for row in keras_inception.comparison_table():
         height, width = row["size"]
@@ -24,7 +25,70 @@ def _models() -> None:
         )
 
 
-_COMMANDS = {"models": (_models, "table of the variants: parameters, multiply-adds, input size")}
+def _weights(_: argparse.Namespace) -> None:
+    """Prints the catalogue of published checkpoints, as Markdown."""
+    print("| weights | top-1 | top-5 | protocol | classes | verified by | licence | origin |")
+    print("| --- | ---: | ---: | --- | ---: | --- | --- | --- |")
+    usual = {
+        keras_inception.get_weights("imagenet", variant).name
+        for variant in keras_inception.list_models()
+        if keras_inception.list_weights(variant)
+    }
+    for name in keras_inception.list_weights():
+        record = keras_inception.get_weights(name)
+        kind, _, digest = record.hash.partition(":")
+        cells = [
+            f"`{name}`" + " (`imagenet`)" * (name in usual),
+            f"{record.top1:.1f}" if record.top1 else "",
+            f"{record.top5:.1f}" if record.top5 else "",
+            record.protocol,
+            str(record.classes or "no top"),
+            f"{kind} {digest[:8]}" if digest else "",
+            record.licence,
+            record.origin,
+        ]
+        print("| " + " | ".join(cells) + " |")
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    """Loads weights of any known format and writes them as a native or a .keras file."""
+    output = Path(arguments.output)
+    if output.suffix not in (".safetensors", ".keras"):
+        raise ValueError(f"--output should end in .safetensors or .keras. Received: {output}")
+    if not output.parent.is_dir():
+        raise ValueError(f"--output names a folder that does not exist: {output.parent}")
+    from keras_inception.weights import resolve, save_weights
+
+    loaded = resolve(arguments.source, arguments.model)
+    if loaded is None:
+        raise ValueError("There is nothing to convert in None.")
+    model = keras_inception.get_model(
+        arguments.model,
+        weights=loaded,
+        include_top=bool(loaded.outputs),
+        aux_logits=loaded.has_auxiliary_heads,
+        classes=arguments.classes or loaded.classes or 1000,
+    )
+    print(f"{loaded.source}: {len(loaded.arrays)} arrays for {arguments.model}")
+    print(f"built with {model.builder_arguments or 'the default arguments'}")
+    print(f"input: {model.preprocessing}")
+    if output.suffix == ".keras":
+        temporary = output.with_name(f".{output.name}.temporary.keras")
+        try:
+            model.save(temporary)
+            os.replace(temporary, output)
+        finally:
+            temporary.unlink(missing_ok=True)
+    else:
+        save_weights(model, output)
+    print(f"{output}: {len(model.weights)} arrays, {output.stat().st_size / 2**20:.1f} MiB")
+
+
+_COMMANDS = {
+    "models": (_models, "table of the variants: parameters, multiply-adds, input size"),
+    "weights": (_weights, "table of the published checkpoints that `weights=` takes by name"),
+    "convert": (_convert, "make a native .safetensors or a .keras file of any weights file"),
+}
 
 
 class _Parser(argparse_flags.ArgumentParser):
@@ -39,10 +103,21 @@ def run(argv: list[str] | None = None) -> None:
     commands = parser.add_subparsers(
         dest="command", metavar="COMMAND", required=True, parser_class=_Parser
     )
-    for name, (_, text) in _COMMANDS.items():
-        commands.add_parser(name, help=text, description=text)
+    added = {
+        name: commands.add_parser(name, help=text, description=text)
+        for name, (_, text) in _COMMANDS.items()
+    }
+    convert = added["convert"]
+    convert.add_argument("source", help="a weights file, or a published name as in `weights`")
+    convert.add_argument("--model", required=True, help="the variant, such as InceptionV4")
+    convert.add_argument("--output", required=True, help="the .safetensors or .keras file to write")
+    convert.add_argument("--classes", type=int, help="outputs; by default the file's real classes")
     arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
-    _COMMANDS[arguments.command][0]()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        _COMMANDS[arguments.command][0](arguments)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -42,8 +42,9 @@ def resolve(weights: Any, variant: str) -> Loaded | None:
     """What a builder's `weights` argument means.
 
     Args:
-        weights: None; "imagenet"; a name or tag of `list_weights`; a `Weights` record; or the path
-            of a weights file in any known format (for a TensorFlow checkpoint, its prefix).
+        weights: None; "imagenet"; a name or tag of `list_weights`; a `Weights` record; the path of
+            a weights file in any known format (for a TensorFlow checkpoint, its prefix); or what
+            this function returned.
         variant: The builder's name.
 
     Raises:
@@ -61,6 +62,8 @@ def resolve(weights: Any, variant: str) -> Loaded | None:
             loaded = _load(get_weights(os.fspath(weights), variant))
     elif isinstance(weights, Weights):
         loaded = _load(weights)
+    elif isinstance(weights, Loaded):
+        loaded = weights
     else:
         raise ValueError(
             f'`weights` of {variant} should be None, "imagenet", the name of published weights '

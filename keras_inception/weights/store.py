@@ -83,12 +83,7 @@ def fetch(record: Weights, mirror: str | None = None) -> Path:
     except DownloadError:
         raise
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            reason = "the disk is full"
-        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            reason = "it cannot be written to"
-        else:
-            raise
+        reason = "the disk is full" if error.errno == errno.ENOSPC else str(error)
         raise DownloadError(
             f"{record.name} could not be stored in {path.parent}: {reason}. Set KERAS_HOME to "
             f"another folder, or download {url} yourself and give its path as `weights=`."

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 # Keras 3 numbers a layer's variables; the order is that of their creation.
-_BY_COUNT = {
+_BY_COUNT: dict[str, dict[int, tuple[str, ...]]] = {
     "batch_normalization": {
         4: ("gamma", "beta", "moving_mean", "moving_variance"),
         3: ("beta", "moving_mean", "moving_variance"),
@@ -109,5 +109,7 @@ def _keras_3(groups: h5py.Group, path: Any) -> dict[str, dict[str, np.ndarray]]:
             )
         kind = re.sub(r"_\d+$", "", group)
         named = _BY_COUNT.get(kind, {}).get(len(values), _KERNEL_AND_BIAS[: len(values)])
-        layers[str(values.attrs["name"])] = {v: np.asarray(values[str(i)]) for i, v in enumerate(named)}
+        layers[str(values.attrs["name"])] = {
+            v: np.asarray(values[str(i)]) for i, v in enumerate(named)
+        }
     return layers
