@@ -23,8 +23,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_inception import get_model, get_weights
-from keras_inception.weights import catalog, resolve
+from keras_inception import InceptionV1, InceptionV3, get_model, get_weights, save_weights
+from keras_inception.weights import catalog, maps, resolve
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 sys.path.insert(0, str(GOLDENS))
@@ -182,3 +182,81 @@ def test_a_mistake_would_show(peer, mistake, tmp_path):
     got = outputs_of(model, model.preprocessing.scale(rule.images(spec_of(peer)["input_size"])))
     with np.load(GOLDENS / f"{peer}.npz") as golden:
         assert np.abs(got["logits"] - golden["logits"]).max() > 50 * 2e-4
+
+
+def test_weights_go_from_one_publisher_to_another(tmp_path):
+    """TF-Slim's checkpoint -> keras.applications' own model and file -> ours -> native file."""
+    _, path = write("slim_inception_v3", tmp_path)
+    slim = build("slim_inception_v3", path)
+    theirs = keras.applications.InceptionV3(weights=None, classes=1001, classifier_activation=None)
+    numbered = maps.recognise({layer.name: {} for layer in theirs.layers if layer.weights})
+    assert numbered is not None
+    layout = numbered[0]
+    assert layout.name == "keras/inception_v3"
+    order = sorted(
+        (layer.name for layer in theirs.layers if layer.name.startswith(("conv2d", "batch"))),
+        key=lambda name: int(name.rpartition("_")[2]) if name[-1].isdigit() else 0,
+    )
+    kinds = {"conv": [n for n in order if n.startswith("conv")], "bn": []}
+    kinds["bn"] = [n for n in order if n.startswith("batch")]
+    for name, ours in layout.names.items():
+        kind, _, number = name.rpartition("_")
+        if number.isdigit():
+            name = kinds["conv" if kind == "conv2d" else "bn"][int(number)]
+        theirs.get_layer(name).set_weights(slim.get_layer(ours).get_weights())
+    x = slim.preprocessing.scale(rule.images(299))
+    wanted = np.asarray(slim(x, training=False)["predictions"])
+    np.testing.assert_allclose(theirs(x, training=False), wanted, atol=2e-4)
+    for file in ("keras.weights.h5", "keras.keras"):
+        getattr(theirs, "save" if file.endswith(".keras") else "save_weights")(tmp_path / file)
+        ours = InceptionV3(weights=tmp_path / file, classes=1001, classifier_activation=None)
+        np.testing.assert_allclose(ours(x, training=False), wanted, atol=2e-4)
+    native_file = save_weights(ours, tmp_path / "v3.safetensors")
+    again = InceptionV3(weights=native_file, classifier_activation=None)
+    np.testing.assert_array_equal(again(x, training=False), ours(x, training=False))
+
+
+def test_keras_files_without_top(tmp_path):
+    spec = spec_of("keras_InceptionV3")
+    record = get_weights("inception_v3.keras_notop")
+    native.keras_h5(spec, tmp_path / record.filename, top=False, first=95)
+    model = InceptionV3(weights=tmp_path / record.filename, include_top=False, pooling="avg")
+    got = model(model.preprocessing.scale(rule.images(299)), training=False)
+    with np.load(GOLDENS / "keras_InceptionV3.npz") as golden:
+        np.testing.assert_allclose(got, golden["pooled"], atol=2e-4)
+    with pytest.raises(ValueError, match="has no classifier"):
+        InceptionV3(weights=tmp_path / record.filename)
+
+
+def test_the_papers_googlenet_from_caffe(tmp_path):
+    """Biases, local response normalisation, true 5 x 5, B, G, R: no golden, so against numpy facts.
+
+    The blobs of loss1 and loss2 go into the auxiliary heads, flattened channels first.
+    """
+    layout = maps.LAYOUTS["caffe/googlenet"]
+    record = get_weights("inception_v1.caffe")
+    plain = InceptionV1(weights=None, aux_logits=True, **record.builder_arguments)
+    ours = {f"{layer.name}/{w.name}": w for layer in plain.layers for w in layer.weights}
+    spec = {"peer": "bvlc_googlenet", "classes": 1000, "arrays": []}
+    for theirs, layer in layout.names.items():
+        if f"{layer}/kernel" not in ours:
+            continue  # the tables' norms: this network has none
+        shape = tuple(ours[f"{layer}/kernel"].shape)
+        dense = len(shape) == 2
+        swapped = shape[::-1] if dense else (shape[3], shape[2], *shape[:2])
+        kind, axes = ("dense_kernel", "OI") if dense else ("conv_kernel", "OIHW")
+        spec["arrays"].append([f"{theirs}/0", swapped, kind, axes])
+        spec["arrays"].append([f"{theirs}/1", shape[-1:], "bias", "-"])
+    assert sum(int(np.prod(row[1])) for row in spec["arrays"]) == 13_378_280
+    for v1 in (False, True):
+        native.caffemodel(spec, tmp_path / record.filename, v1=v1)
+        model = InceptionV1(weights=tmp_path / record.filename, aux_logits=True)
+        given = dict(native.arrays(spec))
+        first = given["conv1/7x7_s2/0"].transpose(2, 3, 1, 0)[:, :, ::-1]
+        np.testing.assert_array_equal(model.get_layer("stem_0_conv").kernel, first)
+        # One unit of loss1/fc reads channel 5 at row 1, column 2 of the 4 x 4 map.
+        kernel = model.get_layer("aux1_1").kernel.numpy().reshape(4, 4, 128, 1024)
+        by_channel = given["loss1/fc/0"].reshape(1024, 128, 4, 4)
+        assert kernel[1, 2, 5, 7] == by_channel[7, 5, 1, 2]
+    assert model.builder_arguments["lrn"] and not model.builder_arguments["batch_norm"]
+    assert model.preprocessing.mean == (123.0, 117.0, 104.0)

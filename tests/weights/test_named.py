@@ -79,9 +79,6 @@ def test_a_keras_file_is_loaded_by_name(model, tmp_path):
     loaded = InceptionV1(
         weights=tmp_path / "model.keras",
         input_shape=SHAPE,
-        classes=7,
-        bn_scale=True,
-        bn_epsilon=0.01,
     )
     np.testing.assert_allclose(loaded(picture()), model(picture())["predictions"], atol=1e-6)
 
@@ -93,8 +90,8 @@ def test_what_does_not_fit_is_listed_and_nothing_is_set(file):
         keras_inception.weights.load_into(loaded, read(file))
     for weight, value in zip(loaded.weights, before, strict=True):
         np.testing.assert_array_equal(weight.numpy(), value)
-    with pytest.raises(ValueError, match=r"stem_0_conv/kernel: \(7, 7, 3, 64\).*\(7, 7, 4, 64\)"):
-        InceptionV1(weights=file, input_shape=(65, 65, 4), classes=7)
+    with pytest.raises(ValueError, match=r"branch2_1_conv/kernel: \(3, 3, 16, 32\).*\(5, 5, 16"):
+        InceptionV1(weights=file, input_shape=SHAPE, classes=7, branch5x5=5)
 
 
 def test_a_file_of_another_variant_is_refused(file):
@@ -110,9 +107,16 @@ def test_a_truncated_file_is_refused(file, tmp_path, keep):
         safetensors.read_arrays(cut)
 
 
-@pytest.mark.parametrize("weights", ["imagenet", "/nowhere/v1.safetensors", 3])
-def test_what_cannot_be_loaded_is_said(weights):
-    with pytest.raises(ValueError, match="does not load published checkpoints yet"):
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ("imagenett", "no published weights 'imagenett' for InceptionV1; there are slim, torch"),
+        ("/nowhere/v1.safetensors", "There is no weights file /nowhere"),
+        (3, "should be None.*inception_v1.slim.*Received: weights=3"),
+    ],
+)
+def test_what_cannot_be_loaded_is_said(weights, message):
+    with pytest.raises(ValueError, match=message):
         InceptionV1(weights=weights)
 
 

@@ -1,0 +1,55 @@
+"""The catalogue as data: well-formed, and the docs' table is the command's."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from keras_inception import get_weights, list_models, list_weights
+from keras_inception.cli import run
+from keras_inception.weights import maps
+from keras_inception.weights.catalog import CATALOG
+
+DOCS = Path(__file__).parents[2] / "docs" / "weights.md"
+
+
+def test_records_are_well_formed():
+    assert len({record.name for record in CATALOG}) == len(CATALOG)
+    assert len({record.filename for record in CATALOG}) == len(CATALOG)
+    for record in CATALOG:
+        assert record.variant in list_models()
+        assert record.layout in maps.LAYOUTS
+        assert maps.LAYOUTS[record.layout].variant == record.variant
+        assert re.fullmatch(r"https?://\S+", record.url)
+        assert re.fullmatch(r"(md5|sha1|sha256|sha384):[0-9a-f]{8,96}|", record.hash), record.name
+        assert record.preprocessing is not None and record.licence and record.origin
+        assert (record.top1 or 70) < (record.top5 or 90) <= 100
+        assert record.label_offset == (record.classes in (1001, 1008))
+        assert get_weights(record.tag, record.variant) is record
+        assert get_weights(record.name) is record
+
+
+def test_imagenet_is_the_best_that_can_be_trusted():
+    names = {v: get_weights("imagenet", v).name for v in list_models() if list_weights(v)}
+    assert names == {
+        "InceptionV1": "inception_v1.slim",
+        "BNInception": "bn_inception.slim",
+        "InceptionV3": "inception_v3.tf2cv",
+        "InceptionV4": "inception_v4.slim",
+        "InceptionResNetV1": "inception_resnet_v1.tf2cv",
+        "InceptionResNetV2": "inception_resnet_v2.tf2cv",
+    }
+
+
+def test_an_unknown_name_lists_those_that_there_are():
+    with pytest.raises(ValueError, match="no published weights 'v5'; there are inception_v1.slim"):
+        get_weights("v5")
+    with pytest.raises(ValueError, match="'imagenet' for InceptionV2; there are none"):
+        get_weights("imagenet", "InceptionV2")
+
+
+def test_the_docs_table_is_the_commands(capsys):
+    run(["weights"])
+    assert capsys.readouterr().out in DOCS.read_text()
