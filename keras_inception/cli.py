@@ -57,8 +57,10 @@ def _convert(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--output should end in .safetensors or .keras. Received: {output}")
     if not output.parent.is_dir():
         raise ValueError(f"--output names a folder that does not exist: {output.parent}")
+    from keras_inception.models.registry import check_name
     from keras_inception.weights import resolve, save_weights
 
+    check_name(arguments.model)
     loaded = resolve(arguments.source, arguments.model)
     if loaded is None:
         raise ValueError("There is nothing to convert in None.")
@@ -69,7 +71,9 @@ def _convert(arguments: argparse.Namespace) -> None:
         aux_logits=loaded.has_auxiliary_heads,
         classes=arguments.classes or loaded.classes or 1000,
     )
-    print(f"{loaded.source}: {len(loaded.arrays)} arrays for {arguments.model}")
+    print(f"{loaded.source}: {loaded.layout}; {len(loaded.arrays)} arrays for {arguments.model}")
+    if arguments.show_mapping:
+        print("\n".join(f"  {theirs} -> {ours}" for theirs, ours in loaded.layers.items()))
     print(f"built with {model.builder_arguments or 'the default arguments'}")
     print(f"input: {model.preprocessing}")
     if output.suffix == ".keras":
@@ -112,6 +116,9 @@ def run(argv: list[str] | None = None) -> None:
     convert.add_argument("--model", required=True, help="the variant, such as InceptionV4")
     convert.add_argument("--output", required=True, help="the .safetensors or .keras file to write")
     convert.add_argument("--classes", type=int, help="outputs; by default the file's real classes")
+    convert.add_argument(
+        "--show_mapping", action="store_true", help="list which layer of the file went into which"
+    )
     arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from keras_inception import list_models
+from keras_inception import InceptionV1, list_models
 from keras_inception.cli import run
+
+GOLDENS = Path(__file__).parent / "goldens"
+sys.path.insert(0, str(GOLDENS))
+import native  # noqa: E402
+import rule  # noqa: E402
 
 
 def test_models_prints_a_row_a_variant(capsys):
@@ -26,3 +34,42 @@ def test_a_wrong_call_is_one_line(arguments):
     process = subprocess.run(command, capture_output=True, text=True)
     assert process.returncode == 2
     assert process.stderr.splitlines()[-1].startswith("keras-inception: ")
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".keras"])
+def test_convert_makes_a_file_that_computes_the_same(ending, tmp_path, capsys):
+    spec = json.loads((GOLDENS / "slim_inception_v1.json").read_text())
+    native.tf_v1(spec, tmp_path / "inception_v1.ckpt")
+    output = tmp_path / f"v1{ending}"
+    run(
+        [
+            "convert",
+            str(tmp_path / "inception_v1.ckpt"),
+            "--model=InceptionV1",
+            f"--output={output}",
+        ]
+    )
+    printed = capsys.readouterr().out
+    assert "230 arrays for InceptionV1" in printed and "of these, 1 before" not in printed
+    model = InceptionV1(weights=output, classifier_activation=None)
+    x = rule.preprocess(rule.images(224), spec)
+    with np.load(GOLDENS / "slim_inception_v1.npz") as golden:
+        np.testing.assert_allclose(model(x, training=False), golden["logits"][:, 1:], atol=2e-4)
+    assert {p.name for p in tmp_path.iterdir()} == {"inception_v1.ckpt", output.name}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.h5", "--model=InceptionV4", "--output=a.keras"], "no weights file nowhere.h5"),
+        (["slim", "--model=InceptionV9", "--output=a.keras"], "InceptionV9"),
+        (["slim", "--model=InceptionV4", "--output=a.h5"], "should end in .safetensors or .keras"),
+        (["slim", "--model=InceptionV4", "--output=no/a.keras"], "a folder that does not exist"),
+    ],
+)
+def test_a_wrong_convert_is_one_line(arguments, message, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run(["convert", *arguments])
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line

@@ -114,6 +114,8 @@ def read(path: str | os.PathLike, record: Weights | None = None) -> Loaded:
         {**_seen_in(arrays), **record.builder_arguments},
         record.preprocessing,
         record.label_offset,
+        layout=f"{contents.format}, names of {layout.name}",
+        layers={theirs: layout.names[theirs] for theirs in layers if theirs in layout},
     )
     if layout.variant not in PADDED_STEM and record.preprocessing is not None:
         loaded = fold_input_scaling(loaded, _USUAL)
@@ -160,6 +162,8 @@ def _native(path: str | os.PathLike, contents: readers.Contents) -> Loaded:
         {**_seen_in(arrays), **json.loads(metadata.get("builder_arguments", "{}"))},
         Preprocessing.from_dict(contract) if contract else None,
         class_names=tuple(json.loads(metadata.get("class_names", "[]"))),
+        layout=f"{contents.format}, our own names",
+        layers=dict.fromkeys(contents.layers, "the same"),
     )
 
 

@@ -39,6 +39,8 @@ class Loaded:
         preprocessing: The contract of the model's input, or None if the file does not say.
         label_offset: Outputs before the first real class.
         class_names: The file's own names of its classes, if it holds any.
+        layout: Format and publisher's layout as recognised, for people.
+        layers: The file's layer -> ours.
     """
 
     source: str
@@ -48,6 +50,8 @@ class Loaded:
     preprocessing: Preprocessing | None = None
     label_offset: int = 0
     class_names: tuple[str, ...] = ()
+    layout: str = ""
+    layers: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def outputs(self) -> int:
