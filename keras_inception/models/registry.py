@@ -62,9 +62,11 @@ def comparison_table() -> list[dict[str, Any]]:
 
     Returns:
         Rows of "variant", "parameters" (trainable, without auxiliary heads and BatchNorm's gammas,
-        1000 classes), "multiply_adds" (of one picture) and "size" ((height, width) in pixels).
+        1000 classes), "multiply_adds" (of one picture), "size" ((height, width) in pixels), and
+        "weights" (the record that "imagenet" stands for, or None).
     """
     from keras_inception.models.surgery import multiply_adds
+    from keras_inception.weights import get_weights, list_weights
 
     rows = []
     for name in list_models():
@@ -75,6 +77,7 @@ def comparison_table() -> list[dict[str, Any]]:
                 "parameters": sum(math.prod(w.shape) for w in model.trainable_variables),
                 "multiply_adds": sum(multiply_adds(model).values()),
                 "size": default_preprocessing(name).size,
+                "weights": get_weights("imagenet", name) if list_weights(name) else None,
             }
         )
     return rows

@@ -31,6 +31,11 @@ def test_records_are_well_formed():
         assert get_weights(record.name) is record
 
 
+def test_the_readme_counts_them():
+    readme = (DOCS.parents[1] / "README.md").read_text()
+    assert f"one of {len(CATALOG)} published checkpoints" in readme
+
+
 def test_imagenet_is_the_best_that_can_be_trusted():
     names = {v: get_weights("imagenet", v).name for v in list_models() if list_weights(v)}
     assert names == {
