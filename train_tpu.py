@@ -8,7 +8,7 @@ import sys
 from keras_inception.training import flags
 
 # Of one meaning each; 0 is a run that ended with every check passed.
-BAD_INPUT, DIVERGED, FAILED_CHECK, GO_ON_LATER = 2, 3, 4, 75
+BAD_INPUT, DIVERGED, FAILED_CHECK, GO_ON_LATER, LOST_WORKER = 2, 3, 4, 75, 76
 
 
 def main(argv: list[str]) -> int:
@@ -24,14 +24,22 @@ def main(argv: list[str]) -> int:
         if options.deterministic:
             training.repeat_bit_for_bit()
         strategy = training.make_strategy(
-            options.strategy, options.tpu, options.num_virtual_devices
+            options.strategy,
+            options.tpu,
+            options.num_virtual_devices,
+            options.workers,
+            options.worker_index,
         )
         run = training.train(
             recipe,
             options.run_dir,
             strategy=strategy,
             download=options.download,
+            steps_per_loop=options.steps_per_loop,
+            xla=options.xla,
         )
+        if not training.is_chief(strategy):
+            return 0
         evaluation.evaluate_run(run.path)
         export.export_run(run.path)
         print(f"Report: {report.write_report(run.path)}")
@@ -41,6 +49,9 @@ def main(argv: list[str]) -> int:
     except training.NonFinite as error:
         print(f"train_tpu.py: {error}", file=sys.stderr)
         return DIVERGED
+    except training.LostWorker as error:
+        print(f"train_tpu.py: {error}", file=sys.stderr)
+        return LOST_WORKER
     except export.ExportCheckError as error:
         print(f"train_tpu.py: {error}", file=sys.stderr)
         return FAILED_CHECK

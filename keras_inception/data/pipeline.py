@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from keras_inception.data.augment import rand_augment
 from keras_inception.data.crops import distort_color, random_crop_box, random_mirror
+from keras_inception.data.mix import MIXES, mix_batch
 from keras_inception.data.sources import Source, Split, decode
 from keras_inception.preprocessing import Preprocessing
 
@@ -27,6 +28,7 @@ def train_batches(
     batch_size: int,
     seed: int,
     augmentation: str = "none",
+    mix: str = "none",
     channels: int = 3,
     start_step: int = 0,
     shard: tuple[int, int] = (0, 1),
@@ -42,6 +44,7 @@ def train_batches(
         augmentation: "none" (the contract's central crop), "flip" (that, mirrored at random),
             "crop" (8-100 % of the area at an aspect of 3/4 to 4/3, mirrored), "inception" (that,
             with colour distortion) or "randaugment" ("crop", then keras-cv's RandAugment).
+        mix: "none", "mixup", "cutmix" or "either"; pairs are formed within a replica's batch.
         channels: 3 (grey pictures are repeated) or 1.
         start_step: The global step to begin with; costs nothing however large.
         shard: (host, hosts): which part of every global batch this host reads.
@@ -67,6 +70,8 @@ def train_batches(
             f"--augmentation should be one of {', '.join(AUGMENTATIONS)}. "
             f"Received: {augmentation!r}"
         )
+    if mix not in MIXES:
+        raise ValueError(f"--mix should be one of {', '.join(MIXES)}. Received: {mix!r}")
     if augmentation == "randaugment" and channels != 3:
         raise ValueError(
             f"--augmentation=randaugment needs pictures of 3 channels. Received: {channels}"
@@ -86,13 +91,19 @@ def train_batches(
             "image": image,
             "label": tf.one_hot(tf.gather(labels, index), classes),
             "index": index,
+            "position": position,
         }
 
     policy = rand_augment(seed) if augmentation == "randaugment" else None
 
     def finished(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        image = policy(batch["image"]) if policy else batch["image"]
-        return {**batch, "image": preprocessing.scale(image)}
+        image, label = batch["image"], batch["label"]
+        if policy:
+            image = policy(image)
+        if mix != "none":
+            key = tf.stack([tf.constant(seed, tf.int64), batch["position"][0]])
+            image, label = mix_batch(mix, image, label, key)
+        return {"image": preprocessing.scale(image), "label": label, "index": batch["index"]}
 
     signature = (tf.TensorSpec((local,), tf.int64), tf.TensorSpec((local,), tf.int64))
     return (

@@ -22,7 +22,8 @@ COMPARISONS = {
         "fine-tuned VGG-19 on these cells. The protocols differ: they split 75/25 by a draw that "
         "is not published, weight examples by the experts' certainty and start from ImageNet "
         "weights; here the split is a stratified 75/25 of another draw, every cell counts once "
-        "and training starts from --weights. Cells of one module stand on both sides in both."
+        "and training started from {start} weights. Cells of one module stand on both sides in "
+        "both."
     ),
 }
 
@@ -70,7 +71,8 @@ def evaluate_run(run_dir: str | Path) -> dict[str, Any]:
     )
     result = summarize(answers["probabilities"], answers["labels"], labels)
     if run.recipe.dataset in COMPARISONS:
-        result["comparison"] = COMPARISONS[run.recipe.dataset]
+        start = run.recipe.weights or "random"
+        result["comparison"] = COMPARISONS[run.recipe.dataset].format(start=start)
 
     def save_answers(path: Path) -> None:
         with path.open("wb") as file:

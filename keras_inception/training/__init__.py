@@ -7,10 +7,12 @@ from typing import Any
 
 _PUBLIC = {
     "Interrupted": "loop",
+    "LostWorker": "loop",
     "NonFinite": "loop",
     "train": "loop",
     "Recipe": "recipes",
     "RunFolder": "run_folder",
+    "is_chief": "strategy",
     "make_strategy": "strategy",
     "repeat_bit_for_bit": "strategy",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,21 @@ class Store:
 
     Args:
         folder: Where they lie.
-        model, optimizer, average: What they hold; `average` may be None.
+        model, optimizer, average, scale: What they hold; the last two may be None.
+        writes: Whether this process is the one whose checkpoints are kept. Another worker of a
+            cluster has to take part in saving, into a folder that is thrown away.
     """
 
-    def __init__(self, folder: Path, model: keras.Model, optimizer: Any, average: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        model: keras.Model,
+        optimizer: Any,
+        average: Any,
+        scale: Any = None,
+        *,
+        writes: bool = True,
+    ) -> None:
         self._folder = folder
         # No Keras format and no tracking of the model holds the states of dropout's seeds.
         seeds = [
@@ -38,8 +50,16 @@ class Store:
         parts = {"model": model, "optimizer": optimizer, "seeds": seeds}
         if average is not None:
             parts["average"] = average.shadows
+        if scale is not None:
+            parts["scale"] = [scale.value, scale.finite_steps]
         self._checkpoint = tf.train.Checkpoint(**parts)
-        self._manager = tf.train.CheckpointManager(self._checkpoint, str(folder), max_to_keep=KEEP)
+        self._scratch = None if writes else tempfile.TemporaryDirectory()
+        target = str(folder) if self._scratch is None else self._scratch.name
+        self._manager = tf.train.CheckpointManager(self._checkpoint, target, max_to_keep=KEEP)
+        self._last_saved: int | None = None
+        self._best = tf.train.CheckpointManager(
+            self._checkpoint, f"{target}/best", max_to_keep=1, checkpoint_name="best"
+        )
 
     def save(self, step: int) -> None:
         """Saves `step`, unless it is the newest already; keeps the newest three.
@@ -47,12 +67,39 @@ class Store:
         Raises:
             OSError: it could not be written, for instance on a full disk; older ones are intact.
         """
-        if self._steps() and self._steps()[-1] == step:
+        if self._last_saved == step:
             return
+        self._write(self._manager, step)
+        self._last_saved = step
+
+    def save_best(self, step: int) -> None:
+        """Saves `step` as the best so far, in place of the one before. Raises OSError as `save`."""
+        self._write(self._best, step)
+
+    def restore_best(self) -> int:
+        """Restores the best checkpoint, and returns its step.
+
+        Raises:
+            ValueError: there is none, or it is damaged.
+        """
+        found = sorted((self._folder / "best").glob("best-*.index"))
+        if not found:
+            raise ValueError(f"{self._folder} holds no best checkpoint; keep=last takes the last.")
         try:
-            self._manager.save(checkpoint_number=step)
+            self._checkpoint.restore(
+                str(found[-1].with_suffix(""))
+            ).assert_existing_objects_matched()
+        except (*_DAMAGE, AssertionError) as error:
+            raise ValueError(
+                f"{found[-1]} is damaged; keep=last takes the last checkpoint. ({error})"
+            ) from error
+        return int(found[-1].stem.rpartition("-")[2])
+
+    def _write(self, manager: tf.train.CheckpointManager, step: int) -> None:
+        try:
+            manager.save(checkpoint_number=step)
         except tf.errors.OpError as error:
-            for rest in self._folder.glob("*_temp"):
+            for rest in self._folder.rglob("*_temp"):
                 shutil.rmtree(rest, ignore_errors=True)
             raise OSError(
                 f"The checkpoint of step {step} could not be written to {self._folder}; the one "
@@ -74,6 +121,7 @@ class Store:
                 reason = str(error).splitlines()[0]
                 logging.warning("Checkpoint %s is damaged, trying the one before: %s", path, reason)
                 continue
+            self._last_saved = step
             return step
         if steps:
             raise ValueError(

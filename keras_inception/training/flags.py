@@ -28,6 +28,10 @@ class Options:
     strategy: str
     tpu: str
     num_virtual_devices: int
+    workers: str
+    worker_index: int
+    steps_per_loop: int
+    xla: bool
     deterministic: bool
     download: bool
 
@@ -64,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     devices.add_argument(
         "--strategy",
         default="auto",
-        choices=("auto", "one_device", "mirrored", "tpu"),
+        choices=("auto", "one_device", "mirrored", "multi_worker", "tpu"),
         help="tf.distribute strategy; auto takes what the machine has [auto]",
     )
     devices.add_argument("--tpu", default="", metavar="NAME", help="local on a TPU VM, or a name")
@@ -74,6 +78,25 @@ def parser() -> argparse.ArgumentParser:
         default=0,
         metavar="N",
         help="split the CPU, to try N replicas",
+    )
+    devices.add_argument(
+        "--workers",
+        default="",
+        metavar="HOST:PORT,...",
+        help="all workers of multi_worker, the same on each; or set TF_CONFIG",
+    )
+    devices.add_argument(
+        "--worker_index", type=int, default=0, metavar="I", help="which of them this is [0]"
+    )
+    devices.add_argument(
+        "--steps_per_loop",
+        type=int,
+        default=10,
+        metavar="N",
+        help="steps that the devices take before they answer [10]",
+    )
+    devices.add_argument(
+        "--xla", action="store_true", help="compile each replica's forward and backward pass"
     )
     devices.add_argument(
         "--deterministic", action="store_true", help="repeat bit for bit, on one thread"

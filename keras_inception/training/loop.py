@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,16 +17,23 @@ import tensorflow as tf
 
 from keras_inception.data import Source, evaluation_batches, open_source, train_batches
 from keras_inception.models.registry import default_preprocessing, get_model
+from keras_inception.models.surgery import freeze_backbone
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.training import checkpoints, curves
 from keras_inception.training.averages import MovingAverage, merge_statistics
 from keras_inception.training.optimizers import make_optimizer, make_schedule
 from keras_inception.training.recipes import Recipe
 from keras_inception.training.run_folder import RunFolder, write
-from keras_inception.training.step import Step
-from keras_inception.training.strategy import describe, make_strategy
+from keras_inception.training.step import LossScale, Step
+from keras_inception.training.strategy import (
+    describe,
+    is_chief,
+    is_multi_worker,
+    make_strategy,
+)
+from keras_inception.weights import Loaded
+from keras_inception.weights import resolve as resolve_weights
 
-STEPS_PER_LOOP = 10
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 SECONDS_BETWEEN_LOG_LINES = 30.0
 
@@ -42,12 +50,18 @@ class NonFinite(Exception):
     """A loss, gradient or weight is not finite; nothing of it was saved."""
 
 
+class LostWorker(Exception):
+    """Another worker of the cluster is gone; the last checkpoint is good."""
+
+
 def train(
     recipe: Recipe,
     run_dir: str,
     *,
     strategy: tf.distribute.Strategy | None = None,
     download: bool = False,
+    steps_per_loop: int = 10,
+    xla: bool = False,
 ) -> RunFolder:
     """Trains a variant and leaves a run folder; goes on where an earlier run of it stopped.
 
@@ -56,19 +70,39 @@ def train(
         run_dir: The run folder.
         strategy: Which devices train; by default what the machine has.
         download: Whether a TFDS data set may be fetched.
+        steps_per_loop: Steps that the devices take before they answer.
+        xla: Whether each replica's forward and backward pass is compiled.
 
     Returns:
-        The run folder, with model.keras, history.csv and curves.png in it.
+        The run folder, with model.keras, history.csv and curves.png in it. With `head_epochs`,
+        the stage in which only the classifiers train has a run folder of its own, head/ in it.
 
     Raises:
         ValueError: the recipe, the data or the folder cannot be trained with; before training.
         Interrupted: SIGTERM or Ctrl-C; everything is saved.
         NonFinite: training diverged; the last checkpoint is from before.
+        LostWorker: another worker of the cluster is gone.
     """
     recipe.check()
-    contract = default_preprocessing(recipe.model).replace(
-        size=(recipe.image_size, recipe.image_size), crop_fraction=1.0
-    )
+    if steps_per_loop < 1:
+        raise ValueError(f"--steps_per_loop should be at least 1. Received: {steps_per_loop}")
+    strategy = strategy or make_strategy()
+    if xla and recipe.sync_bn and strategy.num_replicas_in_sync > 1:
+        raise ValueError(
+            "--xla compiles each replica's own pass, and --sync_bn talks to the other replicas "
+            "within it; take one of the two."
+        )
+    start: Any = recipe.weights
+    if recipe.head_epochs:
+        head = RunFolder(Path(run_dir) / "head")
+        if not head.model_path.exists():
+            options = {"strategy": strategy, "download": download}
+            options |= {"steps_per_loop": steps_per_loop, "xla": xla}
+            train(_head_stage(recipe), str(head.path), **options)
+        start = str(head.model_path)
+    loaded = resolve_weights(start or None, recipe.model)
+    contract = (loaded and loaded.preprocessing) or default_preprocessing(recipe.model)
+    contract = contract.replace(size=(recipe.image_size,) * 2, crop_fraction=1.0)
     source = open_source(
         recipe.dataset,
         data_dir=recipe.data_dir,
@@ -83,26 +117,51 @@ def train(
             f"The batch should be at most the training part's {source.num_examples('train')} "
             f"pictures. Received: --batch_size={recipe.batch_size}"
         )
-    strategy = strategy or make_strategy()
-    if recipe.batch_size % strategy.num_replicas_in_sync:
+    parts = strategy.num_replicas_in_sync * recipe.accumulation_steps
+    if recipe.batch_size % parts:
         raise ValueError(
-            f"The global batch should divide by the {strategy.num_replicas_in_sync} replicas. "
+            f"The global batch should divide by the {strategy.num_replicas_in_sync} replicas times "
+            f"--accumulation_steps={recipe.accumulation_steps}. "
             f"Received: --batch_size={recipe.batch_size}"
         )
     keras.utils.set_random_seed(recipe.seed)
-    run = _Run(recipe, folder, source, contract, strategy, steps_per_epoch)
-    folder.begin(recipe, source.class_names, contract, source.provenance)
-    print(
+    run = _Run(recipe, folder, source, contract, strategy, steps_per_epoch, loaded)
+    run.steps_per_loop = steps_per_loop
+    run.use_step_functions(xla)
+    if is_chief(strategy):
+        folder.begin(recipe, source.class_names, contract, source.provenance)
+    report(
+        strategy,
         f"{recipe.model} at {recipe.image_size} px, {run.model.count_params():,} parameters, on "
         f"{recipe.dataset}: {source.num_examples('train')} training, "
         f"{source.num_examples('validation')} validation and {source.num_examples('test')} test "
         f"pictures of {len(source.class_names)} classes; {describe(strategy)}, seed {recipe.seed}",
-        flush=True,
     )
-    with _stop_signals() as stop:
-        run.to_the_end(stop)
-    run.finish()
+    try:
+        with _stop_signals() as stop:
+            run.to_the_end(stop)
+        run.finish()
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+        if not is_multi_worker(strategy):
+            raise
+        raise LostWorker(
+            f"Another worker is gone after step {run.step}; restart all of them with the same "
+            f"command, and the run goes on from its last checkpoint. ({type(error).__name__})"
+        ) from error
     return folder
+
+
+def _head_stage(recipe: Recipe) -> Recipe:
+    """The stage before the others, as a recipe of its own."""
+    return recipe.replace(
+        freeze="backbone",
+        head_epochs=0,
+        epochs=recipe.head_epochs,
+        learning_rate=recipe.head_learning_rate,
+        schedule="constant",
+        warmup_epochs=0.0,
+        keep="last",
+    )
 
 
 class _Run:
@@ -116,30 +175,42 @@ class _Run:
         contract: Preprocessing,
         strategy: tf.distribute.Strategy,
         steps_per_epoch: int,
+        loaded: Loaded | None,
     ) -> None:
         self.recipe, self.folder, self.source = recipe, folder, source
         self.contract, self.strategy = contract, strategy
         self.steps_per_epoch = steps_per_epoch
         self.total_steps = recipe.epochs * steps_per_epoch
         with strategy.scope(), _precision(recipe.precision):
-            self.model = _network(recipe, len(source.class_names), training=True)
+            self.model = _training_network(recipe, len(source.class_names), loaded)
             self.schedule = make_schedule(recipe, steps_per_epoch)
             self.optimizer = make_optimizer(recipe, self.schedule)
             self.optimizer.build(self.model.trainable_variables)
             self.average = MovingAverage(self.model, recipe.ema) if recipe.ema else None
-        self.step_functions = Step(self.model, self.optimizer, recipe, self.average)
+            self.scale = LossScale() if recipe.precision == "mixed_float16" else None
         self.store = checkpoints.Store(
-            folder.checkpoints_path, self.model, self.optimizer, self.average
+            folder.checkpoints_path,
+            self.model,
+            self.optimizer,
+            self.average,
+            self.scale,
+            writes=is_chief(strategy),
         )
-        self.step = 0
+        self.step, self.steps_per_loop = 0, 1
         self.reported = time.monotonic()
+
+    def use_step_functions(self, xla: bool) -> None:
+        """Sets how a replica computes its part of a step."""
+        self.step_functions = Step(
+            self.model, self.optimizer, self.recipe, self.average, self.scale, xla
+        )
 
     def to_the_end(self, stop: dict[str, int]) -> None:
         """Trains to the last step, or raises Interrupted."""
         self.step = self.store.restore_newest()
         rows = [row for row in self.folder.history if row["step"] <= self.step]
         if self.step:
-            print(f"Going on from step {self.step} of {self.total_steps}.", flush=True)
+            report(self.strategy, f"Going on from step {self.step} of {self.total_steps}.")
         batches = iter(self._training_batches(self.step))
         started, saved = time.monotonic(), time.monotonic()
         first_step = self.step
@@ -148,9 +219,11 @@ class _Run:
             epoch_started, epoch_first = time.monotonic(), self.step
             sums = np.zeros(2)
             while self.step < epoch_end:
-                count = min(STEPS_PER_LOOP, epoch_end - self.step)
-                loss, correct, norm = (
-                    float(v) for v in self._loop(batches, tf.constant(count, tf.int32))
+                count = min(self.steps_per_loop, epoch_end - self.step)
+                due = time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS
+                asked = [tf.constant(float(v)) for v in (stop.get("signal", 0), due)]
+                loss, correct, norm, signals, dues = (
+                    float(v) for v in self._loop(batches, tf.constant(count, tf.int32), asked)
                 )
                 self._check_finite(loss, norm, count)
                 self.step += count
@@ -158,24 +231,38 @@ class _Run:
                 done = self.step - epoch_first
                 rate = (self.step - first_step) / (time.monotonic() - started)
                 self._progress(sums / done, rate)
-                ending = stop.get("signal")
                 if self.step == epoch_end:
                     # Before the checkpoint: resuming drops a row too many, but cannot add one.
                     seconds = time.monotonic() - epoch_started
                     rows.append(self._row(sums / done, done, seconds))
-                    self.folder.write_history(rows)
                     self._show(rows[-1])
-                due = time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS
-                if ending or due or self.step == epoch_end:
+                    self._keep(rows)
+                # What any worker was asked, all of them do: they have to save the same step.
+                if signals or dues or self.step == epoch_end:
                     self._save()
                     saved = time.monotonic()
-                if ending and self.step < self.total_steps:
-                    raise Interrupted(ending, self.step)
+                if signals and self.step < self.total_steps:
+                    raise Interrupted(stop.get("signal", signal.SIGTERM), self.step)
+
+    def _keep(self, rows: list[dict[str, float]]) -> None:
+        """Writes the history, and the weights if no epoch was better by validation accuracy."""
+        if self.recipe.keep == "best":
+            last, *before = [row["validation_accuracy"] for row in reversed(rows)]
+            if last > max(before, default=-1.0):
+                self._merge()
+                self.store.save_best(self.step)
+        if is_chief(self.strategy):
+            self.folder.write_history(rows)
+            curves.to_tensorboard(self.folder.path / "tensorboard", rows[-1])
 
     def finish(self) -> None:
         """Writes the trained network and the curves."""
+        if self.recipe.keep == "best":
+            report(self.strategy, f"Best epoch by validation: step {self.store.restore_best()}.")
+        if not is_chief(self.strategy):
+            return
         with self._averaged():
-            inference = _network(self.recipe, len(self.source.class_names), training=False)
+            inference = _inference_network(self.recipe, self.model)
             for layer in inference.layers:
                 layer.set_weights(self.model.get_layer(layer.name).get_weights())
         write(self.folder.model_path, lambda path: inference.save(path))
@@ -183,8 +270,14 @@ class _Run:
         write(self.folder.path / "curves.png", lambda path: curves.draw(rows, path))
 
     @tf.function(reduce_retracing=True)
-    def _loop(self, batches: Any, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """`count` steps on the devices: sums of loss and of hits, and the largest norm."""
+    def _loop(
+        self, batches: Any, count: tf.Tensor, asked: list[tf.Tensor]
+    ) -> tuple[tf.Tensor, ...]:
+        """`count` steps on the devices.
+
+        Returns:
+            Sums of loss and of hits, the largest norm, and what all workers were `asked` in sum.
+        """
         loss, correct, norm = tf.constant(0.0), tf.constant(0.0), tf.constant(0.0)
         for _ in tf.range(count):
             shares = self.strategy.run(self.step_functions.train, args=(next(batches),))
@@ -193,7 +286,8 @@ class _Run:
             correct += total["correct"]
             # NaN has to stay: tf.maximum keeps it.
             norm = tf.maximum(norm, total["norm"])
-        return loss, correct, norm
+        answers = self.strategy.run(lambda: list(asked))
+        return loss, correct, norm, *(self.strategy.reduce("SUM", a, axis=None) for a in answers)
 
     @tf.function(reduce_retracing=True)
     def _evaluate_batch(self, batch: Any) -> dict[str, tf.Tensor]:
@@ -211,6 +305,7 @@ class _Run:
                 batch_size=recipe.batch_size // replicas,
                 seed=recipe.seed,
                 augmentation=recipe.augmentation,
+                mix=recipe.mix,
                 start_step=start_step,
                 shard=(context.input_pipeline_id, hosts),
                 replicas=replicas // hosts,
@@ -283,8 +378,11 @@ class _Run:
             "--learning_rate, more --warmup_epochs, or --clip_norm."
         )
 
-    def _save(self) -> None:
+    def _merge(self) -> None:
         merge_statistics(self.model, self.strategy)
+
+    def _save(self) -> None:
+        self._merge()
         if not all(np.isfinite(w.numpy()).all() for w in self.model.weights):
             self._refuse("a weight", 1)
         self.store.save(self.step)
@@ -292,13 +390,15 @@ class _Run:
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[None]:
         """Inside, the model has the weights that are evaluated and exported."""
-        merge_statistics(self.model, self.strategy)
+        self._merge()
         with self.average.applied() if self.average else contextlib.nullcontext():
             yield
 
     def _progress(self, means: np.ndarray, steps_per_second: float) -> None:
         """One line that rewrites itself on a terminal; in a log, a line every half minute."""
         terminal = sys.stdout.isatty()
+        if not is_chief(self.strategy):
+            return
         if not terminal and time.monotonic() - self.reported < SECONDS_BETWEEN_LOG_LINES:
             return
         self.reported = time.monotonic()
@@ -317,26 +417,51 @@ class _Run:
         validation = (
             f"  validation {row['validation_accuracy']:.1%}" if "validation_accuracy" in row else ""
         )
-        print(
+        report(
+            self.strategy,
             f"{chr(13) if sys.stdout.isatty() else ''}"
             f"epoch {row['epoch']:.0f}/{self.recipe.epochs}  loss {row['loss']:.3f}  "
             f"accuracy {row['accuracy']:.1%}{validation}  rate {row['learning_rate']:.2g}  "
             f"{row['images_per_second']:.0f} images/s  {_clock(left)} left",
-            flush=True,
         )
 
 
-def _network(recipe: Recipe, classes: int, training: bool) -> keras.Model:
-    """The recipe's variant: logits and auxiliary heads to train, probabilities to use."""
-    return get_model(
+def report(strategy: tf.distribute.Strategy, text: str) -> None:
+    """Prints a line, once for all workers."""
+    if is_chief(strategy):
+        print(text, flush=True)
+
+
+def _training_network(recipe: Recipe, classes: int, loaded: Loaded | None) -> keras.Model:
+    """The recipe's variant with logits and auxiliary heads, frozen as it says."""
+    model = get_model(
         recipe.model,
-        weights=(recipe.weights or None) if training else None,
+        weights=loaded,
         input_shape=(recipe.image_size, recipe.image_size, 3),
         classes=classes,
-        classifier_activation=None if training else "softmax",
-        aux_logits=training and recipe.aux_weight > 0,
+        classifier_activation=None,
+        aux_logits=recipe.aux_weight > 0,
         dropout=recipe.dropout,
         bn_momentum=recipe.bn_momentum,
+    )
+    if recipe.freeze == "backbone":
+        freeze_backbone(model)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = recipe.sync_bn
+            layer.trainable = layer.trainable and recipe.freeze == "none"
+    return model
+
+
+def _inference_network(recipe: Recipe, trained: keras.Model) -> keras.Model:
+    """The same network with probabilities and without auxiliary heads."""
+    return get_model(
+        recipe.model,
+        weights=None,
+        input_shape=trained.input_shape[1:],
+        classes=trained.get_layer("predictions").units,
+        dropout=recipe.dropout,
+        **trained.builder_arguments,
     )
 
 

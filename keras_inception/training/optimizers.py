@@ -92,4 +92,6 @@ def make_optimizer(recipe: Recipe, schedule: Schedule) -> keras.optimizers.Optim
         return RMSprop(schedule, rho=0.9, momentum=recipe.momentum, epsilon=recipe.epsilon)
     if recipe.optimizer == "adamw":
         return keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
+    if recipe.optimizer == "lion":
+        return keras.optimizers.Lion(schedule, weight_decay=recipe.weight_decay)
     return keras.optimizers.SGD(schedule, momentum=recipe.momentum, nesterov=True)

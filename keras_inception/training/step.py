@@ -1,7 +1,7 @@
 """One replica's part of a training and of an evaluation step.
 
 N replicas with a global batch B take the same step as one replica with B: losses are divided by
-the global batch, gradients are summed before they are clipped.
+the global batch, gradients are summed over micro-batches and replicas before they are clipped.
 """
 
 from __future__ import annotations
@@ -29,14 +29,39 @@ def l2(kernels: list[Any]) -> tf.Tensor:
     return tf.add_n([tf.nn.l2_loss(tf.cast(k, tf.float32)) for k in kernels])
 
 
+class LossScale(tf.Module):
+    """Dynamic loss scaling for float16: small gradients would be flushed to 0 without it.
+
+    Halved after a step whose gradients are not finite, doubled after `patience` that are. Create
+    it in the strategy's scope.
+    """
+
+    def __init__(self, start: float = 2.0**15, patience: int = 2000) -> None:
+        super().__init__()
+        mean = tf.VariableAggregation.MEAN
+        self.value = tf.Variable(start, trainable=False, aggregation=mean)
+        self.finite_steps = tf.Variable(0.0, trainable=False, aggregation=mean)
+        self._patience = patience
+
+    def update(self, finite: tf.Tensor) -> None:
+        """After a step; `finite` says whether its gradients were."""
+        steps = tf.where(finite, self.finite_steps + 1.0, 0.0)
+        grow = steps >= self._patience
+        factor = tf.where(finite, tf.where(grow, 2.0, 1.0), 0.5)
+        self.value.assign(self.value * factor)
+        self.finite_steps.assign(tf.where(grow, 0.0, steps))
+
+
 class Step:
     """A recipe's steps on a model; to be called inside `strategy.run`.
 
     Args:
         model: Returns logits, or a dict of "predictions" (logits) and auxiliary logits.
         optimizer: Built for the model's trainable variables.
-        recipe: Losses' weights, clipping, label smoothing.
+        recipe: Losses' weights, clipping, label smoothing, micro-batches.
         average: The MovingAverage of the weights to keep, or None.
+        scale: The LossScale of a float16 model, or None.
+        xla: Whether forward and backward pass are compiled; reductions over replicas are not.
     """
 
     def __init__(
@@ -45,39 +70,67 @@ class Step:
         optimizer: keras.optimizers.Optimizer,
         recipe: Recipe,
         average: MovingAverage | None = None,
+        scale: LossScale | None = None,
+        xla: bool = False,
     ) -> None:
-        self.model, self.optimizer, self.recipe, self.average = model, optimizer, recipe, average
+        self.model, self.optimizer, self.recipe = model, optimizer, recipe
+        self.average, self.scale = average, scale
         self.kernels = [v for v in model.trainable_variables if v.name == "kernel"]
+        self._backward = tf.function(self._gradients, jit_compile=True) if xla else self._gradients
 
     def train(self, batch: Batch) -> dict[str, tf.Tensor]:
         """One update. Returns this replica's share of the sums; their sum is the step's."""
         recipe, variables = self.recipe, self.model.trainable_variables
         context = tf.distribute.get_replica_context()
         replicas = context.num_replicas_in_sync
-        with tf.GradientTape() as tape:
-            outputs = _as_dict(self.model(batch["image"], training=True))
-            losses = 0.0
-            for name, logits in outputs.items():
-                weight = 1.0 if name == "predictions" else recipe.aux_weight
-                losses += weight * cross_entropy(batch["label"], logits, recipe.label_smoothing)
-            loss = tf.reduce_sum(losses) / recipe.batch_size
-            if recipe.weight_decay and recipe.optimizer != "adamw":
-                loss += recipe.weight_decay * l2(self.kernels) / replicas
-        gradients = tape.gradient(loss, [v.value for v in variables])
+        parts = recipe.accumulation_steps
+        gradients: list[Any] = [0.0] * len(variables)
+        loss, hits = tf.constant(0.0), tf.constant(0.0)
+        for image, label in zip(
+            tf.split(batch["image"], parts), tf.split(batch["label"], parts), strict=True
+        ):
+            part, part_loss, part_hits = self._backward(image, label, 1.0 / (replicas * parts))
+            gradients = [a + b for a, b in zip(gradients, part, strict=True)]
+            loss, hits = loss + part_loss, hits + part_hits
         gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        if self.scale is not None:
+            gradients = [g / self.scale.value for g in gradients]
         norm = tf.linalg.global_norm(gradients)
+        if self.scale is not None:
+            # An overflow is what the scale is for: the step moves by momentum only.
+            finite = tf.math.is_finite(norm)
+            gradients = [tf.where(finite, g, tf.zeros_like(g)) for g in gradients]
+            norm = tf.where(finite, norm, 0.0)
+            self.scale.update(finite)
         if recipe.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, recipe.clip_norm, use_norm=norm)
         # Keras sums over the replicas once more.
         self.optimizer.apply([g / replicas for g in gradients], variables)
         if self.average is not None:
             self.average.update(self.optimizer.iterations)
-        hit = tf.argmax(outputs["predictions"], -1) == tf.argmax(batch["label"], -1)
-        return {
-            "loss": loss,
-            "correct": tf.reduce_sum(tf.cast(hit, tf.float32)),
-            "norm": norm / replicas,
-        }
+        return {"loss": loss, "correct": hits, "norm": norm / replicas}
+
+    def _gradients(
+        self, image: tf.Tensor, label: tf.Tensor, share: float
+    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+        """Gradients (times the loss scale), loss and hits of a micro-batch.
+
+        `share` is its part of the step: of the L2 penalty, which is counted once a step.
+        """
+        recipe = self.recipe
+        with tf.GradientTape() as tape:
+            outputs = _as_dict(self.model(image, training=True))
+            losses = 0.0
+            for name, logits in outputs.items():
+                weight = 1.0 if name == "predictions" else recipe.aux_weight
+                losses += weight * cross_entropy(label, logits, recipe.label_smoothing)
+            loss = tf.reduce_sum(losses) / recipe.batch_size
+            if recipe.weight_decay and not recipe.decays_weights_apart:
+                loss += recipe.weight_decay * share * l2(self.kernels)
+            scaled = loss if self.scale is None else loss * self.scale.value
+        gradients = tape.gradient(scaled, [v.value for v in self.model.trainable_variables])
+        hit = tf.argmax(outputs["predictions"], -1) == tf.argmax(label, -1)
+        return gradients, loss, tf.reduce_sum(tf.cast(hit, tf.float32))
 
     def evaluate(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Weighted sums over the batch: padding has weight 0."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+
 import tensorflow as tf
 
-STRATEGIES = ("auto", "one_device", "mirrored", "tpu")
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 
 
 def repeat_bit_for_bit() -> None:
@@ -19,21 +22,45 @@ def repeat_bit_for_bit() -> None:
 
 
 def make_strategy(
-    kind: str = "auto", tpu: str = "", num_virtual_devices: int = 0
+    kind: str = "auto",
+    tpu: str = "",
+    num_virtual_devices: int = 0,
+    workers: str = "",
+    worker_index: int = 0,
 ) -> tf.distribute.Strategy:
     """Makes the strategy of a run; one a process, before anything else uses TensorFlow's devices.
 
     Args:
-        kind: "auto" (a TPU if `tpu` is given, all GPUs if there are several, else one device),
-            "one_device", "mirrored" (all GPUs, or the virtual CPU devices) or "tpu".
+        kind: "auto" (the workers if TF_CONFIG or `workers` names several, a TPU if `tpu` is given,
+            all GPUs if there are several, else one device), "one_device", "mirrored" (all GPUs, or
+            the virtual CPU devices), "multi_worker" or "tpu".
         tpu: "local" on a TPU VM, or the TPU's name.
         num_virtual_devices: Splits the CPU into so many devices, to try replicas on a laptop.
+        workers: "host:port,host:port", the same on every worker; in place of TF_CONFIG.
+        worker_index: Which of them this process is; 0 is the chief.
 
     Raises:
-        ValueError: the strategy needs a device that is not there.
+        ValueError: the strategy needs a device or a setting that is not there.
     """
     if kind not in STRATEGIES:
         raise ValueError(f"--strategy should be one of {', '.join(STRATEGIES)}. Received: {kind!r}")
+    if workers:
+        addresses = workers.split(",")
+        if not 0 <= worker_index < len(addresses):
+            raise ValueError(
+                f"--worker_index should be 0 to {len(addresses) - 1} with these --workers. "
+                f"Received: {worker_index}"
+            )
+        task = {"type": "worker", "index": worker_index}
+        os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": task})
+    cluster = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {})
+    if kind == "multi_worker" or (kind == "auto" and len(cluster.get("worker", [])) > 1):
+        if not cluster.get("worker"):
+            raise ValueError(
+                "--strategy=multi_worker needs --workers=host:port,host:port and --worker_index, "
+                "or the environment variable TF_CONFIG."
+            )
+        return tf.distribute.MultiWorkerMirroredStrategy()
     if num_virtual_devices:
         cpu = tf.config.list_physical_devices("CPU")[0]
         parts = [tf.config.LogicalDeviceConfiguration()] * num_virtual_devices
@@ -62,6 +89,16 @@ def _tpu(name: str) -> tf.distribute.Strategy:
             f"extra in place of [cpu]; elsewhere use another --strategy. ({type(error).__name__})"
         ) from error
     return tf.distribute.TPUStrategy(resolver)
+
+
+def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
+    """Whether several processes train together."""
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process writes the run folder: worker 0, or the only one."""
+    return not is_multi_worker(strategy) or strategy.cluster_resolver.task_id == 0
 
 
 def describe(strategy: tf.distribute.Strategy) -> str:
