@@ -66,14 +66,14 @@ def merge_statistics(model: keras.Model, strategy: tf.distribute.Strategy) -> No
 
     @tf.function
     def merge() -> None:
-        def in_replica() -> None:
-            context = tf.distribute.get_replica_context()
-            values = [tf.convert_to_tensor(w.value) for w in moving]
-            means = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
+        shares = strategy.run(lambda: [tf.identity(w.value) for w in moving])
+        means = [strategy.reduce("MEAN", share, axis=None) for share in shares]
+
+        def assign() -> None:
             for weight, mean in zip(moving, means, strict=True):
                 weight.value.assign(mean)
 
-        strategy.run(in_replica)
+        strategy.run(assign)
 
     if moving:
         merge()

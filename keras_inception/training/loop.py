@@ -259,9 +259,9 @@ class _Run:
         """Writes the trained network and the curves."""
         if self.recipe.keep == "best":
             report(self.strategy, f"Best epoch by validation: step {self.store.restore_best()}.")
-        if not is_chief(self.strategy):
-            return
-        with self._averaged():
+        with self._averaged():  # every worker takes part in averaging the statistics
+            if not is_chief(self.strategy):
+                return
             inference = _inference_network(self.recipe, self.model)
             for layer in inference.layers:
                 layer.set_weights(self.model.get_layer(layer.name).get_weights())
@@ -286,7 +286,7 @@ class _Run:
             correct += total["correct"]
             # NaN has to stay: tf.maximum keeps it.
             norm = tf.maximum(norm, total["norm"])
-        answers = self.strategy.run(lambda: list(asked))
+        answers = self.strategy.run(lambda: [tf.identity(a) for a in asked])
         return loss, correct, norm, *(self.strategy.reduce("SUM", a, axis=None) for a in answers)
 
     @tf.function(reduce_retracing=True)
