@@ -55,6 +55,22 @@ def _weights(_: argparse.Namespace) -> None:
         print("| " + " | ".join(cells) + " |")
 
 
+def _recipes(_: argparse.Namespace) -> None:
+    """Prints the training recipes, as Markdown."""
+    from keras_inception.training.recipes import RECIPES, SOURCES
+
+    head = "recipe model pixels batch epochs optimizer rate schedule decay heads EMA source".split()
+    print("| " + " | ".join(head) + " |\n" + "| --- " * len(head) + "|")
+    for name, r in RECIPES.items():
+        schedule = r.schedule
+        if schedule == "exponential":
+            schedule = f"x {r.decay_rate:g} / {r.decay_epochs:g} epochs"
+        cells = [f"`{name}`", r.model, r.image_size, r.batch_size, r.epochs, r.optimizer]
+        cells += [f"{r.learning_rate:g}", schedule, f"{r.weight_decay:g}", r.aux_weight or ""]
+        cells += [r.ema or "", SOURCES[name]]
+        print("| " + " | ".join(map(str, cells)) + " |")
+
+
 def _convert(arguments: argparse.Namespace) -> None:
     """Loads weights of any known format and writes them as a native or a .keras file."""
     output = Path(arguments.output)
@@ -96,6 +112,7 @@ def _convert(arguments: argparse.Namespace) -> None:
 _COMMANDS = {
     "models": (_models, "table of the variants: parameters, multiply-adds, input size"),
     "weights": (_weights, "table of the published checkpoints that `weights=` takes by name"),
+    "recipes": (_recipes, "table of the training recipes that train_tpu.py --recipe takes"),
     "convert": (_convert, "make a native .safetensors or a .keras file of any weights file"),
 }
 

@@ -12,6 +12,7 @@ import pytest
 
 from keras_inception import InceptionV1, list_models
 from keras_inception.cli import run
+from keras_inception.training.recipes import RECIPES, SOURCES
 
 GOLDENS = Path(__file__).parent / "goldens"
 sys.path.insert(0, str(GOLDENS))
@@ -28,6 +29,13 @@ def test_models_prints_a_row_a_variant(capsys):
     # Keras' documentation and the literature: 23.8 million and 5.7 billion for v3.
     (v3,) = [line for line in lines if "InceptionV3" in line]
     assert "23,817,352" in v3 and "5.71 billion" in v3
+
+
+def test_recipes_prints_the_docs_table(capsys):
+    run(["recipes"])
+    printed = capsys.readouterr().out
+    assert printed in (Path(__file__).parents[1] / "docs" / "training.md").read_text()
+    assert len(printed.splitlines()) == 2 + len(RECIPES) and RECIPES.keys() == SOURCES.keys()
 
 
 @pytest.mark.parametrize("arguments", [[], ["model"], ["models", "--fast"]])

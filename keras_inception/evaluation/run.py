@@ -66,10 +66,19 @@ def evaluate_run(run_dir: str | Path) -> dict[str, Any]:
     run = RunFolder(run_dir)
     model, labels = run.load_model(), run.labels
     batches = evaluation_batches(run.open_source(), "test", run.preprocessing, batch_size=BATCH)
-    answers: dict[str, Any] = predict_split(
-        tf.function(lambda x: model(x, training=False)), batches
-    )
+
+    @tf.function
+    def views(x: tf.Tensor) -> tf.Tensor:
+        """(batch, views, classes): the probabilities of each view of a picture."""
+        pictures = [x] if run.recipe.views == "centre" else [x, tf.image.flip_left_right(x)]
+        return tf.stack([model(picture, training=False) for picture in pictures], axis=1)
+
+    answers: dict[str, Any] = predict_split(views, batches)
+    single = answers["probabilities"][:, 0]
+    answers["probabilities"] = answers["probabilities"].mean(axis=1)
     result = summarize(answers["probabilities"], answers["labels"], labels)
+    result["views"] = run.recipe.views
+    result["single_view_accuracy"] = round(float((single.argmax(1) == answers["labels"]).mean()), 6)
     if run.recipe.dataset in COMPARISONS:
         start = run.recipe.weights or "random"
         result["comparison"] = COMPARISONS[run.recipe.dataset].format(start=start)
@@ -94,6 +103,11 @@ def table(result: dict[str, Any]) -> str:
         f"{result['examples']} pictures); always the most frequent class: "
         f"{result['majority_baseline']:.1%}; balanced accuracy {result['balanced_accuracy']:.1%}"
     ]
+    if result["views"] == "mirror":
+        lines.append(
+            "  (probabilities of a picture and its mirror image averaged; the picture alone: "
+            f"{result['single_view_accuracy']:.1%})"
+        )
     width = max(len(row["name"]) for row in result["per_class"])
     lines.append(f"  {'class':{width}}  pictures  precision  recall     f1")
     shown = result["per_class"][:50]

@@ -103,6 +103,9 @@ def _headline(evaluation: dict[str, Any] | None) -> str:
         (f"{evaluation['balanced_accuracy']:.1%}", "balanced accuracy"),
         (f"{evaluation['examples']:,}", "held-out pictures"),
     ]
+    if evaluation["views"] == "mirror":
+        alone = f"{evaluation['single_view_accuracy']:.1%}"
+        tiles.insert(1, (alone, "from a picture alone; the first also from its mirror image"))
     shown = "".join(f'<div class="tile"><b>{v}</b><span>{t}</span></div>' for v, t in tiles)
     comparison = evaluation.get("comparison")
     note = _section("In comparison", f"<p>{_text(comparison)}</p>") if comparison else ""

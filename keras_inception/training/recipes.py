@@ -60,7 +60,7 @@ class Recipe:
     )
     data_dir: str = _field("", "Data", "where prepared TFDS data lies (also gs://); TFDS' default")
     validation_fraction: float = _field(
-        0.1, "Data", "share of the training part that is held out to watch the training"
+        0.05, "Data", "share of the training part that is held out to watch the training"
     )
     augmentation: str = _field(
         "flip",
@@ -76,8 +76,15 @@ class Recipe:
         ("none", "mixup", "cutmix", "either"),
     )
 
-    epochs: int = _field(10, "Optimization", "passes over the training part")
-    batch_size: int = _field(32, "Optimization", "global batch, over all replicas")
+    views: str = _field(
+        "mirror",
+        "Data",
+        "whose probabilities the test averages: the central crop's, or its mirror image's as well",
+        ("centre", "mirror"),
+    )
+
+    epochs: int = _field(12, "Optimization", "passes over the training part")
+    batch_size: int = _field(64, "Optimization", "global batch, over all replicas")
     accumulation_steps: int = _field(
         1, "Optimization", "parts that a replica computes its batch in, to save memory"
     )
@@ -109,7 +116,7 @@ class Recipe:
     clip_norm: float = _field(2.0, "Optimization", "limit of the global gradient norm; 0: none")
     label_smoothing: float = _field(0.1, "Optimization", "share spread over all classes")
     ema: float = _field(
-        0.0, "Optimization", "decay of the moving average that is evaluated and exported; 0: none"
+        0.99, "Optimization", "decay of the moving average that is evaluated and exported; 0: none"
     )
     bn_momentum: float = _field(0.9, "Optimization", "what BatchNorm's statistics keep a step")
     keep: str = _field(
@@ -207,6 +214,7 @@ _TPU_REFERENCE = Recipe(
     bn_momentum=0.996,
     dataset="tfds:imagenet2012",
     validation_fraction=0.0,
+    views="centre",
 )
 
 _TPU_4 = _TPU_REFERENCE.replace(
@@ -221,10 +229,7 @@ _TPU_4 = _TPU_REFERENCE.replace(
 )
 
 RECIPES: dict[str, Recipe] = {
-    # Minutes on a CPU; chosen on Fashion-MNIST pictures that the demo set does not hold.
     "demo": Recipe(),
-    # 1409.4842 section 6: SGD with momentum 0.9, -4 % every 8 epochs, heads at 0.3, dropout 0.4,
-    # Polyak average. The paper gives no learning rate: 0.01 is ours.
     "inception_v1": _TPU_REFERENCE.replace(
         model="InceptionV1",
         image_size=224,
@@ -239,20 +244,13 @@ RECIPES: dict[str, Recipe] = {
         label_smoothing=0.0,
         ema=0.9999,
     ),
-    # The TPU reference's inception_v2.py: as v3's, 160 epochs, no auxiliary head.
     "bn_inception": _TPU_REFERENCE.replace(
         model="BNInception", image_size=224, aux_weight=0.0, epochs=160
     ),
-    # The TPU reference (see above); 1512.00567 section 8 clips at 2.0, the reference does not.
     "inception_v3": _TPU_REFERENCE.replace(model="InceptionV3"),
-    # The TPU reference's inception_v4.py: rate 0.15 per 256, -6 % every 2 epochs (as 1602.07261
-    # section 4), warm-up, BatchNorm 0.995; its 16 epochs are a demonstration, 160 is ours. The
-    # paper's clipping at 2.0 ("useful").
     "inception_v4": _TPU_4.replace(model="InceptionV4"),
     "inception_resnet_v1": _TPU_4.replace(model="InceptionResNetV1", aux_weight=0.0),
     "inception_resnet_v2": _TPU_4.replace(model="InceptionResNetV2"),
-    # TF-Slim's finetune_inception_v3_on_flowers.sh: first the heads at 0.01 a batch of 32, then
-    # all layers at 1e-4; BatchNorm keeps its statistics (keras-team/keras#9214).
     "finetune": _TPU_REFERENCE.replace(
         weights="imagenet",
         model="InceptionV3",
@@ -272,12 +270,12 @@ RECIPES: dict[str, Recipe] = {
         label_smoothing=0.0,
         keep="best",
     ),
-    # What people do today; no paper trained an Inception with it.
     "modern": Recipe(
         model="InceptionV3",
         image_size=299,
         dataset="tfds:imagenet2012",
         validation_fraction=0.01,
+        views="centre",
         augmentation="randaugment",
         mix="either",
         epochs=300,
@@ -290,6 +288,24 @@ RECIPES: dict[str, Recipe] = {
         ema=0.9999,
         bn_momentum=0.99,
     ),
+}
+
+
+# Where a recipe comes from, and what of it is ours.
+SOURCES: dict[str, str] = {
+    "demo": "ours: minutes on a CPU; chosen on Fashion-MNIST pictures that the demo set lacks",
+    "inception_v1": "1409.4842 section 6: SGD with momentum 0.9, -4 % every 8 epochs, heads at "
+    "0.3, dropout 0.4, Polyak average; the paper gives no rate, 0.01 is ours",
+    "bn_inception": "tensorflow/tpu inception_v2.py: as v3's, 160 epochs, no auxiliary head",
+    "inception_v3": "tensorflow/tpu inception_v3.py, which reports 78.1 % top-1; 1512.00567 "
+    "section 8 clips at 2.0, the script does not",
+    "inception_v4": "tensorflow/tpu inception_v4.py and 1602.07261 section 4: 0.15 per 256, -6 % "
+    "every 2 epochs, clipping at 2.0; the script's 16 epochs are a demonstration, 160 is ours",
+    "inception_resnet_v1": "as inception_v4 (1602.07261 gives both the same), no auxiliary head",
+    "inception_resnet_v2": "as inception_v4 (1602.07261 gives both the same)",
+    "finetune": "TF-Slim's finetune_inception_v3_on_flowers.sh: heads at 0.01 a batch of 32, then "
+    "all layers at 1e-4; BatchNorm keeps its statistics (keras-team/keras#9214)",
+    "modern": "ours, after what people do today; no paper trained an Inception with it",
 }
 
 
