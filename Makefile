@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install train lint test test-all
+.PHONY: install train lint test test-all test-jax
 
 # The stamp makes a second call free; a changed setup.cfg installs again.
 $(VENV)/installed: setup.cfg pyproject.toml
@@ -25,5 +25,16 @@ lint: install
 test: install
 	$(BIN)/python -m pytest
 
-test-all: install
+test-all: install test-jax
 	$(BIN)/python -m pytest -m ""
+
+# Models and weights need no TensorFlow: an environment without it.
+$(VENV)-jax/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)-jax
+	$(VENV)-jax/bin/pip install --quiet --upgrade pip
+	$(VENV)-jax/bin/pip install --quiet 'jax[cpu]' keras numpy h5py filelock absl-py pytest
+	$(VENV)-jax/bin/pip install --quiet --no-deps --editable .
+	touch $@
+
+test-jax: $(VENV)-jax/installed
+	KERAS_BACKEND=jax $(VENV)-jax/bin/python -m pytest tests/models/test_backends.py

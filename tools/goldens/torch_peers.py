@@ -1,7 +1,7 @@
 """Goldens of the torch ports.
 
 pip install torch torchvision timm pytorch-fid pytorchcv numpy
-pip install --no-deps facenet-pytorch pretrainedmodels munch
+pip install --no-deps facenet-pytorch pretrainedmodels munch six
 python tools/goldens/torch_peers.py tests/goldens --check
 """
 
@@ -101,6 +101,10 @@ PEERS: dict[str, tuple[Any, str, int, dict, int]] = {
 }
 
 
+# Pictures in 0..255 into a kernel for -1..1 would give activations of hundreds.
+GAINS = {"conv1_7x7_s2.weight": 1 / 64}
+
+
 def layout(state: dict[str, torch.Tensor]) -> list[list]:
     """The rows of a golden: name, shape, kind, axes."""
     rows = []
@@ -115,7 +119,8 @@ def layout(state: dict[str, torch.Tensor]) -> list[list]:
             kind = {"weight": "bn_gamma", "running_mean": "bn_mean", "running_var": "bn_var"}.get(
                 last, "bn_beta" if norm else "bias"
             )
-        rows.append([name, list(value.shape), kind, axes])
+        gain = [GAINS[name]] if name in GAINS else []
+        rows.append([name, list(value.shape), kind, axes, *gain])
     return rows
 
 
