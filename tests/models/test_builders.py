@@ -109,6 +109,67 @@ def test_the_papers_googlenet_has_caffes_count():
     assert paper.count_params() == 13_378_280
 
 
+# 1409.4842 Table 1: (thousands of 1024 parameters, millions of multiply-adds) of a row. The rows
+# marked so print a number that does not follow from their own widths.
+TABLE_1 = {
+    "inception_3a": (159, 128),
+    "inception_3b": (380, 304),
+    "inception_4a": (364, 73),  # 367 follows
+    "inception_4b": (437, 88),
+    "inception_4c": (463, 100),  # 497 follows
+    "inception_4d": (580, 119),  # 591 follows
+    "inception_4e": (840, 170),  # 847 follows
+    "inception_5a": (1072, 54),  # 1018 and 51 follow
+    "inception_5b": (1388, 71),  # 1409 follows
+    "predictions": (1000, 1),
+}
+PRINTED_OTHERWISE = {"inception_4c": (497, 100), "inception_5a": (1018, 51)}
+
+
+def test_the_papers_googlenet_costs_what_its_table_says():
+    """By stage, within the rounding of the table, except where the table contradicts itself."""
+    model = build("InceptionV1", batch_norm=False, lrn=True, branch5x5=5, last_pool=3)
+    costs = keras_inception.multiply_adds(model)
+    for stage, printed in TABLE_1.items():
+        layers = [v for v in model.layers if v.name.startswith(stage) and hasattr(v, "kernel")]
+        parameters = sum(int(np.prod(v.kernel.shape)) for v in layers) / 1024
+        operations = sum(costs[v.name] for v in layers) / 1e6
+        wanted = PRINTED_OTHERWISE.get(stage, printed)
+        assert parameters == pytest.approx(wanted[0], rel=0.03), stage
+        assert operations == pytest.approx(wanted[1], abs=1.0), stage
+
+
+def head_parameters(channels, classes):
+    """A batch-normalised auxiliary head without gammas, from its description."""
+    return channels * 128 + 128 + 5 * 5 * 128 * 768 + 768 + (768 + 1) * classes
+
+
+@pytest.mark.parametrize("classes", [1000, 1001])
+@pytest.mark.parametrize(
+    ("name", "features", "width", "heads"),
+    [
+        ("InceptionV1", 5_592_624, 1024, [(512,), (528,)]),
+        ("BNInception", 10_153_336, 1024, [(576,), (576,)]),
+        ("InceptionV2", 22_945_824, 2048, [768]),
+        ("InceptionV3", 21_768_352, 2048, [768]),
+        ("InceptionV4", 41_111_232, 1536, [1024]),
+        ("InceptionResNetV1", 22_549_808, 1792, [896]),
+        ("InceptionResNetV2", 54_276_192, 1536, [1088]),
+    ],
+)
+def test_exact_counts_with_and_without_top_and_heads(name, features, width, heads, classes):
+    """From the features' count, the widths and the heads' description, gammas not counted."""
+    assert trainable(build(name, include_top=False)) == features
+    assert trainable(build(name, classes=classes)) == features + (width + 1) * classes
+    wanted = features + (width + 1) * classes
+    for head in heads:
+        if isinstance(head, tuple):  # GoogLeNet's: 1 x 1 to 128, 1024 units on the 4 x 4 map
+            wanted += head[0] * 128 + 128 + (128 * 16 + 1) * 1024 + (1024 + 1) * classes
+        else:
+            wanted += head_parameters(head, classes)
+    assert trainable(build(name, classes=classes, aux_logits=True)) == wanted
+
+
 def test_local_response_norm_is_the_formula():
     from keras_inception.models.inception_v1 import local_response_norm
 
