@@ -1,6 +1,6 @@
 """Where pictures come from. Every source ends as three splits of numbered examples.
 
-    open_source("fashion_mnist_mini" | "folder:PATH" | "tfds:NAME" | "elpv" | "fake")
+    open_source("fashion_mnist_mini" | "folder:PATH" | "tfds:NAME" | "tfrecord:PATH" | "elpv" | ...)
 
 An example's number is stable, so that order, augmentation and resuming can be computed from it.
 """
@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+from keras_inception.data.records import open_records
 
 EMBEDDED = Path(__file__).parent / "fashion_mnist_mini" / "1.0.0"
 SPLITS = ("train", "validation", "test")
@@ -92,7 +94,8 @@ def open_source(
 
     Args:
         dataset: "fashion_mnist_mini" (embedded), "folder:PATH" (class folders, with or without
-            train/, validation/ and test/ above them), "tfds:NAME", "elpv" (solar cells) or "fake".
+            train/, validation/ and test/ above them), "tfds:NAME", "tfrecord:PATH" (a folder of
+            ImageNet's shards), "elpv" (solar cells) or "fake".
         data_dir: Where prepared TFDS data lies; empty for TFDS' default.
         validation_fraction: Share of the training part that becomes the validation part, where the
             data set has none of its own.
@@ -112,14 +115,16 @@ def open_source(
         source = _folder(Path(rest).expanduser(), validation_fraction, seed)
     elif kind == "tfds" and rest:
         source = _tfds(_builder(rest, data_dir, download), validation_fraction)
+    elif kind == "tfrecord" and rest:
+        source = _tfrecord(Path(rest).expanduser(), validation_fraction, seed)
     elif dataset == "elpv":
         source = _elpv(validation_fraction, seed)
     elif dataset == "fake":
         source = _fake(validation_fraction, seed)
     else:
         raise ValueError(
-            "--dataset should be fashion_mnist_mini, folder:PATH, tfds:NAME, elpv or fake. "
-            f"Received: {dataset!r}"
+            "--dataset should be fashion_mnist_mini, folder:PATH, tfds:NAME, tfrecord:PATH, elpv "
+            f"or fake. Received: {dataset!r}"
         )
     if len(source.class_names) < 2:
         raise ValueError(
@@ -340,6 +345,40 @@ def _file_split(files: list[tuple[str, int]]) -> Split:
         return files[i][0]
 
     return Split(np.array([label for _, label in files], np.int64), picture, describe)
+
+
+# -------------------------------------------------------------------------------- TFRecord shards
+
+
+def _tfrecord(folder: Path, validation_fraction: float, seed: int) -> Source:
+    """ImageNet's shards; a validation part without a test part is the test part."""
+    parts = open_records(folder)
+    if "test" not in parts and "validation" in parts:
+        parts["test"] = parts.pop("validation")
+    everything = np.concatenate([records.labels for records in parts.values()])
+    offset = int(everything.min())  # ImageNet's scripts count classes from 1
+    classes = int(everything.max()) - offset + 1
+    given = folder / "labels.txt"
+    names: Sequence[str] = given.read_text().splitlines() if given.exists() else ()
+    if given.exists() and len(names) != classes:
+        raise ValueError(f"{given} has {len(names)} names, and the records {classes} classes.")
+    known = {k: v for records in parts.values() for k, v in records.names.items()}
+    names = names or [known.get(i + offset, f"class {i}") for i in range(classes)]
+    splits = {
+        part: Split(records.labels - offset, records.picture(), records.describe)
+        for part, records in parts.items()
+    }
+    for part, fraction in (("test", 0.2), ("validation", validation_fraction)):
+        if part not in splits:
+            kept, held = stratified(splits["train"].labels, fraction, seed)
+            splits[part] = splits["train"].subset(held)
+            splits["train"] = splits["train"].subset(kept)
+    return Source(
+        name=str(folder),
+        class_names=tuple(names),
+        splits=splits,
+        provenance={"tfrecord": str(folder), "first label": offset, "seed": seed},
+    )
 
 
 # ----------------------------------------------------------------------------------- other sources

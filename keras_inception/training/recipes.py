@@ -56,7 +56,7 @@ class Recipe:
     dataset: str = _field(
         "fashion_mnist_mini",
         "Data",
-        "fashion_mnist_mini (embedded), folder:PATH, tfds:NAME, elpv, or fake",
+        "fashion_mnist_mini (embedded), folder:PATH, tfds:NAME, tfrecord:PATH, elpv, or fake",
     )
     data_dir: str = _field("", "Data", "where prepared TFDS data lies (also gs://); TFDS' default")
     validation_fraction: float = _field(

@@ -1,0 +1,108 @@
+"""Lowers each variant's bfloat16 train step to HLO for the platform TPU, without a TPU.
+
+    make test-tpu
+
+It needs TensorFlow's wheel for TPUs with libtpu taken out. An operation that TPUs lack is refused
+by the compiler's front end; `--forbidden` adds one, to see that. What it shows is that the
+operations exist there, not numbers, memory or speed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import tensorflow as tf
+
+from keras_inception.models.registry import get_model, list_models
+from keras_inception.models.surgery import smallest_input
+from keras_inception.training import Recipe
+from keras_inception.training.optimizers import RMSprop
+from keras_inception.training.step import cross_entropy
+
+BATCH = 2
+
+
+def lower(name: str, forbidden: bool) -> str:
+    """The HLO of a train step: heads, label smoothing, L2, clipping, RMSProp.
+
+    The compiler takes no variables without a device, so they are arguments here: Keras' stateless
+    calls on the layers, the loss and the optimizer that training.step uses.
+    """
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    recipe = Recipe(aux_weight=0.4, weight_decay=4e-5, optimizer="rmsprop")
+    arguments: dict[str, Any] = {"weights": None, "classes": 10, "classifier_activation": None}
+    size = smallest_input(get_model(name, input_shape=(299, 299, 3), aux_logits=True, **arguments))
+    model = get_model(name, input_shape=(*size, 3), aux_logits=True, **arguments)
+    optimizer = RMSprop(0.1, momentum=0.9, epsilon=1.0)
+    optimizer.build(model.trainable_variables)
+
+    def values(variables: list[Any]) -> list[tf.Tensor]:
+        return [tf.convert_to_tensor(v.value) for v in variables]
+
+    state = (
+        values(model.trainable_variables),
+        values(model.non_trainable_variables),
+        values(optimizer.variables),
+    )
+
+    @tf.function(jit_compile=True)
+    def step(trainable: Any, others: Any, slots: Any, image: tf.Tensor, label: tf.Tensor) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(trainable)
+            outputs, others = model.stateless_call(trainable, others, image, training=True)
+            loss = 0.0
+            for key, logits in outputs.items():
+                weight = 1.0 if key == "predictions" else recipe.aux_weight
+                losses = cross_entropy(label, logits, recipe.label_smoothing)
+                loss += weight * tf.reduce_sum(losses) / BATCH
+            kernels = [
+                value
+                for value, variable in zip(trainable, model.trainable_variables, strict=True)
+                if variable.name == "kernel"
+            ]
+            loss += recipe.weight_decay * tf.add_n([tf.nn.l2_loss(k) for k in kernels])
+        gradients, norm = tf.clip_by_global_norm(tape.gradient(loss, trainable), recipe.clip_norm)
+        if forbidden:
+            tf.print(norm)
+        trainable, slots = optimizer.stateless_apply(slots, gradients, trainable)
+        return trainable, others, slots, loss
+
+    image = tf.zeros((BATCH, *size, 3))
+    label = tf.one_hot([0, 1], 10)
+    lowered = step.experimental_get_compiler_ir(*state, image, label)
+    return lowered(stage="hlo", platform_name="TPU")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="*", help="variants; all by default")
+    parser.add_argument("--forbidden", action="store_true", help="add tf.print, which TPUs lack")
+    options = parser.parse_args()
+    failed = 0
+    for name in options.models or list_models():
+        begun = time.monotonic()
+        try:
+            text = lower(name, options.forbidden)
+        except (ValueError, tf.errors.OpError) as error:
+            failed += 1
+            print(f"{name}: refused: {str(error).splitlines()[0][:200]}", flush=True)
+            continue
+        count = text.count(" = ")
+        halves = text.count("bf16[")
+        print(
+            f"{name}: {count} HLO instructions, {halves} in bfloat16, "
+            f"{time.monotonic() - begun:.0f} s",
+            flush=True,
+        )
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
