@@ -48,7 +48,7 @@ def test_flags_need_no_tensorflow():
         ("--recipe=alexnet", "'alexnet'"),
         ("--config=/nowhere.json", "/nowhere.json"),
         ("--dataset=folder:/nowhere", "no folder /nowhere"),
-        ("--batch_size=6000", "5400 pictures"),
+        ("--batch_size=6000", "5700 pictures"),
         ("--strategy=tpu", "No TPU"),
     ],
 )
