@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install train lint test test-all test-jax
+.PHONY: install train lint test test-all test-jax test-tpu
 
 # The stamp makes a second call free; a changed setup.cfg installs again.
 $(VENV)/installed: setup.cfg pyproject.toml
@@ -38,3 +38,16 @@ $(VENV)-jax/installed: setup.cfg pyproject.toml
 
 test-jax: $(VENV)-jax/installed
 	KERAS_BACKEND=jax $(VENV)-jax/bin/python -m pytest tests/models/test_backends.py
+
+# The train steps lowered for TPUs, which needs TensorFlow's TPU wheel without its driver library.
+$(VENV)-tpu/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)-tpu
+	$(VENV)-tpu/bin/pip install --quiet --upgrade pip
+	$(VENV)-tpu/bin/pip install --quiet tensorflow-tpu==2.20.0 keras numpy h5py filelock absl-py
+	$(VENV)-tpu/bin/pip uninstall --quiet --yes libtpu
+	$(VENV)-tpu/bin/pip install --quiet --no-deps --editable .
+	touch $@
+
+test-tpu: $(VENV)-tpu/installed
+	$(VENV)-tpu/bin/python tools/lower_for_tpu.py
+	! $(VENV)-tpu/bin/python tools/lower_for_tpu.py --forbidden InceptionV1
