@@ -105,6 +105,7 @@ def test_a_folder_of_pictures_becomes_a_checked_model_for_a_phone(tmp_path):
         "report.html",
         "saved_model",
         "split.json",
+        "tensorboard",
     }
     assert {p.name for p in (tmp_path / "run").iterdir()} == expected
     again = command(f"--config={tmp_path / 'run' / 'config.json'}", arguments[1])

@@ -106,6 +106,8 @@ def local_response_norm(x: Tensor, name: str) -> Tensor:
         mean = layers.Permute((3, 1, 2), name=f"{name}_first")(mean)
     base = layers.Rescaling(1e-4, 1.0, name=f"{name}_base")(mean)
     factor = keras.ops.power(base, -0.75)  # the one step that Keras has no layer for
+    # Keras names operations by counting what the process has built; ours do not depend on that.
+    factor._keras_history.operation.name = f"{name}_power"
     return layers.Multiply(name=name)([x, factor])
 
 

@@ -109,6 +109,16 @@ def test_the_papers_googlenet_has_caffes_count():
     assert paper.count_params() == 13_378_280
 
 
+def test_every_operation_has_a_name_of_its_own_making():
+    """Also the one that is no layer, in a second build and after a round trip."""
+    names = [
+        [o.name for o in build("InceptionV1", batch_norm=False, lrn=True).operations]
+        for _ in range(2)
+    ]
+    assert names[0] == names[1]
+    assert "stem_0_lrn_power" in names[0] and "stem_1_lrn_power" in names[0]
+
+
 # 1409.4842 Table 1: (thousands of 1024 parameters, millions of multiply-adds) of a row. The rows
 # marked so print a number that does not follow from their own widths.
 TABLE_1 = {

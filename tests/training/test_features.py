@@ -12,7 +12,7 @@ from keras_inception.data.mix import cutmix, mix_batch, mixup
 from keras_inception.training import Recipe, RunFolder, train
 from keras_inception.training.step import LossScale, Step
 
-SMALL = Recipe(dataset="fake", image_size=16, epochs=2, batch_size=32, learning_rate=0.016)
+SMALL = Recipe(dataset="fake", image_size=16, epochs=2, batch_size=32, learning_rate=0.016, ema=0.0)
 
 
 def small_model():

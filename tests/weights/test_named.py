@@ -7,7 +7,7 @@ import pytest
 
 import keras_inception
 import keras_inception.weights
-from keras_inception import InceptionV1, Preprocessing, save_weights
+from keras_inception import InceptionV1, Preprocessing, Weights, save_weights
 from keras_inception.weights import read
 from keras_inception.weights.named import variables
 from keras_inception.weights.readers import safetensors
@@ -92,6 +92,16 @@ def test_what_does_not_fit_is_listed_and_nothing_is_set(file):
         np.testing.assert_array_equal(weight.numpy(), value)
     with pytest.raises(ValueError, match=r"branch2_1_conv/kernel: \(3, 3, 16, 32\).*\(5, 5, 16"):
         InceptionV1(weights=file, input_shape=SHAPE, classes=7, branch5x5=5)
+
+
+def test_a_record_of_ones_own_names_a_file_or_an_address(model, file, file_server, monkeypatch):
+    """What `weights=` takes besides names and paths."""
+    want = model(picture())["predictions"]
+    here = Weights(filename=str(file), variant="InceptionV1")
+    np.testing.assert_allclose(InceptionV1(weights=here, input_shape=SHAPE)(picture()), want, 1e-6)
+    monkeypatch.setenv("KERAS_HOME", str(file.parent / "home"))
+    there = Weights(url=f"{file_server.serve(file.parent)}/{file.name}", variant="InceptionV1")
+    np.testing.assert_allclose(InceptionV1(weights=there, input_shape=SHAPE)(picture()), want, 1e-6)
 
 
 def test_a_file_of_another_variant_is_refused(file):
