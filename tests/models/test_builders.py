@@ -16,11 +16,17 @@ from keras_inception import get_model, list_models, smallest_input
 # a class is `features + 1` parameters in each classifier, a gamma one a BatchNorm channel.
 COUNTS = {
     "InceptionV1": (6_617_624, 13_004_888),
-    "BNInception": (11_179_361 - 1025, None),
+    # GoogLeNet's two heads on 576 channels, with gammas; 9,888 BatchNorm channels before them
+    "BNInception": (11_179_361 - 1025, 11_179_361 - 1025 + 2 * 3_197_160 + 9_888),
     "InceptionV2": (None, None),  # no implementation to compare with
     "InceptionV3": (23_817_352, 27_161_264),
     "InceptionV4": (42_649_769 - 1537, 46_009_106 - 1537 - 769 + 31_584 + 128 + 768),
-    "InceptionResNetV1": (None, None),  # held against FaceNet's below
+    # FaceNet's to the embedding, its bottleneck exchanged for a classifier; v3's head on 896
+    # channels, with gammas; 14,288 BatchNorm channels before it
+    "InceptionResNetV1": (
+        23_467_824 - 1793 * 512 + 1793 * 1000,
+        24_342_808 + 3_343_080 + 14_288,
+    ),
     "InceptionResNetV2": (55_813_192, 59_182_258 - 1537 - 769 + 30_272 + 128 + 768),
 }
 APPLICATIONS = [
