@@ -10,10 +10,10 @@ from typing import Any
 
 import keras
 from keras import layers
-from keras.applications.imagenet_utils import decode_predictions as decode_predictions
 
 from keras_inception.models import inception_v4
 from keras_inception.models.builder import assemble, published
+from keras_inception.models.builder import decode_predictions as decode_predictions
 from keras_inception.models.layers import (
     Conventions,
     Tensor,

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-from keras.applications.imagenet_utils import decode_predictions as decode_predictions
 
 from keras_inception.models.builder import assemble, published
+from keras_inception.models.builder import decode_predictions as decode_predictions
 from keras_inception.models.layers import (
     Conventions,
     Tensor,
@@ -84,7 +84,13 @@ def reduction(x: Tensor, name: str, n3x3: tuple[int, int], double: tuple[int, in
 
 
 def features(x: Tensor) -> Tensor:
-    """Table 1, read so: its counts are of the figures' modules, the reductions stand between.
+    """Table 1 as it is printed: 3 x figure 5, 5 x figure 6, 2 x figure 7.
+
+    The table has no rows for the two reductions of figure 10; here they stand between its rows.
+    It can also be read so that they are the last of the 3 and of the 5, as in the released v3,
+    which has as many blocks from mixed1 on. That network is shallower (45 layers against 53; the
+    paper says 42) and costs 5.3 billion multiply-adds against 6.1 (the paper says 3.8): neither
+    reading gives the paper's numbers, so the printed counts of figures decide.
 
     The paper leaves branch widths to a supplement that was never released: they are v3's where
     the stages fit, and chosen in the reductions to reach the 768 and 1280 channels of the table.

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-from keras.applications.imagenet_utils import decode_predictions as decode_predictions
 
 from keras_inception.models.builder import assemble, published
+from keras_inception.models.builder import decode_predictions as decode_predictions
 from keras_inception.models.layers import (
     Conventions,
     Tensor,
@@ -99,7 +99,7 @@ def inception_c(x: Tensor, name: str, pool: str = "avg") -> Tensor:
 
 
 def features(x: Tensor, *, last_pool: str) -> Tensor:
-    """Table 1: 3 x figure 5, 4 x figure 6, 2 x figure 7 (the table's 5 counts a reduction)."""
+    """3 x figure 5, 4 x figure 6 as released (Table 1, which is v2's, has 5) and 2 x figure 7."""
     x = stem(x)
     x = inception_a(x, "mixed0", projection=32)  # 35 x 35 x 256
     x = inception_a(x, "mixed1", projection=64)  # 35 x 35 x 288

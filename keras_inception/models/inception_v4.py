@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-from keras.applications.imagenet_utils import decode_predictions as decode_predictions
 
 from keras_inception.models.builder import assemble, published
+from keras_inception.models.builder import decode_predictions as decode_predictions
 from keras_inception.models.layers import (
     Conventions,
     Tensor,

@@ -186,6 +186,89 @@ def test_exact_counts_with_and_without_top_and_heads(name, features, width, head
     assert trainable(build(name, classes=classes, aux_logits=True)) == wanted
 
 
+def branch(channels, *convs):
+    """Parameters of convolutions in a row, each (filters, height, width) with BatchNorm's beta."""
+    total = 0
+    for filters, height, width in convs:
+        total += channels * filters * height * width + filters
+        channels = filters
+    return total
+
+
+def test_the_rethinking_v2_has_the_parameters_of_its_figures():
+    """1512.00567 Table 1 and figures 5, 6, 7 and 10 in plain numbers; widths as documented."""
+    total = branch(3, (32, 3, 3), (32, 3, 3), (64, 3, 3), (80, 3, 3), (192, 3, 3), (288, 3, 3))
+    for _ in range(3):  # figure 5
+        total += branch(288, (64, 1, 1)) + branch(288, (48, 1, 1), (64, 3, 3))
+        total += branch(288, (64, 1, 1), (96, 3, 3), (96, 3, 3)) + branch(288, (64, 1, 1))
+    total += branch(288, (64, 1, 1), (384, 3, 3))
+    total += branch(288, (64, 1, 1), (96, 3, 3), (96, 3, 3))
+    assert 384 + 96 + 288 == 768
+    for n in (128, 160, 160, 160, 192):  # figure 6, n of the figure being 7
+        total += 2 * branch(768, (192, 1, 1)) + branch(768, (n, 1, 1), (n, 1, 7), (192, 7, 1))
+        total += branch(768, (n, 1, 1), (n, 1, 7), (n, 7, 1), (n, 1, 7), (192, 7, 1))
+    total += branch(768, (192, 1, 1), (320, 3, 3))
+    total += branch(768, (192, 1, 1), (192, 3, 3), (192, 3, 3))
+    assert 320 + 192 + 768 == 1280
+    for channels in (1280, 2048):  # figure 7
+        total += branch(channels, (320, 1, 1)) + branch(channels, (192, 1, 1))
+        total += branch(channels, (384, 1, 1)) + branch(channels, (448, 1, 1), (384, 3, 3))
+        total += 2 * (branch(384, (384, 1, 3)) + branch(384, (384, 3, 1)))
+    assert total == 22_945_824
+    assert trainable(build("InceptionV2", include_top=False)) == total
+
+
+def residual_block(channels, *branches):
+    """Parameters of a block of figures 10 to 19: its branches and the linear 1 x 1, with biases."""
+    width = sum(convs[-1][0] for convs in branches)
+    return sum(branch(channels, *convs) for convs in branches) + width * channels + channels
+
+
+def test_the_papers_inception_resnets_have_the_parameters_of_their_figures():
+    """1602.07261 figures 3, 7, 10-19 in plain numbers: 5, 10 and 5 blocks, without top."""
+    v1 = branch(3, (32, 3, 3), (32, 3, 3), (64, 3, 3), (80, 1, 1), (192, 3, 3), (256, 3, 3))
+    v1 += 5 * residual_block(
+        256, [(32, 1, 1)], [(32, 1, 1), (32, 3, 3)], [(32, 1, 1), (32, 3, 3), (32, 3, 3)]
+    )
+    v1 += branch(256, (384, 3, 3)) + branch(256, (192, 1, 1), (192, 3, 3), (256, 3, 3))
+    v1 += 10 * residual_block(896, [(128, 1, 1)], [(128, 1, 1), (128, 1, 7), (128, 7, 1)])
+    v1 += branch(896, (256, 1, 1), (384, 3, 3)) + branch(896, (256, 1, 1), (256, 3, 3))
+    v1 += branch(896, (256, 1, 1), (256, 3, 3), (256, 3, 3))
+    v1 += 5 * residual_block(1792, [(192, 1, 1)], [(192, 1, 1), (192, 1, 3), (192, 3, 1)])
+    model = build("InceptionResNetV1", include_top=False, blocks=(5, 10, 5))
+    assert trainable(model) == v1
+
+    v2 = branch(3, (32, 3, 3), (32, 3, 3), (64, 3, 3)) + branch(64, (96, 3, 3))
+    v2 += branch(160, (64, 1, 1), (96, 3, 3))
+    v2 += branch(160, (64, 1, 1), (64, 7, 1), (64, 1, 7), (96, 3, 3)) + branch(192, (192, 3, 3))
+    v2 += 5 * residual_block(
+        384, [(32, 1, 1)], [(32, 1, 1), (32, 3, 3)], [(32, 1, 1), (48, 3, 3), (64, 3, 3)]
+    )
+    v2 += branch(384, (384, 3, 3)) + branch(384, (256, 1, 1), (256, 3, 3), (384, 3, 3))
+    v2 += 10 * residual_block(1152, [(192, 1, 1)], [(128, 1, 1), (160, 1, 7), (192, 7, 1)])
+    v2 += branch(1152, (256, 1, 1), (384, 3, 3)) + branch(1152, (256, 1, 1), (288, 3, 3))
+    v2 += branch(1152, (256, 1, 1), (288, 3, 3), (320, 3, 3))
+    v2 += 5 * residual_block(2144, [(192, 1, 1)], [(192, 1, 1), (224, 1, 3), (256, 3, 1)])
+    assert trainable(build("InceptionResNetV2", include_top=False, paper=True)) == v2
+
+
+def test_class_names_need_imagenets_classes(monkeypatch):
+    """1000 or 1001 columns, the background of the 1001 left out; nothing is downloaded here."""
+    seen = []
+    monkeypatch.setattr(
+        "keras_inception.models.builder.imagenet_utils.decode_predictions",
+        lambda preds, top: seen.append((preds, top)),
+    )
+    from keras_inception.models.inception_v4 import decode_predictions
+
+    given = np.arange(2002, dtype=np.float32).reshape(2, 1001)
+    decode_predictions(given, top=3)
+    np.testing.assert_array_equal(seen[0][0], given[:, 1:])
+    assert seen[0][1] == 3
+    with pytest.raises(ValueError, match=r"your list of names.*\(2, 5\)"):
+        decode_predictions(given[:, :5])
+
+
 def test_local_response_norm_is_the_formula():
     from keras_inception.models.inception_v1 import local_response_norm
 

@@ -42,12 +42,21 @@ STAGES = {
         "inception_4e": (7, 1024),
         "inception_5b": (7, 1024),
     },
-    # 1512.00567 Table 1
+    # 1512.00567 Table 1, whose column is the input of a row: a stage is the next row's
     "InceptionV2": {
+        "stem_0_0_relu": (149, 32),
+        "stem_0_1_relu": (147, 32),
+        "stem_0_2_relu": (147, 64),
+        "stem_0_pool": (73, 64),
+        "stem_1_0_relu": (71, 80),
+        "stem_1_1_relu": (35, 192),
+        "stem_1_2_relu": (35, 288),
         "mixed2": (35, 288),  # 3 x figure 5
+        "mixed3": (17, 768),  # figure 10
         "mixed8": (17, 768),  # 5 x figure 6
-        "mixed9": (8, 1280),
+        "mixed9": (8, 1280),  # figure 10
         "mixed11": (8, 2048),  # 2 x figure 7
+        "avg_pool": (None, 2048),
     },
     "InceptionV3": {
         "mixed0": (35, 256),
@@ -89,9 +98,10 @@ STAGES = {
 
 
 def test_every_stage_has_the_papers_shape(variant):
-    blocks = keras_inception.endpoints(get_model(variant, weights=None))
+    model = get_model(variant, weights=None)
     for name, (side, channels) in STAGES[variant].items():
-        assert blocks[name].shape == (None, side, side, channels), name
+        map_of = (None, side, side, channels) if side else (None, channels)
+        assert model.get_layer(name).output.shape == map_of, name
 
 
 def test_the_papers_inception_resnet_v2():
