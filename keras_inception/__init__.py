@@ -34,6 +34,7 @@ _PUBLIC = {
     "replace_head": "keras_inception.models.surgery",
     "save_weights": "keras_inception.weights",
     "smallest_input": "keras_inception.models.surgery",
+    "summary_by_block": "keras_inception.models.surgery",
     "to_inference": "keras_inception.models.surgery",
 }
 

@@ -30,6 +30,20 @@ def _models(_: argparse.Namespace) -> None:
         )
 
 
+def _info(arguments: argparse.Namespace) -> None:
+    """Prints what every block of a variant gives and costs, as Markdown."""
+    model = keras_inception.get_model(arguments.model, weights=None, aux_logits=arguments.aux)
+    height, width = keras_inception.smallest_input(model)
+    shape = " x ".join(map(str, model.input_shape[1:]))
+    print(f"{arguments.model} at {shape}; the smallest picture is {height} x {width}\n")
+    print("| block | output | parameters | million multiply-adds |")
+    print("| --- | --- | ---: | ---: |")
+    for row in keras_inception.summary_by_block(model):
+        output = " x ".join(map(str, row["output"]))
+        millions = row["multiply_adds"] / 1e6
+        print(f"| `{row['block']}` | {output} | {row['parameters']:,} | {millions:,.1f} |")
+
+
 def _weights(_: argparse.Namespace) -> None:
     """Prints the catalogue of published checkpoints, as Markdown."""
     print("| weights | top-1 | top-5 | protocol | classes | verified by | licence | origin |")
@@ -111,6 +125,7 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 _COMMANDS = {
     "models": (_models, "table of the variants: parameters, multiply-adds, input size"),
+    "info": (_info, "table of one variant's blocks: output, parameters, multiply-adds"),
     "weights": (_weights, "table of the published checkpoints that `weights=` takes by name"),
     "recipes": (_recipes, "table of the training recipes that train_tpu.py --recipe takes"),
     "convert": (_convert, "make a native .safetensors or a .keras file of any weights file"),
@@ -133,6 +148,9 @@ def run(argv: list[str] | None = None) -> None:
         name: commands.add_parser(name, help=text, description=text)
         for name, (_, text) in _COMMANDS.items()
     }
+    info = added["info"]
+    info.add_argument("model", help="the variant, such as InceptionV4")
+    info.add_argument("--aux", action="store_true", help="with the auxiliary heads")
     convert = added["convert"]
     convert.add_argument("source", help="a weights file, or a published name as in `weights`")
     convert.add_argument("--model", required=True, help="the variant, such as InceptionV4")

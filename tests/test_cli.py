@@ -23,12 +23,22 @@ import rule  # noqa: E402
 def test_models_prints_a_row_a_variant(capsys):
     run(["models"])
     printed = capsys.readouterr().out
-    assert printed in (Path(__file__).parents[1] / "README.md").read_text()
+    for text in ("README.md", "docs/models.md"):
+        assert printed in (Path(__file__).parents[1] / text).read_text()
     lines = printed.splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:]] == list_models()
     # Keras' documentation and the literature: 23.8 million and 5.7 billion for v3.
     (v3,) = [line for line in lines if "InceptionV3" in line]
     assert "23,817,352" in v3 and "5.71 billion" in v3
+
+
+def test_info_prints_the_docs_table(capsys):
+    run(["info", "InceptionV4"])
+    printed = capsys.readouterr().out
+    assert printed in (Path(__file__).parents[1] / "docs" / "models.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in printed.splitlines()[4:]]
+    assert [row[0] for row in rows][:2] == ["`stem`", "`mixed_3a`"] and len(rows) == 2 + 19
+    assert sum(int(row[2].replace(",", "")) for row in rows) == 42_648_232
 
 
 def test_recipes_prints_the_docs_table(capsys):

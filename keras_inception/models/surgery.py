@@ -220,3 +220,34 @@ def multiply_adds(model: keras.Model) -> dict[str, int]:
         places = int(np.prod(layer.output.shape[1:])) // width
         costs[layer.name] = places * sum(int(np.prod(kernel.shape)) for kernel in kernels)
     return costs
+
+
+def summary_by_block(model: keras.Model) -> list[dict[str, Any]]:
+    """What every block gives and costs, from the picture to the last: to hold against a paper.
+
+    Args:
+        model: A model with a known input size.
+
+    Returns:
+        Rows of "block" (an endpoint; "stem", "aux" and the top's layers stand for themselves),
+        "output" (shape without the batch), "parameters" (trainable) and "multiply_adds".
+
+    Raises:
+        ValueError: the input size is open.
+    """
+    costs = multiply_adds(model)
+    blocks = endpoints(model)
+    rows: dict[str, dict[str, Any]] = {}
+    for layer in model.layers:
+        name = layer.name
+        inside = [block for block in blocks if name == block or name.startswith(f"{block}_")]
+        part = name.partition("_")[0]
+        block = inside[0] if inside else part if part == "stem" or part[:3] == "aux" else name
+        parameters = sum(int(np.prod(w.shape)) for w in layer.trainable_weights)
+        if not inside and part not in ("stem", "aux") and not parameters and not costs.get(name):
+            continue
+        row = rows.setdefault(block, {"block": block, "parameters": 0, "multiply_adds": 0})
+        row["output"] = tuple((blocks[block] if block in blocks else layer.output).shape[1:])
+        row["parameters"] += parameters
+        row["multiply_adds"] += costs.get(name, 0)
+    return list(rows.values())
