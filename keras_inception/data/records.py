@@ -1,28 +1,38 @@
-"""TFRecord shards of the ImageNet kind, with random access.
+"""TFRecord and ArrayRecord shards, with random access.
 
-Shards are called `train-00000-of-01024`, `validation-...` and, if there are any, `test-...`; a
-record is a tf.train.Example with "image/encoded" and "image/class/label". A first pass notes where
-every record begins and its label; that index is kept, so that later runs begin at once.
+Shards of the ImageNet kind are called `train-00000-of-01024`, `validation-...` and, if there are
+any, `test-...`; a record is a tf.train.Example with "image/encoded" and "image/class/label". TFDS'
+shards hold the same under names of their own. A first pass notes where every record begins and its
+label; that index is kept, so that later runs begin at once.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import os
+import functools
 import struct
 import sys
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from keras_inception.data.kept import kept, state_of
+
 PARTS = ("train", "validation", "test")
-ENCODED, LABEL, TEXT = "image/encoded", "image/class/label", "image/class/text"
+TEXT = "image/class/text"
 _HEAD, _TAIL = 12, 4  # bytes before a record (length, its checksum) and after it (its checksum)
+
+
+@dataclasses.dataclass(frozen=True)
+class Keys:
+    """The names under which a record holds its picture's bytes and its label."""
+
+    image: str = "image/encoded"
+    label: str = "image/class/label"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,14 +40,17 @@ class Records:
     """The records of one part.
 
     Attributes:
-        shards: Paths, in order.
+        shards: Paths, in order; TFRecord files, or ArrayRecord files (by their names).
+        keys: Where a record holds what.
         shard: int32 (n,): which shard a record is in.
-        offset, length: int64 (n,): where its bytes begin there, and how many they are.
+        offset, length: int64 (n,): where its bytes begin there, and how many they are; of
+            ArrayRecord its number there, and 0.
         labels: int64 (n,), as in the records.
         names: Label -> class name, of the labels whose records say one.
     """
 
     shards: list[str]
+    keys: Keys
     shard: np.ndarray
     offset: np.ndarray
     length: np.ndarray
@@ -48,15 +61,40 @@ class Records:
         """int64 i -> the encoded bytes of record i's picture."""
 
         def read(i: np.ndarray) -> bytes:
-            with open(self.shards[self.shard[i]], "rb") as file:
-                file.seek(self.offset[i])
-                return _value(file.read(self.length[i]), ENCODED)[0]
+            path, at = self.shards[self.shard[i]], int(self.offset[i])
+            if _is_array_record(path):
+                record = _array_reader(path).read([at])[0]
+            else:
+                with _open(path) as file:
+                    file.seek(at)
+                    record = file.read(int(self.length[i]))
+            return _value(record, self.keys.image)[0]
 
         return lambda i: tf.ensure_shape(tf.numpy_function(read, [i], tf.string), ())
 
     def describe(self, i: int) -> str:
         """Such as "train-00001-of-00004 at byte 1024"."""
-        return f"{Path(self.shards[self.shard[i]]).name} at byte {self.offset[i]}"
+        shard = Path(self.shards[self.shard[i]]).name
+        where = "record" if _is_array_record(shard) else "byte"
+        return f"{shard} at {where} {self.offset[i]}"
+
+
+def _is_array_record(path: str) -> bool:
+    return "array_record" in Path(path).name or "arrayrecord" in Path(path).name
+
+
+@functools.lru_cache(maxsize=256)
+def _array_reader(path: str) -> Any:
+    """One open reader a shard. The package comes with tensorflow-datasets, except on Windows."""
+    try:
+        from array_record.python.array_record_module import ArrayRecordReader
+    except ImportError as error:
+        raise ValueError(f"{path} needs the package array-record: {error}") from error
+    return ArrayRecordReader(path)
+
+
+def _open(path: str) -> Any:
+    return tf.io.gfile.GFile(path, "rb") if "://" in path else open(path, "rb")
 
 
 def open_records(folder: Path) -> dict[str, Records]:
@@ -69,9 +107,14 @@ def open_records(folder: Path) -> dict[str, Records]:
         raise ValueError(f"There is no folder {folder}; --dataset=tfrecord:FOLDER names shards.")
     parts = {}
     for part in PARTS:
-        shards = sorted(str(p) for p in folder.glob(f"{part}-*-of-*") if p.is_file())
+        shards = sorted(
+            str(p)
+            for pattern in (f"{part}-*-of-*", f"*-{part}.*record-*-of-*", f"{part}*.array*record*")
+            for p in set(folder.glob(pattern))
+            if p.is_file()
+        )
         if shards:
-            parts[part] = _indexed(shards)
+            parts[part] = index_shards(list(dict.fromkeys(shards)), Keys())
     if "train" not in parts:
         raise ValueError(
             f"{folder} has no training shards: files called train-00000-of-01024 and so on. "
@@ -80,58 +123,31 @@ def open_records(folder: Path) -> dict[str, Records]:
     return parts
 
 
-def _indexed(shards: list[str]) -> Records:
-    """The index of some shards: the one that was kept, or a new one."""
-    state = [(path, os.path.getsize(path), os.stat(path).st_mtime_ns) for path in shards]
-    digest = hashlib.sha256(repr(state).encode()).hexdigest()[:20]
-    home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
-    kept = Path(home) / "datasets" / "keras_inception" / f"{digest}.npz"
-    if kept.exists():
-        with np.load(kept) as index:
-            columns = {key: index[key] for key in ("shard", "offset", "length", "labels")}
-            names = dict(zip(index["named"].tolist(), index["names"].tolist(), strict=True))
-        return Records(shards, names=names, **columns)
-    records = _scan(shards)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=kept.parent, suffix=".npz")
-    os.close(handle)
-    np.savez(
-        temporary,
-        shard=records.shard,
-        offset=records.offset,
-        length=records.length,
-        labels=records.labels,
-        named=np.array(list(records.names), np.int64),
-        names=np.array(list(records.names.values()), str),
-    )
-    os.replace(temporary, kept)
-    return records
+def index_shards(shards: list[str], keys: Keys) -> Records:
+    """Where every record of some shards begins, and its label: as it was kept, or read now.
+
+    Raises:
+        ValueError: a shard is damaged, or its records have no such keys.
+    """
+    found = kept("index", (state_of(shards), keys), lambda: _scan(shards, keys))
+    named = zip(found["named"].tolist(), found["names"].tolist(), strict=True)
+    columns = {key: found[key] for key in ("shard", "offset", "length", "labels")}
+    return Records(shards, keys, names=dict(named), **columns)
 
 
-def _scan(shards: list[str]) -> Records:
+def _scan(shards: Sequence[str], keys: Keys) -> dict[str, np.ndarray]:
     """Reads every record once."""
     rows: list[tuple[int, int, int, int]] = []
     names: dict[int, str] = {}
     shown = time.monotonic()
     for number, path in enumerate(shards):
-        size = os.path.getsize(path)
-        with open(path, "rb") as file:
-            at = 0
-            while at < size:
-                head = file.read(_HEAD)
-                length = struct.unpack("<Q", head[:8])[0] if len(head) == _HEAD else size
-                if at + _HEAD + length + _TAIL > size:
-                    raise ValueError(
-                        f"The shard {path} is damaged: its record at byte {at} is longer than the "
-                        "file."
-                    )
-                record = file.read(length)
-                file.seek(_TAIL, os.SEEK_CUR)
-                label = int(_value(record, LABEL, f"{path} at byte {at}")[0])
-                rows.append((number, at + _HEAD, length, label))
-                if label not in names and (text := _value(record, TEXT)):
-                    names[label] = text[0].decode()
-                at += _HEAD + length + _TAIL
+        array = _is_array_record(path)
+        for record, at, length in _array_records(path) if array else _tf_records(path):
+            where = f"{path} at {'record' if array else 'byte'} {at}"
+            label = int(_value(record, keys.label, where)[0])
+            rows.append((number, at, length, label))
+            if label not in names and (text := _value(record, TEXT)):
+                names[label] = text[0].decode()
         if time.monotonic() - shown > 10 or number == len(shards) - 1:
             shown = time.monotonic()
             print(
@@ -140,9 +156,41 @@ def _scan(shards: list[str]) -> Records:
                 flush=True,
             )
     columns = np.array(rows, np.int64).reshape(-1, 4)
-    return Records(
-        shards, columns[:, 0].astype(np.int32), columns[:, 1], columns[:, 2], columns[:, 3], names
-    )
+    return {
+        "shard": columns[:, 0].astype(np.int32),
+        "offset": columns[:, 1],
+        "length": columns[:, 2],
+        "labels": columns[:, 3],
+        "named": np.array(list(names), np.int64),
+        "names": np.array(list(names.values()), str),
+    }
+
+
+def _tf_records(path: str) -> Iterator[tuple[bytes, int, int]]:
+    """Each record of a TFRecord file, where its bytes begin, and how many they are."""
+    size = tf.io.gfile.stat(path).length
+    with _open(path) as file:
+        at = 0
+        while at < size:
+            head = file.read(_HEAD)
+            length = struct.unpack("<Q", head[:8])[0] if len(head) == _HEAD else size
+            if at + _HEAD + length + _TAIL > size:
+                raise ValueError(
+                    f"The shard {path} is damaged: its record at byte {at} is longer than the file."
+                )
+            yield file.read(length), at + _HEAD, length
+            at += _HEAD + length + _TAIL
+            file.seek(at)
+
+
+def _array_records(path: str) -> Iterator[tuple[bytes, int, int]]:
+    """Each record of an ArrayRecord file and its number."""
+    try:
+        reader = _array_reader(path)
+        for at in range(reader.num_records()):
+            yield reader.read([at])[0], at, 0
+    except RuntimeError as error:
+        raise ValueError(f"The shard {path} is damaged: {error}") from error
 
 
 def _value(record: bytes, key: str, where: str = "") -> list:

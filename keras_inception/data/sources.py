@@ -17,14 +17,17 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.data.records import open_records
+from keras_inception.data.kept import kept, state_of
+from keras_inception.data.readable import unreadable
+from keras_inception.data.records import Keys, index_shards, open_records
 
 EMBEDDED = Path(__file__).parent / "fashion_mnist_mini" / "1.0.0"
 SPLITS = ("train", "validation", "test")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
-# Share of unreadable files above which a folder is refused rather than used without them.
+# Share of unreadable pictures above which a data set is refused rather than used without them.
 UNREADABLE_LIMIT = 0.01
-# Encoded bytes up to which a TFDS split is kept in memory for random access.
+# Encoded bytes up to which a TFDS split is kept in memory; of a larger one records are read when
+# they are needed.
 IN_MEMORY_BYTES = 2 * 2**30
 
 
@@ -86,6 +89,7 @@ def open_source(
     dataset: str,
     *,
     data_dir: str = "",
+    split: str = "",
     validation_fraction: float = 0.1,
     seed: int = 0,
     download: bool = False,
@@ -97,6 +101,8 @@ def open_source(
             train/, validation/ and test/ above them), "tfds:NAME", "tfrecord:PATH" (a folder of
             ImageNet's shards), "elpv" (solar cells) or "fake".
         data_dir: Where prepared TFDS data lies; empty for TFDS' default.
+        split: TFDS' split strings of the training, validation and test part, or of training and
+            test, with commas: "train[:80%],train[80%:90%],train[90%:]". Empty: the data set's own.
         validation_fraction: Share of the training part that becomes the validation part, where the
             data set has none of its own.
         seed: Decides which examples those are.
@@ -107,14 +113,19 @@ def open_source(
             unreadable pictures.
     """
     kind, _, rest = dataset.partition(":")
+    if split and kind != "tfds" and dataset != "fashion_mnist_mini":
+        raise ValueError(
+            "--split names the splits of a TFDS data set; other sources have folders or files for "
+            f"their parts (docs/data.md). Received: --split={split} with --dataset={dataset}"
+        )
     if dataset == "fashion_mnist_mini":
         import tensorflow_datasets as tfds
 
-        source = _tfds(tfds.builder_from_directory(str(EMBEDDED)), validation_fraction)
+        source = _tfds(tfds.builder_from_directory(str(EMBEDDED)), split, validation_fraction)
     elif kind == "folder" and rest:
         source = _folder(Path(rest).expanduser(), validation_fraction, seed)
     elif kind == "tfds" and rest:
-        source = _tfds(_builder(rest, data_dir, download), validation_fraction)
+        source = _tfds(_builder(rest, data_dir, download), split, validation_fraction)
     elif kind == "tfrecord" and rest:
         source = _tfrecord(Path(rest).expanduser(), validation_fraction, seed)
     elif dataset == "elpv":
@@ -178,15 +189,21 @@ def _builder(name: str, data_dir: str, download: bool) -> Any:
     return builder
 
 
-def _tfds(builder: Any, validation_fraction: float) -> Source:
-    """Splits of a prepared builder; what it lacks comes out of its training part, by slices.
+def _tfds(builder: Any, split: str, validation_fraction: float) -> Source:
+    """Splits of a prepared builder: those asked for, or its own.
 
-    TFDS shuffles examples when it prepares them, so slices are random parts.
+    What it lacks comes out of its training part, by slices: TFDS shuffles examples when it
+    prepares them, so slices are random parts.
     """
     have = set(builder.info.splits)
-    if "train" not in have:
-        raise ValueError(f"{builder.name} has no split 'train'; it has {sorted(have)}.")
-    if "test" in have and "validation" in have:
+    if split:
+        parts = _parts_asked_for(builder, split)
+    elif "train" not in have:
+        raise ValueError(
+            f"{builder.name} has no split 'train'; it has {sorted(have)}. Give --split, such as "
+            f"--split={sorted(have)[0]}[:80%],{sorted(have)[0]}[80%:]"
+        )
+    elif "test" in have and "validation" in have:
         parts = {"train": "train", "validation": "validation", "test": "test"}
     else:
         test = next((s for s in ("test", "validation") if s in have), None)
@@ -198,16 +215,55 @@ def _tfds(builder: Any, validation_fraction: float) -> Source:
             "test": test or f"train[{end}%:]",
         }
     label, image = _feature(builder, "ClassLabel"), _feature(builder, "Image")
-    whole = {
-        split: _tfds_split(builder, part, image, label) for split, part in parts.items() if part
+    opened = {
+        part: _tfds_split(builder, spec, image, label) for part, spec in parts.items() if spec
     }
-    whole.setdefault("validation", whole["train"].subset(np.zeros(0, np.int64)))
+    files = [str(path) for s in have for path in builder.info.splits[s].filepaths]
+    opened = _without_unreadable(opened, (state_of(files), parts), builder.name)
+    opened.setdefault("validation", opened["train"].subset(np.zeros(0, np.int64)))
     return Source(
         name=builder.name,
         class_names=tuple(builder.info.features[label].names),
-        splits=whole,
+        splits=opened,
         provenance={"tfds": f"{builder.name}/{builder.version}", "splits": parts},
     )
+
+
+def _parts_asked_for(builder: Any, split: str) -> dict[str, str]:
+    """The flag's parts; they must exist and share no picture."""
+    specs = [spec.strip() for spec in split.split(",")]
+    if len(specs) not in (2, 3):
+        raise ValueError(
+            "--split takes two or three TFDS splits with commas: training and test, or training, "
+            f"validation and test. Received: --split={split}"
+        )
+    parts = dict(zip(("train", "test") if len(specs) == 2 else SPLITS, specs, strict=True))
+    taken: list[tuple[str, str, int, int]] = []
+    for part, spec in parts.items():
+        for name, begin, end in _ranges(builder, spec):
+            for other, where, first, last in taken:
+                if name == where and begin < last and first < end:
+                    raise ValueError(
+                        f"--split={split}: the {other} and the {part} part share the pictures "
+                        f"{max(begin, first)} to {min(end, last)} of {name!r}."
+                    )
+            taken.append((part, name, begin, end))
+    return parts
+
+
+def _ranges(builder: Any, spec: str) -> list[tuple[str, int, int]]:
+    """A TFDS split string as (split, first example, end)."""
+    import tensorflow_datasets as tfds
+
+    try:
+        found = tfds.core.ReadInstruction.from_spec(spec).to_absolute(builder.info.splits)
+    except (ValueError, AssertionError) as error:
+        raise ValueError(f"--split={spec}: {str(error).splitlines()[0]}") from error
+    sizes = {one.splitname: builder.info.splits[one.splitname].num_examples for one in found}
+    return [
+        (one.splitname, one.from_ or 0, sizes[one.splitname] if one.to is None else one.to)
+        for one in found
+    ]
 
 
 def _feature(builder: Any, kind: str) -> str:
@@ -222,15 +278,18 @@ def _feature(builder: Any, kind: str) -> str:
 
 
 def _tfds_split(builder: Any, part: str, image: str, label: str) -> Split:
+    """A part in memory, encoded, or by an index of its records where it is too large for that."""
     import tensorflow_datasets as tfds
 
-    size = builder.info.splits[part.partition("[")[0]].num_bytes
-    if size > IN_MEMORY_BYTES:
-        raise ValueError(
-            f"{builder.name} has {size / 2**30:.0f} GiB in {part}; this version keeps a TFDS split "
-            f"in memory and takes up to {IN_MEMORY_BYTES / 2**30:.0f} GiB. Use folder:PATH, which "
-            "reads files when they are needed."
-        )
+    ranges = _ranges(builder, part)
+    whole = {name: builder.info.splits[name] for name, _, _ in ranges}
+    size = sum(
+        whole[name].num_bytes * (end - begin) / max(whole[name].num_examples, 1)
+        for name, begin, end in ranges
+    )
+    # TFDS streams no ArrayRecord files, which are made for access by number.
+    if size > IN_MEMORY_BYTES or builder.info.file_format.value == "array_record":
+        return _indexed_split(builder, ranges, Keys(image, label))
     records = builder.as_dataset(split=part, decoders={image: tfds.decode.SkipDecoding()})
     pairs = [(r[image], r[label]) for r in records.as_numpy_iterator()]
     encoded = tf.constant([picture for picture, _ in pairs])
@@ -242,6 +301,26 @@ def _tfds_split(builder: Any, part: str, image: str, label: str) -> Split:
         return f"{builder.name} {part} example {i}"
 
     return Split(np.array([label for _, label in pairs], np.int64), picture, describe)
+
+
+def _indexed_split(builder: Any, ranges: list[tuple[str, int, int]], keys: Keys) -> Split:
+    """The records of a TFDS part, read from its shards when they are needed."""
+    kind = builder.info.file_format.value
+    if kind not in ("tfrecord", "array_record"):
+        raise ValueError(
+            f"{builder.name} has over {IN_MEMORY_BYTES / 2**30:.0f} GiB in {kind} files; large "
+            "TFDS sets are read from tfrecord or array_record files: prepare it in one of these."
+        )
+    names = list(dict.fromkeys(name for name, _, _ in ranges))
+    shards = {name: [str(p) for p in builder.info.splits[name].filepaths] for name in names}
+    records = index_shards([path for name in names for path in shards[name]], keys)
+    first = dict(zip(names, np.cumsum([0] + [_examples(builder, n) for n in names]), strict=False))
+    wanted = np.concatenate([first[name] + np.arange(begin, end) for name, begin, end in ranges])
+    return Split(records.labels, records.picture(), records.describe).subset(wanted)
+
+
+def _examples(builder: Any, split: str) -> int:
+    return builder.info.splits[split].num_examples
 
 
 # ----------------------------------------------------------------------------------- class folders
@@ -266,31 +345,27 @@ def _folder(root: Path, validation_fraction: float, seed: int) -> Source:
             f"{len(classes)}{': ' + classes[0] if classes else ''}."
         )
     files = {split: _list(part, classes) for split, part in parts.items()}
-    _without_unreadable(files, root)
+    everything = [path for listed in files.values() for path, _ in listed]
+    if not everything:
+        raise ValueError(f"{root} has class folders but no pictures ({', '.join(SUFFIXES)}).")
+    splits = {split: _file_split(listed) for split, listed in files.items()}
+    splits = _without_unreadable(splits, state_of(everything), str(root))
     for label, name in enumerate(classes):
-        if label not in {label for _, label in files["train"]}:
+        if label not in splits["train"].labels:
             raise ValueError(
                 f"The class folder {parts['train'] / name} has no readable pictures "
                 f"({', '.join(SUFFIXES)})."
             )
     provenance: dict[str, Any] = {"folder": str(root), "seed": seed, "held_out": {}}
-    train = files["train"]
     for split, fraction in (("test", 0.2), ("validation", validation_fraction)):
-        if split not in files:
-            labels = np.array([label for _, label in train])
-            kept, held = stratified(labels, fraction, seed)
-            files[split] = [train[i] for i in held]
-            train = [train[i] for i in kept]
+        if split not in splits:
+            train = splits["train"]
+            rest, held = stratified(train.labels, fraction, seed)
+            splits[split], splits["train"] = train.subset(held), train.subset(rest)
             provenance["held_out"][split] = [
-                str(Path(path).relative_to(root)) for path, _ in files[split]
+                str(Path(train.describe(i)).relative_to(root)) for i in held
             ]
-    files["train"] = train
-    return Source(
-        name=str(root),
-        class_names=classes,
-        splits={split: _file_split(files[split]) for split in SPLITS},
-        provenance=provenance,
-    )
+    return Source(name=str(root), class_names=classes, splits=splits, provenance=provenance)
 
 
 def _list(part: Path, classes: Sequence[str]) -> list[tuple[str, int]]:
@@ -307,32 +382,29 @@ def _list(part: Path, classes: Sequence[str]) -> list[tuple[str, int]]:
     ]
 
 
-def _without_unreadable(files: dict[str, list[tuple[str, int]]], root: Path) -> None:
-    """Decodes every file once; takes out those that fail, or refuses the folder."""
-    paths = [path for listed in files.values() for path, _ in listed]
-    if not paths:
-        raise ValueError(f"{root} has class folders but no pictures ({', '.join(SUFFIXES)}).")
-    good = (
-        tf.data.Dataset.from_tensor_slices(paths)
-        .map(
-            lambda path: (path, tf.size(decode(tf.io.read_file(path), 3))),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
-        .ignore_errors()
+def _without_unreadable(splits: dict[str, Split], state: object, where: str) -> dict[str, Split]:
+    """Decodes every picture once; takes out those that fail, or refuses the data set.
+
+    Args:
+        splits: Parts whose pictures are encoded bytes.
+        state: What changes when a picture does; the result is kept for it.
+        where: Names the data set in messages.
+    """
+    bad = kept(
+        "unreadable", state, lambda: {s: unreadable(v.picture, len(v)) for s, v in splits.items()}
     )
-    readable = {path.decode() for path, _ in good.as_numpy_iterator()}
-    bad = [path for path in paths if path not in readable]
-    if not bad:
-        return
-    names = ", ".join(bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")
-    if len(bad) > UNREADABLE_LIMIT * len(paths):
+    names = [splits[part].describe(int(i)) for part, numbers in bad.items() for i in numbers]
+    if not names:
+        return splits
+    everything = sum(map(len, splits.values()))
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    if len(names) > UNREADABLE_LIMIT * everything:
         raise ValueError(
-            f"{len(bad)} of {len(paths)} pictures in {root} cannot be read (the limit is "
-            f"{UNREADABLE_LIMIT:.0%}); mend or remove them: {names}"
+            f"{len(names)} of {everything} pictures in {where} cannot be read (the limit is "
+            f"{UNREADABLE_LIMIT:.0%}); mend or remove them: {shown}"
         )
-    logging.warning("Left out %d unreadable pictures: %s", len(bad), names)
-    for split, listed in files.items():
-        files[split] = [pair for pair in listed if pair[0] in readable]
+    logging.warning("Left out %d unreadable pictures: %s", len(names), shown)
+    return {s: v.subset(np.setdiff1d(np.arange(len(v)), bad[s])) for s, v in splits.items()}
 
 
 def _file_split(files: list[tuple[str, int]]) -> Split:
@@ -368,6 +440,8 @@ def _tfrecord(folder: Path, validation_fraction: float, seed: int) -> Source:
         part: Split(records.labels - offset, records.picture(), records.describe)
         for part, records in parts.items()
     }
+    shards = [path for records in parts.values() for path in records.shards]
+    splits = _without_unreadable(splits, state_of(shards), str(folder))
     for part, fraction in (("test", 0.2), ("validation", validation_fraction)):
         if part not in splits:
             kept, held = stratified(splits["train"].labels, fraction, seed)
@@ -455,12 +529,3 @@ def _array_split(images: np.ndarray, labels: np.ndarray, noun: str) -> Split:
         return f"{noun} {i}"
 
     return Split(labels.astype(np.int64), picture, describe)
-
-
-# ----------------------------------------------------------------------------------------- pixels
-
-
-def decode(encoded: tf.Tensor, channels: int) -> tf.Tensor:
-    """JPEG, PNG, GIF (its first picture) or BMP bytes -> uint8 (height, width, channels)."""
-    pixels = tf.io.decode_image(encoded, channels=channels, expand_animations=False)
-    return tf.ensure_shape(pixels, (None, None, channels))

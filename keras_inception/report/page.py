@@ -174,7 +174,7 @@ def _png(split: Any, index: int) -> bytes:
     import tensorflow as tf
     from PIL import Image
 
-    from keras_inception.data.sources import decode
+    from keras_inception.data.readable import decode
 
     picture = split.picture(tf.constant(index, tf.int64))
     pixels = (decode(picture, 3) if picture.dtype == tf.string else picture).numpy()

@@ -106,6 +106,7 @@ def train(
     source = open_source(
         recipe.dataset,
         data_dir=recipe.data_dir,
+        split=recipe.split,
         validation_fraction=recipe.validation_fraction,
         seed=recipe.seed,
         download=download,

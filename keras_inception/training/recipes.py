@@ -59,6 +59,12 @@ class Recipe:
         "fashion_mnist_mini (embedded), folder:PATH, tfds:NAME, tfrecord:PATH, elpv, or fake",
     )
     data_dir: str = _field("", "Data", "where prepared TFDS data lies (also gs://); TFDS' default")
+    split: str = _field(
+        "",
+        "Data",
+        "TFDS splits of the training, validation and test part (or training and test), such as "
+        "train[:80%],train[80%:90%],train[90%:]; empty takes the set's own",
+    )
     validation_fraction: float = _field(
         0.05, "Data", "share of the training part that is held out to watch the training"
     )

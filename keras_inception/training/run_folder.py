@@ -182,6 +182,7 @@ class RunFolder:
         return open_source(
             recipe.dataset,
             data_dir=recipe.data_dir,
+            split=recipe.split,
             validation_fraction=recipe.validation_fraction,
             seed=recipe.seed,
         )

@@ -5,19 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+from array_record.python.array_record_module import ArrayRecordWriter
 
 from keras_inception import Preprocessing
 from keras_inception.data import open_source, train_batches
-from keras_inception.data.sources import decode
+from keras_inception.data.readable import decode
 
 SHADES = {1: 40, 2: 120, 3: 220}  # label, counted from 1 -> brightness of its pictures
 
 
-def write(folder, part, shards, examples, text=True):
+def write(folder, part, shards, examples, text=True, array=False):
     """`examples` pictures of one shade each, dealt to the shards in turn. Returns their labels."""
     labels = []
-    names = [folder / f"{part}-{i:05d}-of-{shards:05d}" for i in range(shards)]
-    writers = [tf.io.TFRecordWriter(str(name)) for name in names]
+    end = ".array_record" if array else ""
+    names = [folder / f"{part}{end}-{i:05d}-of-{shards:05d}" for i in range(shards)]
+    open_writer = ArrayRecordWriter if array else tf.io.TFRecordWriter
+    writers = [open_writer(str(name)) for name in names]
     for i in range(examples):
         label = 1 + i % 3
         pixels = np.full((20 + i, 30, 3), SHADES[label], np.uint8)
@@ -40,15 +43,17 @@ def write(folder, part, shards, examples, text=True):
 
 
 @pytest.fixture
-def shards(tmp_path, monkeypatch):
+def shards(tmp_path, monkeypatch, request):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
     folder = tmp_path / "imagenet"
     folder.mkdir()
-    write(folder, "train", 4, 30)
-    write(folder, "validation", 2, 9)
+    array = getattr(request, "param", "TFRecord") == "ArrayRecord"
+    write(folder, "train", 4, 30, array=array)
+    write(folder, "validation", 2, 9, array=array)
     return folder
 
 
+@pytest.mark.parametrize("shards", ["TFRecord", "ArrayRecord"], indirect=True)
 def test_pictures_belong_to_their_labels(shards):
     source = open_source(f"tfrecord:{shards}", validation_fraction=0.1)
     assert source.class_names == ("shade 1", "shade 2", "shade 3")
@@ -60,7 +65,7 @@ def test_pictures_belong_to_their_labels(shards):
         for i in range(len(part)):
             pixels = decode(part.picture(tf.constant(i, tf.int64)), 3).numpy()
             assert abs(pixels.mean() - SHADES[1 + part.labels[i]]) < 2
-    assert "-of-00002 at byte" in source.describe("test", 0)
+    assert "-of-00002 at " in source.describe("test", 0)
 
 
 def test_batches_are_the_same_after_the_index_was_kept(shards, capsys):
@@ -79,6 +84,26 @@ def test_batches_are_the_same_after_the_index_was_kept(shards, capsys):
         np.testing.assert_array_equal(one[key], two[key])
 
 
+def test_an_unreadable_picture_is_named_once_and_left_out(shards, caplog):
+    """In 240 records one is no picture: below the limit of 1 %."""
+    write(shards, "train", 4, 200)
+    example = tf.train.Example()
+    example.features.feature["image/encoded"].bytes_list.value.append(b"\xff\xd8\xff no picture")
+    example.features.feature["image/class/label"].int64_list.value.append(2)
+    with tf.io.TFRecordWriter(str(shards / "train-00003-of-00004")) as writer:
+        for _ in range(2):
+            writer.write(example.SerializeToString())
+    with pytest.raises(ValueError, match="2 of 161 pictures.*train-00003-of-00004 at byte 12"):
+        open_source(f"tfrecord:{shards}")
+    with tf.io.TFRecordWriter(str(shards / "train-00003-of-00004")) as writer:
+        writer.write(example.SerializeToString())
+    source = open_source(f"tfrecord:{shards}", validation_fraction=0.0)
+    assert "Left out 1 unreadable pictures: train-00003-of-00004 at byte 12" in caplog.text
+    assert source.num_examples("train") == 150
+    for batch in train_batches(source, Preprocessing(size=(8, 8)), batch_size=50, seed=0).take(3):
+        assert batch["image"].shape == (50, 8, 8, 3)
+
+
 def test_names_from_a_file(shards):
     (shards / "labels.txt").write_text("a\nb\nc\n")
     assert open_source(f"tfrecord:{shards}").class_names == ("a", "b", "c")
@@ -94,7 +119,7 @@ def test_what_cannot_be_read_is_named(shards, tmp_path):
         open_source(f"tfrecord:{shards}")
     with tf.io.TFRecordWriter(str(damaged)) as writer:
         writer.write(tf.train.Example().SerializeToString())
-    with pytest.raises(ValueError, match="at byte 0 has no 'image/class/label'"):
+    with pytest.raises(ValueError, match="at byte 12 has no 'image/class/label'"):
         open_source(f"tfrecord:{shards}")
     with pytest.raises(ValueError, match="has no training shards"):
         open_source(f"tfrecord:{tmp_path}")

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from keras_inception.data import open_source
+from keras_inception.data.readable import decode
 from keras_inception.data.sources import stratified
 
 
@@ -104,10 +105,13 @@ def test_one_class_is_refused(tmp_path):
         open_source(f"folder:{tmp_path}")
 
 
-def test_tfds_without_a_test_part_is_sliced(tmp_path):
+@pytest.fixture(params=["tfrecord", "array_record"])
+def shades(tmp_path, request):
+    """A TFDS set of 50 pictures; picture i is of shade 4 i and of class i % 2."""
     import tensorflow_datasets as tfds
 
-    pixels = np.arange(50, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 1), np.uint8)
+    shade = 4 * np.arange(50, dtype=np.uint8)
+    pixels = shade[:, None, None, None] * np.ones((1, 8, 8, 1), np.uint8)
     tfds.dataset_builders.store_as_tfds_dataset(
         name="shades",
         version="1.0.0",
@@ -124,11 +128,50 @@ def test_tfds_without_a_test_part_is_sliced(tmp_path):
         },
         data_dir=str(tmp_path),
         disable_shuffling=True,
+        file_format=request.param,
     )
-    source = open_source("tfds:shades", data_dir=str(tmp_path), validation_fraction=0.25)
-    assert [len(source.splits[s]) for s in ("train", "validation", "test")] == [30, 10, 10]
+    return tmp_path
+
+
+def numbers(split):
+    """Which pictures of `shades` a split has, by their pixels; their labels must agree."""
+    shades = [
+        int(decode(split.picture(tf.constant(i, tf.int64)), 1)[0, 0, 0]) for i in range(len(split))
+    ]
+    assert split.labels.tolist() == [shade // 4 % 2 for shade in shades]
+    return [shade // 4 for shade in shades]
+
+
+@pytest.mark.parametrize("where", ["in memory", "by an index"])
+def test_tfds_without_a_test_part_is_sliced(shades, where, monkeypatch):
+    if where == "by an index":
+        monkeypatch.setattr("keras_inception.data.sources.IN_MEMORY_BYTES", 10)
+    source = open_source("tfds:shades", data_dir=str(shades), validation_fraction=0.25)
     assert source.class_names == ("even", "odd")
     assert source.provenance["splits"]["test"] == "train[80%:]"
+    assert numbers(source.splits["train"]) == list(range(30))
+    assert numbers(source.splits["validation"]) == list(range(30, 40))
+    assert numbers(source.splits["test"]) == list(range(40, 50))
+
+
+@pytest.mark.parametrize("shades", ["tfrecord"], indirect=True)
+def test_tfds_splits_by_flag(shades):
+    def split(text, dataset="tfds:shades"):
+        return open_source(dataset, data_dir=str(shades), split=text).splits
+
+    parts = split("train[:10], train[20:30%]+train[45:], train[10:12]".replace("20:30%", "40%:50%"))
+    assert numbers(parts["train"]) == list(range(10))
+    assert numbers(parts["validation"]) == [*range(20, 25), *range(45, 50)]
+    assert numbers(parts["test"]) == [10, 11]
+    assert not len(split("train[:50%],train[50%:]")["validation"])
+    with pytest.raises(ValueError, match="train and the test part share the pictures 20 to 25"):
+        split("train[:25],train[40%:]")
+    with pytest.raises(ValueError, match="Unknown split 'trian'"):
+        split("trian[:25],train[25:]")
+    with pytest.raises(ValueError, match="two or three TFDS splits"):
+        split("train")
+    with pytest.raises(ValueError, match="--split names the splits of a TFDS data set"):
+        split("train,test", dataset="fake")
 
 
 def test_stratified_keeps_an_example_of_a_rare_class():
