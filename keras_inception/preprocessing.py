@@ -30,6 +30,8 @@ class Preprocessing:
         antialias: Whether the resize low-passes first when it shrinks, as Pillow does.
         mean: What is subtracted, in units of 0..255: one number, or one a channel.
         std: What the difference is divided by, in units of 0..255: one number, or one a channel.
+        inside_model: Whether the model scales by itself (`include_preprocessing=True`): `scale`
+            then leaves the values alone, so that nothing is scaled twice.
 
     Raises:
         ValueError: a field is outside its range.
@@ -42,6 +44,7 @@ class Preprocessing:
     antialias: bool = True
     mean: float | tuple[float, ...] = 127.5
     std: float | tuple[float, ...] = 127.5
+    inside_model: bool = False
 
     def __post_init__(self) -> None:
         for field in ("size", "mean", "std"):  # lists come from JSON; a record is hashable
@@ -105,7 +108,7 @@ class Preprocessing:
         return (1 / std).tolist(), (-mean / std).tolist()
 
     def scale(self, images: Any, data_format: str = "channels_last") -> Any:
-        """(images - mean) / std in float32; neither crops nor resizes.
+        """(images - mean) / std in float32, unless the model does it; neither crops nor resizes.
 
         Args:
             images: Pictures in 0..255, any shape with a channel axis: a numpy array or a tensor
@@ -126,6 +129,8 @@ class Preprocessing:
             np.asarray(v, np.float32).reshape(shape)
             for v in self.scale_and_offset(images.shape[axis])
         )
+        if self.inside_model:
+            scale, offset = np.float32(1), np.float32(0)
         if isinstance(images, np.ndarray):
             floats = images.dtype.kind == "f" and images.size
             if floats and (images.min() < 0 or images.max() > 256):

@@ -82,7 +82,7 @@ def published(function: Callable[..., keras.Model]) -> Callable[..., keras.Model
         if loaded:
             weights_floor.load_into(model, loaded)
             model.class_names = loaded.class_names
-        if contract:
+        if contract and not arguments.get("include_preprocessing"):
             model.preprocessing = contract
         model.variant = variant
         model.builder_arguments = {
@@ -164,7 +164,7 @@ def assemble(
         model = keras.Model(sources, outputs if auxiliary else predictions, name=name)
     else:
         model = keras.Model(sources, x, name=name)
-    model.preprocessing = preprocessing
+    model.preprocessing = preprocessing.replace(inside_model=bool(include_preprocessing))
     return model
 
 

@@ -205,8 +205,8 @@ def InceptionV1(
         dropout: Share of the pooled features that training drops. 0.2 as TF-Slim and torchvision;
             0.4 in the paper.
         include_preprocessing: Whether the model scales pictures in 0..255 (uint8 or float) itself,
-            by its weights' contract or by the one given. Without, it takes what
-            `preprocess_input` returns.
+            by its weights' contract or by the one given; `model.preprocessing.scale` then leaves
+            them alone. Without, it takes what `preprocess_input` returns.
         batch_norm: Whether convolutions are batch-normalised; the paper's have biases instead.
         lrn: Whether to normalise local responses around the stem's second part, as the paper.
         branch5x5: Kernel of the "5 x 5" branch: 5 in the paper, 3 in the published weights.

@@ -105,6 +105,8 @@ def save_weights(
     if path.suffix != ".safetensors":
         raise ValueError(f"Native weights end in .safetensors. Received: {path}")
     contract = preprocessing or getattr(model, "preprocessing", None)
+    if contract:
+        contract = contract.replace(inside_model=False)  # the file holds the features only
     built_with = getattr(model, "builder_arguments", {})
     metadata = {
         "format": safetensors.NATIVE,

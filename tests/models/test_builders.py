@@ -289,8 +289,9 @@ def test_preprocessing_inside_is_preprocessing_outside(variant):
     outside = build(variant, input_shape=small(variant), classes=5)
     outside.set_weights(inside.get_weights())
     scaled = keras_inception.default_preprocessing(variant).scale(picture)
-    for given in (picture, picture.astype(np.float32)):
+    for given in (picture, picture.astype(np.float32), inside.preprocessing.scale(picture)):
         np.testing.assert_allclose(answer(inside, given), answer(outside, scaled), atol=1e-6)
+    np.testing.assert_array_equal(outside.preprocessing.scale(picture), scaled)
 
 
 @pytest.mark.parametrize("channels", [1, 4])

@@ -49,6 +49,18 @@ def test_the_file_says_what_to_build(model, file):
     assert loaded.get_layer("stem_0_bn").epsilon == 0.01
 
 
+def test_a_model_that_scales_by_itself_saves_the_contract_of_its_features(file, tmp_path):
+    """And loads it: the same file serves models that scale and models that do not."""
+    build = {"input_shape": SHAPE, "classes": 7}
+    inside = InceptionV1(weights=file, include_preprocessing=True, **build)
+    outside = InceptionV1(weights=save_weights(inside, tmp_path / "again.safetensors"), **build)
+    assert outside.preprocessing == read(file).preprocessing
+    pixels = np.random.default_rng(2).integers(0, 256, (2, *SHAPE)).astype(np.uint8)
+    want = outside(outside.preprocessing.scale(pixels))
+    np.testing.assert_allclose(inside(pixels), want, atol=1e-6)
+    np.testing.assert_array_equal(inside(inside.preprocessing.scale(pixels)), inside(pixels))
+
+
 def test_the_file_is_what_the_safetensors_package_reads(model, file):
     numpy_reader = pytest.importorskip("safetensors.numpy", reason="a peer, not a dependency")
     theirs = numpy_reader.load_file(file)
