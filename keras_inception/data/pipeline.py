@@ -12,14 +12,14 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.data.augment import rand_augment
+from keras_inception.data.augment import POLICIES, make_policy
 from keras_inception.data.crops import distort_color, random_crop_box, random_mirror
 from keras_inception.data.mix import MIXES, mix_batch
 from keras_inception.data.readable import decode
 from keras_inception.data.sources import Source, Split
 from keras_inception.preprocessing import Preprocessing
 
-AUGMENTATIONS = ("none", "flip", "crop", "inception", "randaugment")
+AUGMENTATIONS = ("none", "flip", "crop", "inception", *POLICIES)
 
 
 def train_batches(
@@ -44,7 +44,7 @@ def train_batches(
         seed: Decides order and augmentation.
         augmentation: "none" (the contract's central crop), "flip" (that, mirrored at random),
             "crop" (8-100 % of the area at an aspect of 3/4 to 4/3, mirrored), "inception" (that,
-            with colour distortion) or "randaugment" ("crop", then keras-cv's RandAugment).
+            with colour distortion) or the name of a keras-cv policy ("crop", then that).
         mix: "none", "mixup", "cutmix" or "either"; pairs are formed within a replica's batch.
         channels: 3 (grey pictures are repeated) or 1.
         start_step: The global step to begin with; costs nothing however large.
@@ -73,9 +73,9 @@ def train_batches(
         )
     if mix not in MIXES:
         raise ValueError(f"--mix should be one of {', '.join(MIXES)}. Received: {mix!r}")
-    if augmentation == "randaugment" and channels != 3:
+    if augmentation in POLICIES and channels != 3:
         raise ValueError(
-            f"--augmentation=randaugment needs pictures of 3 channels. Received: {channels}"
+            f"--augmentation={augmentation} needs pictures of 3 channels. Received: {channels}"
         )
     labels = tf.constant(split.labels)
 
@@ -95,14 +95,14 @@ def train_batches(
             "position": position,
         }
 
-    policy = rand_augment(seed) if augmentation == "randaugment" else None
+    policy = make_policy(augmentation, preprocessing.size) if augmentation in POLICIES else None
 
     def finished(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         image, label = batch["image"], batch["label"]
+        key = tf.stack([tf.constant(seed, tf.int64), batch["position"][0]])
         if policy:
-            image = policy(image)
+            image = policy(image, key)
         if mix != "none":
-            key = tf.stack([tf.constant(seed, tf.int64), batch["position"][0]])
             image, label = mix_batch(mix, image, label, key)
         return {"image": preprocessing.scale(image), "label": label, "index": batch["index"]}
 

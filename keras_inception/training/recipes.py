@@ -72,8 +72,8 @@ class Recipe:
         "flip",
         "Data",
         "what training does to pictures: nothing; mirror; random crop of 8-100 % and mirror; "
-        "the same with colour distortion; or with keras-cv's RandAugment",
-        ("none", "flip", "crop", "inception", "randaugment"),
+        "the same with colour distortion; or with one of keras-cv's policies",
+        ("none", "flip", "crop", "inception", "randaugment", "augmix", "gridmask", "cutout"),
     )
     mix: str = _field(
         "none",

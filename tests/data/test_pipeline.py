@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_inception import Preprocessing
 from keras_inception.data import evaluation_batches, open_source, train_batches
+from keras_inception.data.augment import POLICIES
 
 CONTRACT = Preprocessing(size=(32, 32), crop_fraction=1.0)
 
@@ -114,21 +116,24 @@ def test_a_batch_larger_than_the_data_is_refused():
         train_batches(open_source("fake"), CONTRACT, batch_size=500, seed=0)
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-def test_randaugment_works_under_every_dtype_policy(mini, policy):
-    """keras-cv's inner layers fail under 16-bit policies unless they are built in float32."""
-    import keras
-
+@pytest.mark.parametrize("policy", POLICIES)
+def test_keras_cv_policies_depend_on_seed_and_step_only(mini, policy):
+    """Also under a 16-bit dtype policy, in which their inner layers could not be built."""
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
+    keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        arguments = {"batch_size": 16, "seed": 0}
-        plain = take(train_batches(mini, CONTRACT, augmentation="crop", **arguments), 1)[0]
-        batch = take(train_batches(mini, CONTRACT, augmentation="randaugment", **arguments), 1)[0]
+        arguments = {"batch_size": 16, "seed": 3}
+        plain = take(train_batches(mini, CONTRACT, augmentation="crop", **arguments), 4)
+        whole = take(train_batches(mini, CONTRACT, augmentation=policy, **arguments), 4)
+        resumed = train_batches(mini, CONTRACT, augmentation=policy, start_step=2, **arguments)
+        resumed = take(resumed, 2)
     finally:
         keras.config.set_dtype_policy(before)
-    assert batch["image"].dtype == np.float32
-    assert -1 <= batch["image"].min() and batch["image"].max() <= 1
-    np.testing.assert_array_equal(batch["index"], plain["index"])
-    changed = [not np.allclose(a, b) for a, b in zip(batch["image"], plain["image"], strict=True)]
-    assert sum(changed) >= 8
+    for one, other in zip(whole[2:], resumed, strict=True):
+        np.testing.assert_array_equal(one["image"], other["image"])
+    for cropped, batch in zip(plain, whole, strict=True):
+        assert batch["image"].dtype == np.float32
+        assert -1 <= batch["image"].min() and batch["image"].max() <= 1
+        np.testing.assert_array_equal(batch["index"], cropped["index"])
+        pairs = zip(batch["image"], cropped["image"], strict=True)
+        assert sum(not np.allclose(a, b) for a, b in pairs) >= 8
