@@ -102,7 +102,7 @@ def train(
         start = str(head.model_path)
     loaded = resolve_weights(start or None, recipe.model)
     contract = (loaded and loaded.preprocessing) or default_preprocessing(recipe.model)
-    contract = contract.replace(size=(recipe.image_size,) * 2, crop_fraction=1.0)
+    contract = contract.replace(size=(recipe.image_size,) * 2, crop_fraction=recipe.crop_fraction)
     source = open_source(
         recipe.dataset,
         data_dir=recipe.data_dir,
@@ -213,8 +213,7 @@ class _Run:
         if self.step:
             report(self.strategy, f"Going on from step {self.step} of {self.total_steps}.")
         batches = iter(self._training_batches(self.step))
-        started, saved = time.monotonic(), time.monotonic()
-        first_step = self.step
+        saved, clock = time.monotonic(), _Clock()
         while self.step < self.total_steps:
             epoch_end = (self.step // self.steps_per_epoch + 1) * self.steps_per_epoch
             epoch_started, epoch_first = time.monotonic(), self.step
@@ -230,8 +229,8 @@ class _Run:
                 self.step += count
                 sums += (loss, correct)
                 done = self.step - epoch_first
-                rate = (self.step - first_step) / (time.monotonic() - started)
-                self._progress(sums / done, rate)
+                if steps_per_second := clock.rate(self.step):
+                    self._progress(sums / done, steps_per_second)
                 if self.step == epoch_end:
                     # Before the checkpoint: resuming drops a row too many, but cannot add one.
                     seconds = time.monotonic() - epoch_started
@@ -404,14 +403,13 @@ class _Run:
             return
         self.reported = time.monotonic()
         left = (self.total_steps - self.step) / steps_per_second
-        print(
-            f"{chr(13) if terminal else ''}  step {self.step}/{self.total_steps}  "
-            f"loss {means[0]:.3f}  accuracy {means[1] / self.recipe.batch_size:.1%}  "
-            f"{steps_per_second * self.recipe.batch_size:.0f} images/s  "
-            f"{_clock(left)} left ",
-            end="" if terminal else "\n",
-            flush=True,
+        line = (
+            f"  step {self.step}/{self.total_steps}  loss {means[0]:.3f}  "
+            f"accuracy {means[1] / self.recipe.batch_size:.1%}  "
+            f"rate {float(self.schedule(self.step - 1)):.2g}  "
+            f"{steps_per_second * self.recipe.batch_size:.0f} images/s  {_minutes(left)} left"
         )
+        print(f"\r{line} " if terminal else line, end="" if terminal else "\n", flush=True)
 
     def _show(self, row: dict[str, float]) -> None:
         left = (self.total_steps - self.step) * self.recipe.batch_size / row["images_per_second"]
@@ -420,10 +418,10 @@ class _Run:
         )
         report(
             self.strategy,
-            f"{chr(13) if sys.stdout.isatty() else ''}"
-            f"epoch {row['epoch']:.0f}/{self.recipe.epochs}  loss {row['loss']:.3f}  "
+            ("\r" if sys.stdout.isatty() else "")
+            + f"epoch {row['epoch']:.0f}/{self.recipe.epochs}  loss {row['loss']:.3f}  "
             f"accuracy {row['accuracy']:.1%}{validation}  rate {row['learning_rate']:.2g}  "
-            f"{row['images_per_second']:.0f} images/s  {_clock(left)} left",
+            f"{row['images_per_second']:.0f} images/s  {_minutes(left)} left",
         )
 
 
@@ -495,6 +493,21 @@ def _stop_signals() -> Iterator[dict[str, int]]:
             signal.signal(number, handler)
 
 
-def _clock(seconds: float) -> str:
+class _Clock:
+    """Steps a second, from the end of the first loop on: that one is spent on tracing."""
+
+    def __init__(self) -> None:
+        self._start: tuple[float, int] | None = None
+
+    def rate(self, step: int) -> float:
+        """Steps a second until now, after `step` steps; 0.0 while it cannot be told."""
+        now = time.monotonic()
+        if self._start is None:
+            self._start = (now, step)
+        begun, first = self._start
+        return (step - first) / (now - begun) if step > first else 0.0
+
+
+def _minutes(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     return f"{minutes}:{seconds:02d}"

@@ -94,4 +94,4 @@ def make_optimizer(recipe: Recipe, schedule: Schedule) -> keras.optimizers.Optim
         return keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
     if recipe.optimizer == "lion":
         return keras.optimizers.Lion(schedule, weight_decay=recipe.weight_decay)
-    return keras.optimizers.SGD(schedule, momentum=recipe.momentum, nesterov=True)
+    return keras.optimizers.SGD(schedule, momentum=recipe.momentum)

@@ -68,6 +68,9 @@ class Recipe:
     validation_fraction: float = _field(
         0.05, "Data", "share of the training part that is held out to watch the training"
     )
+    crop_fraction: float = _field(
+        1.0, "Data", "share of the picture's side that the central crop of an evaluation keeps"
+    )
     augmentation: str = _field(
         "flip",
         "Data",
@@ -97,7 +100,7 @@ class Recipe:
     optimizer: str = _field(
         "adamw",
         "Optimization",
-        "sgd is Nesterov's, rmsprop is TensorFlow 1's",
+        "rmsprop is TensorFlow 1's, the others Keras'",
         ("adamw", "lion", "rmsprop", "sgd"),
     )
     learning_rate: float = _field(
@@ -184,9 +187,14 @@ class Recipe:
                 raise ValueError(
                     f"--{name} should be at least 0 and below 1. Received: {getattr(self, name)}"
                 )
-        for name in ("learning_rate", "head_learning_rate"):
+        for name in ("learning_rate", "head_learning_rate", "crop_fraction"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"--{name} should be above 0. Received: {getattr(self, name)}")
+        if self.crop_fraction > 1:
+            raise ValueError(
+                "--crop_fraction should be at most 1, which keeps the whole side. "
+                f"Received: {self.crop_fraction}"
+            )
         if self.keep == "best" and not self.validation_fraction:
             raise ValueError(
                 "--keep=best needs a validation part. Received: --validation_fraction=0"
@@ -205,6 +213,7 @@ _TPU_REFERENCE = Recipe(
     image_size=299,
     aux_weight=0.4,
     weight_decay=4e-5,
+    crop_fraction=0.875,
     augmentation="inception",
     epochs=170,
     batch_size=1024,
@@ -281,6 +290,7 @@ RECIPES: dict[str, Recipe] = {
         image_size=299,
         dataset="tfds:imagenet2012",
         validation_fraction=0.01,
+        crop_fraction=0.875,
         views="centre",
         augmentation="randaugment",
         mix="either",

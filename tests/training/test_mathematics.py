@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_inception.training.averages import MovingAverage
 from keras_inception.training.optimizers import RMSprop, Schedule
 from keras_inception.training.recipes import RECIPES, Recipe
-from keras_inception.training.step import cross_entropy, l2
+from keras_inception.training.step import Step, cross_entropy, l2
 
 
 @pytest.mark.parametrize("epsilon", [1.0, 1e-10])
@@ -60,6 +60,41 @@ def test_label_smoothing_by_hand():
     want = -(0.9 + 0.1 / 3) * math.log(0.7) - 0.1 / 3 * (math.log(0.2) + math.log(0.1))
     got = cross_entropy(tf.constant([[1.0, 0.0, 0.0]]), logits, 0.1)
     assert float(got[0]) == pytest.approx(want, rel=1e-5)
+
+
+def test_the_auxiliary_losss_gradient_by_hand():
+    """Main loss + 0.4 of the head's on the trunk, smoothed, and L2 on kernels only."""
+    rng = np.random.default_rng(0)
+    x, trunk, main, head = (
+        rng.normal(size=s).astype(np.float32) for s in ((4, 5), (5, 3), (3, 2), (3, 2))
+    )
+    label = np.eye(2, dtype=np.float32)[[0, 1, 1, 0]]
+    inputs = keras.Input((5,))
+    shared = keras.layers.Dense(3, use_bias=False, name="trunk")(inputs)
+    names = ("predictions", "aux_logits")
+    outputs = {name: keras.layers.Dense(2, name=name)(shared) for name in names}
+    model = keras.Model(inputs, outputs)
+    for name, kernel in zip(("trunk", *names), (trunk, main, head), strict=True):
+        model.get_layer(name).kernel.assign(kernel)
+    recipe = Recipe(
+        batch_size=4, aux_weight=0.4, label_smoothing=0.1, weight_decay=0.02, optimizer="sgd"
+    )
+    gradients, loss, _ = Step(model, keras.optimizers.SGD(), recipe)._gradients(
+        tf.constant(x), tf.constant(label), 1.0
+    )
+
+    def of(kernel):
+        """Loss of a linear classifier on the trunk, and its gradient by the logits."""
+        logits = x @ trunk @ kernel
+        p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        smooth = 0.9 * label + 0.1 / 2
+        return -(smooth * np.log(p)).sum(1).mean(), (p - smooth) / 4
+
+    (main_loss, by_main), (head_loss, by_head) = of(main), of(head)
+    squares = sum((kernel**2).sum() for kernel in (trunk, main, head))
+    assert float(loss) == pytest.approx(main_loss + 0.4 * head_loss + 0.02 / 2 * squares, rel=1e-5)
+    want = x.T @ (by_main @ main.T + 0.4 * by_head @ head.T) + 0.02 * trunk
+    np.testing.assert_allclose(gradients[0], want, rtol=1e-4, atol=1e-6)
 
 
 def test_l2_is_half_the_sum_of_squares():

@@ -1,4 +1,4 @@
-"""N replicas take the step that one takes."""
+"""N replicas take the step that one takes, and count what one counts."""
 
 from __future__ import annotations
 
@@ -6,83 +6,126 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-# A process of its own for each number of replicas: devices and strategies are a process's.
-SCRIPT = """
+# One process a number of replicas: devices and strategies are a process's. A case is an
+# optimizer, the micro-batches of a step, and whether a replica's pass is compiled.
+STEPS = """
 import json, sys
 import keras, numpy as np, tensorflow as tf
 from keras_inception.training import Recipe, make_strategy
-from keras_inception.training.averages import MovingAverage
+from keras_inception.training.averages import MovingAverage, merge_statistics
+from keras_inception.training.optimizers import make_optimizer, make_schedule
 from keras_inception.training.step import Step
-replicas, optimizer_name = int(sys.argv[1]), sys.argv[2]
-parts, xla = int(sys.argv[3]), sys.argv[4] == "xla"
+replicas, cases = int(sys.argv[1]), json.loads(sys.argv[2])
 strategy = make_strategy("mirrored" if replicas > 1 else "one_device", num_virtual_devices=replicas)
 assert strategy.num_replicas_in_sync == replicas
-recipe = Recipe(batch_size=8, weight_decay=1e-2, clip_norm=0.5, aux_weight=0.4, ema=0.9)
-recipe = recipe.replace(optimizer=optimizer_name, accumulation_steps=parts)
-with strategy.scope():
-    keras.utils.set_random_seed(0)
-    x = keras.Input((6, 6, 3))
-    y = keras.layers.Conv2D(4, 3, use_bias=False)(x)
-    # Micro-batches have statistics of their own, and XLA cannot ask the other replicas for theirs.
-    own = parts > 1 or xla
-    y = keras.layers.BatchNormalization(synchronized=not own, trainable=not own)(y)
-    y = keras.layers.Flatten()(y)
-    outputs = {"predictions": keras.layers.Dense(3)(y), "aux_logits": keras.layers.Dense(3)(y)}
-    model = keras.Model(x, outputs)
-    optimizer = {
-        "sgd": lambda: keras.optimizers.SGD(0.1, momentum=0.9),
-        "rmsprop": lambda: keras.optimizers.RMSprop(0.1, epsilon=1.0),
-        "adamw": lambda: keras.optimizers.AdamW(0.01),
-        "lion": lambda: keras.optimizers.Lion(0.001),
-    }[optimizer_name]()
-    optimizer.build(model.trainable_variables)
-    average = MovingAverage(model, 0.9)
-step = Step(model, optimizer, recipe, average, xla=xla)
 rng = np.random.default_rng(0)
 images = rng.normal(size=(6, 8, 6, 6, 3)).astype(np.float32)
 labels = np.eye(3, dtype=np.float32)[rng.integers(0, 3, (6, 8))]
 share = 8 // replicas
-@tf.function
-def run(batch):
-    out = strategy.run(step.train, args=(batch,))
-    return {k: strategy.reduce("SUM", v, axis=None) for k, v in out.items()}
-sums = []
-for s in range(6):
-    def of(context):
-        i = context.replica_id_in_sync_group
-        part = slice(i * share, (i + 1) * share)
-        return {"image": tf.constant(images[s, part]), "label": tf.constant(labels[s, part])}
-    out = run(strategy.experimental_distribute_values_from_function(of))
-    sums.append({k: float(v) for k, v in out.items()})
-weights = [w.numpy().ravel().tolist() for w in model.weights]
-weights += [w.numpy().ravel().tolist() for w in average.shadows]
-print("RESULT" + json.dumps({"weights": weights, "sums": sums}))
+
+def train(model, optimizer, average, recipe, xla, steps=6):
+    step = Step(model, optimizer, recipe, average, xla=xla)
+    @tf.function
+    def run(batch):
+        out = strategy.run(step.train, args=(batch,))
+        return {k: strategy.reduce("SUM", v, axis=None) for k, v in out.items()}
+    sums = []
+    for s in range(steps):
+        def of(context):
+            i = context.replica_id_in_sync_group
+            part = slice(i * share, (i + 1) * share)
+            return {"image": tf.constant(images[s, part]), "label": tf.constant(labels[s, part])}
+        out = run(strategy.experimental_distribute_values_from_function(of))
+        sums.append({k: float(v) for k, v in out.items()})
+    return sums
+
+def build(synchronized, trainable=True):
+    keras.utils.set_random_seed(0)
+    x = keras.Input((6, 6, 3))
+    y = keras.layers.Conv2D(4, 3, use_bias=False)(x)
+    y = keras.layers.BatchNormalization(
+        momentum=0.9, synchronized=synchronized, trainable=trainable, name="norm"
+    )(y)
+    y = keras.layers.Flatten()(y)
+    outputs = {"predictions": keras.layers.Dense(3)(y), "aux_logits": keras.layers.Dense(3)(y)}
+    return keras.Model(x, outputs)
+
+def prepared(model, recipe):
+    optimizer = make_optimizer(recipe, make_schedule(recipe, 100))
+    optimizer.build(model.trainable_variables)
+    return optimizer, MovingAverage(model, recipe.ema)
+
+results = {}
+for name, parts, xla in cases:
+    recipe = Recipe(
+        batch_size=8, weight_decay=1e-2, clip_norm=0.5, aux_weight=0.4, ema=0.9, optimizer=name,
+        accumulation_steps=parts, schedule="constant", warmup_epochs=0.0,
+        learning_rate=0.03 if name == "lion" else 0.3 if name == "adamw" else 3.0,
+    )
+    with strategy.scope():
+        # Micro-batches have statistics of their own, and XLA cannot ask the other replicas.
+        own = parts > 1 or xla
+        model = build(synchronized=not own, trainable=not own)
+        optimizer, average = prepared(model, recipe)
+    sums = train(model, optimizer, average, recipe, xla)
+    arrays = [w.numpy().ravel().tolist() for w in [*model.weights, *average.shadows]]
+    results[f"{name} {parts} {xla}"] = {"weights": arrays, "sums": sums}
+
+# Statistics of each replica's own share, merged: against numpy.
+recipe = Recipe(batch_size=8, optimizer="sgd", ema=0.9, clip_norm=0.0)
+with strategy.scope():
+    model = build(synchronized=False)
+    optimizer, average = prepared(model, recipe)
+mapped = keras.Model(model.input, model.get_layer("norm").input)
+shares = [mapped(images[0, i * share : (i + 1) * share]).numpy() for i in range(replicas)]
+train(model, optimizer, average, recipe, xla=False, steps=1)
+merge_statistics(model, strategy)
+norm = model.get_layer("norm")
+np.testing.assert_allclose(
+    norm.moving_mean.numpy(), 0.1 * np.mean([s.mean((0, 1, 2)) for s in shares], 0), atol=1e-6
+)
+np.testing.assert_allclose(
+    norm.moving_variance.numpy(),
+    0.9 + 0.1 * np.mean([s.var((0, 1, 2)) for s in shares], 0),
+    atol=1e-6,
+)
+print("RESULT" + json.dumps(results))
 """
 
 
-def run(replicas, optimizer, parts=1, xla=""):
+def run(script, *arguments):
     process = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(replicas), optimizer, str(parts), xla],
-        capture_output=True,
-        text=True,
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True
     )
     assert process.returncode == 0, process.stderr[-2000:]
-    return json.loads(process.stdout.partition("RESULT")[2])
+    return process.stdout.partition("RESULT")[2]
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "rmsprop", "sgd"])
-def test_two_replicas_equal_one(optimizer):
+@pytest.fixture(scope="module")
+def one_and_two():
+    """The results of one replica and of two, by case."""
+    cases = [(name, 1, False) for name in ("adamw", "lion", "rmsprop", "sgd")]
+    cases += [("rmsprop", 2, False), ("rmsprop", 1, True), ("rmsprop", 2, True)]
+    return [json.loads(run(STEPS, str(replicas), json.dumps(cases))) for replicas in (1, 2)]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "lion", "rmsprop", "sgd"])
+def test_two_replicas_equal_one(optimizer, one_and_two):
     """With auxiliary loss, L2, clipping, synchronised BatchNorm and the moving average."""
-    check_equal(run(1, optimizer), run(2, optimizer))
+    one, two = one_and_two
+    check_equal(one[f"{optimizer} 1 False"], two[f"{optimizer} 1 False"])
 
 
-def test_micro_batches_equal_a_whole_batch():
+def test_micro_batches_equal_a_whole_batch(one_and_two):
     """Two replicas in two parts each, compiled, equal one replica with the batch as a whole."""
-    whole = run(1, "rmsprop", parts=2)  # parts, so that both have the same BatchNorm
-    check_equal(whole, run(2, "rmsprop", parts=2, xla="xla"))
-    check_equal(run(1, "rmsprop", parts=1, xla="xla"), whole)
+    one, two = one_and_two
+    # In parts throughout, so that all have the same BatchNorm.
+    check_equal(one["rmsprop 2 False"], two["rmsprop 2 True"])
+    check_equal(one["rmsprop 2 False"], two["rmsprop 2 False"])
+    check_equal(one["rmsprop 1 True"], one["rmsprop 2 False"])
 
 
 def check_equal(one, two):
@@ -90,3 +133,39 @@ def check_equal(one, two):
         assert b == pytest.approx(a, abs=2e-6)
     for a, b in zip(one["sums"], two["sums"], strict=True):
         assert b == pytest.approx(a, rel=1e-5)
+    norms = [s["norm"] for s in one["sums"]]
+    assert min(norms) > 0.5, "every step is clipped"
+
+
+# The real loop; 36 validation pictures in batches of 32: of the last, replica 1 has nothing.
+VALIDATE = """
+import json, sys
+import numpy as np
+from keras_inception.data import evaluation_batches
+from keras_inception.training import Recipe, make_strategy, train
+recipe = Recipe(
+    dataset="fake", image_size=16, epochs=1, batch_size=32, ema=0.0, validation_fraction=0.07
+)
+run = train(recipe, sys.argv[1], strategy=make_strategy("mirrored", num_virtual_devices=2))
+source, model = run.open_source(), run.load_model()
+batches = evaluation_batches(source, "validation", run.preprocessing, batch_size=1)
+right = [
+    float(model(batch["image"], training=False)[0, int(batch["label"][0])]) for batch in batches
+]
+best = [
+    int(np.argmax(model(batch["image"], training=False))) == int(batch["label"][0])
+    for batch in batches
+]
+row = run.history[-1]
+print("RESULT" + json.dumps({
+    "examples": len(right),
+    "want": [-float(np.mean(np.log(right))), float(np.mean(best))],
+    "row": [row["validation_loss"], row["validation_accuracy"]],
+}))
+"""
+
+
+def test_validation_counts_every_example_once_when_a_replicas_share_is_empty(tmp_path):
+    found = json.loads(run(VALIDATE, str(tmp_path / "run")))
+    assert 0 < found["examples"] % 32 <= 16
+    np.testing.assert_allclose(found["row"], found["want"], rtol=1e-4)
