@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from keras_inception.preprocessing import Preprocessing
 from keras_inception.training.run_folder import RunFolder, write
 
 EXAMPLES = 24  # test pictures that are shown
+_SIDES = ("width", "height")
 
 _STYLE = """
 :root { --ink:#1c2330; --soft:#5c6675; --line:#dfe3ea; --page:#f6f7f9; --card:#fff; --mark:#2458c5;
@@ -216,7 +218,6 @@ def _short(value: Any) -> str:
 
 
 def _usage(run: RunFolder) -> str:
-    size = run.recipe.image_size
     labels = "labels = open('labels.txt').read().splitlines()"
     server = """import tensorflow as tf
 
@@ -226,10 +227,11 @@ answer = model.signatures['classify_bytes'](image_bytes=tf.constant([picture]))
 print(answer['classes'].numpy(), answer['scores'].numpy())"""
     phone = f"""import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from PIL import Image
+from PIL import Image, ImageOps
 
 {labels}
-picture = Image.open('picture.jpg').convert('RGB').resize(({size}, {size}))
+picture = Image.open('picture.jpg').convert('RGB')
+picture = {_fitted_by_pillow(run.preprocessing)}
 classify = Interpreter('model_int8.tflite').get_signature_runner('serving_default')
 probabilities = classify(image=np.float32(picture)[None])['probabilities'][0]
 print(labels[probabilities.argmax()], probabilities.max())"""
@@ -237,6 +239,19 @@ print(labels[probabilities.argmax()], probabilities.max())"""
         f"<p>On a server:</p><pre>{_text(server)}</pre>"
         f"<p>LiteRT, as on a phone:</p><pre>{_text(phone)}</pre>"
     )
+
+
+def _fitted_by_pillow(contract: Preprocessing) -> str:
+    """`Preprocessing.fit` as an expression of Pillow's, of a `picture`."""
+    height, width = contract.size
+    how = f"({width}, {height}), Image.{contract.interpolation.upper()}"
+    margin = (1 - contract.crop_fraction) / 2
+    if contract.keep_aspect:
+        return f"ImageOps.fit(picture, {how}" + (f", bleed={margin:g})" if margin else ")")
+    if not margin:
+        return f"picture.resize({how})"
+    sides = [f"{share:g} * picture.{side}" for share in (margin, 1 - margin) for side in _SIDES]
+    return f"picture.resize({how}, ({', '.join(sides)}))"
 
 
 def _recipe(run: RunFolder) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import shutil
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
+from keras_inception import Preprocessing
 from keras_inception.evaluation import evaluate_run
-from keras_inception.report import write_report
+from keras_inception.report import page, write_report
 
 
 class Page(HTMLParser):
@@ -44,9 +47,28 @@ def test_a_page_shows_the_evaluation(run):
     result = evaluate_run(run)
     page = Page(write_report(run))
     assert f"{result['accuracy']:.1%}" in page.text
-    assert all(name in page.text for name in ("darkest", "brightest", "majority" and "F1"))
+    assert all(name in page.text for name in ("darkest", "brightest", "most frequent class", "F1"))
     assert len(page.sources) >= 2
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+
+
+@pytest.mark.parametrize(
+    "contract",
+    [
+        Preprocessing(size=(40, 40), crop_fraction=1.0),
+        Preprocessing(size=(40, 30), crop_fraction=0.875, interpolation="bicubic"),
+        Preprocessing(size=(40, 30), crop_fraction=0.875, keep_aspect=False),
+        Preprocessing(size=(40, 30), crop_fraction=1.0, keep_aspect=False),
+    ],
+)
+def test_the_phones_code_fits_a_picture_as_the_contract_does(contract):
+    waves = np.sin(np.linspace(0, 9, 160))[:, None, None] + np.cos(np.linspace(0, 7, 240))[:, None]
+    pixels = np.uint8(127 + 60 * waves * np.array([1.0, 0.5, -1.0]))
+    picture = Image.fromarray(pixels)
+    expression = page._fitted_by_pillow(contract)
+    fitted = eval(expression, {"picture": picture, "Image": Image, "ImageOps": ImageOps})
+    assert fitted.size == contract.size[::-1]
+    assert np.abs(np.float32(fitted) - contract.fit(pixels)).max() < 3
 
 
 def test_missing_parts_are_said(run):
