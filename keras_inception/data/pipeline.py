@@ -16,7 +16,7 @@ from keras_inception.data.augment import POLICIES, make_policy
 from keras_inception.data.crops import distort_color, random_crop_box, random_mirror
 from keras_inception.data.mix import MIXES, mix_batch
 from keras_inception.data.readable import decode
-from keras_inception.data.sources import Source, Split
+from keras_inception.data.splits import Source, Split
 from keras_inception.preprocessing import Preprocessing
 
 AUGMENTATIONS = ("none", "flip", "crop", "inception", *POLICIES)
