@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,12 +15,13 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception.data import Source, evaluation_batches, open_source, train_batches
-from keras_inception.models.registry import default_preprocessing, get_model
-from keras_inception.models.surgery import freeze_backbone
+from keras_inception.models.registry import default_preprocessing
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.training import checkpoints, curves
 from keras_inception.training.averages import MovingAverage, merge_statistics
+from keras_inception.training.networks import inference_network, training_network
 from keras_inception.training.optimizers import make_optimizer, make_schedule
+from keras_inception.training.progress import Progress
 from keras_inception.training.recipes import Recipe
 from keras_inception.training.run_folder import RunFolder, write
 from keras_inception.training.step import LossScale, Step
@@ -35,7 +35,6 @@ from keras_inception.weights import Loaded
 from keras_inception.weights import resolve as resolve_weights
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
-SECONDS_BETWEEN_LOG_LINES = 30.0
 
 
 class Interrupted(Exception):
@@ -131,8 +130,7 @@ def train(
     run.use_step_functions(xla)
     if is_chief(strategy):
         folder.begin(recipe, source.class_names, contract, source.provenance)
-    report(
-        strategy,
+    run.progress.say(
         f"{recipe.model} at {recipe.image_size} px, {run.model.count_params():,} parameters, on "
         f"{recipe.dataset}: {source.num_examples('train')} training, "
         f"{source.num_examples('validation')} validation and {source.num_examples('test')} test "
@@ -182,8 +180,8 @@ class _Run:
         self.contract, self.strategy = contract, strategy
         self.steps_per_epoch = steps_per_epoch
         self.total_steps = recipe.epochs * steps_per_epoch
-        with strategy.scope(), _precision(recipe.precision):
-            self.model = _training_network(recipe, len(source.class_names), loaded)
+        with strategy.scope():
+            self.model = training_network(recipe, len(source.class_names), loaded)
             self.schedule = make_schedule(recipe, steps_per_epoch)
             self.optimizer = make_optimizer(recipe, self.schedule)
             self.optimizer.build(self.model.trainable_variables)
@@ -198,7 +196,12 @@ class _Run:
             writes=is_chief(strategy),
         )
         self.step, self.steps_per_loop = 0, 1
-        self.reported = time.monotonic()
+        self.progress = Progress(
+            prints=is_chief(strategy),
+            batch_size=recipe.batch_size,
+            total_steps=self.total_steps,
+            epochs=recipe.epochs,
+        )
 
     def use_step_functions(self, xla: bool) -> None:
         """Sets how a replica computes its part of a step."""
@@ -211,9 +214,9 @@ class _Run:
         self.step = self.store.restore_newest()
         rows = [row for row in self.folder.history if row["step"] <= self.step]
         if self.step:
-            report(self.strategy, f"Going on from step {self.step} of {self.total_steps}.")
+            self.progress.say(f"Going on from step {self.step} of {self.total_steps}.")
         batches = iter(self._training_batches(self.step))
-        saved, clock = time.monotonic(), _Clock()
+        saved = time.monotonic()
         while self.step < self.total_steps:
             epoch_end = (self.step // self.steps_per_epoch + 1) * self.steps_per_epoch
             epoch_started, epoch_first = time.monotonic(), self.step
@@ -229,13 +232,13 @@ class _Run:
                 self.step += count
                 sums += (loss, correct)
                 done = self.step - epoch_first
-                if steps_per_second := clock.rate(self.step):
-                    self._progress(sums / done, steps_per_second)
+                mean_loss, hits = (float(v) for v in sums / done)
+                self.progress.loop(self.step, mean_loss, hits, self._rate())
                 if self.step == epoch_end:
                     # Before the checkpoint: resuming drops a row too many, but cannot add one.
                     seconds = time.monotonic() - epoch_started
                     rows.append(self._row(sums / done, done, seconds))
-                    self._show(rows[-1])
+                    self.progress.epoch(rows[-1])
                     self._keep(rows)
                 # What any worker was asked, all of them do: they have to save the same step.
                 if signals or dues or self.step == epoch_end:
@@ -258,11 +261,11 @@ class _Run:
     def finish(self) -> None:
         """Writes the trained network and the curves."""
         if self.recipe.keep == "best":
-            report(self.strategy, f"Best epoch by validation: step {self.store.restore_best()}.")
+            self.progress.say(f"Best epoch by validation: step {self.store.restore_best()}.")
         with self._averaged():  # every worker takes part in averaging the statistics
             if not is_chief(self.strategy):
                 return
-            inference = _inference_network(self.recipe, self.model)
+            inference = inference_network(self.recipe, self.model)
             for layer in inference.layers:
                 layer.set_weights(self.model.get_layer(layer.name).get_weights())
         write(self.folder.model_path, lambda path: inference.save(path))
@@ -342,7 +345,7 @@ class _Run:
         row = {
             "epoch": self.step // self.steps_per_epoch,
             "step": self.step,
-            "learning_rate": float(self.schedule(self.step - 1)),
+            "learning_rate": self._rate(),
             "loss": means[0],
             "accuracy": means[1] / self.recipe.batch_size,
             "images_per_second": steps * self.recipe.batch_size / seconds,
@@ -351,6 +354,10 @@ class _Run:
             with self._averaged():
                 row |= self._validate()
         return {k: v if isinstance(v, int) else round(float(v), 6) for k, v in row.items()}
+
+    def _rate(self) -> float:
+        """The learning rate of the step before."""
+        return float(self.schedule(self.step - 1))
 
     def _check_finite(self, loss: float, norm: float, count: int) -> None:
         if math.isfinite(loss) and math.isfinite(norm):
@@ -394,86 +401,6 @@ class _Run:
         with self.average.applied() if self.average else contextlib.nullcontext():
             yield
 
-    def _progress(self, means: np.ndarray, steps_per_second: float) -> None:
-        """One line that rewrites itself on a terminal; in a log, a line every half minute."""
-        terminal = sys.stdout.isatty()
-        if not is_chief(self.strategy):
-            return
-        if not terminal and time.monotonic() - self.reported < SECONDS_BETWEEN_LOG_LINES:
-            return
-        self.reported = time.monotonic()
-        left = (self.total_steps - self.step) / steps_per_second
-        line = (
-            f"  step {self.step}/{self.total_steps}  loss {means[0]:.3f}  "
-            f"accuracy {means[1] / self.recipe.batch_size:.1%}  "
-            f"rate {float(self.schedule(self.step - 1)):.2g}  "
-            f"{steps_per_second * self.recipe.batch_size:.0f} images/s  {_minutes(left)} left"
-        )
-        print(f"\r{line} " if terminal else line, end="" if terminal else "\n", flush=True)
-
-    def _show(self, row: dict[str, float]) -> None:
-        left = (self.total_steps - self.step) * self.recipe.batch_size / row["images_per_second"]
-        validation = (
-            f"  validation {row['validation_accuracy']:.1%}" if "validation_accuracy" in row else ""
-        )
-        report(
-            self.strategy,
-            ("\r" if sys.stdout.isatty() else "")
-            + f"epoch {row['epoch']:.0f}/{self.recipe.epochs}  loss {row['loss']:.3f}  "
-            f"accuracy {row['accuracy']:.1%}{validation}  rate {row['learning_rate']:.2g}  "
-            f"{row['images_per_second']:.0f} images/s  {_minutes(left)} left",
-        )
-
-
-def report(strategy: tf.distribute.Strategy, text: str) -> None:
-    """Prints a line, once for all workers."""
-    if is_chief(strategy):
-        print(text, flush=True)
-
-
-def _training_network(recipe: Recipe, classes: int, loaded: Loaded | None) -> keras.Model:
-    """The recipe's variant with logits and auxiliary heads, frozen as it says."""
-    model = get_model(
-        recipe.model,
-        weights=loaded,
-        input_shape=(recipe.image_size, recipe.image_size, 3),
-        classes=classes,
-        classifier_activation=None,
-        aux_logits=recipe.aux_weight > 0,
-        dropout=recipe.dropout,
-        bn_momentum=recipe.bn_momentum,
-    )
-    if recipe.freeze == "backbone":
-        freeze_backbone(model)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.synchronized = recipe.sync_bn
-            layer.trainable = layer.trainable and recipe.freeze == "none"
-    return model
-
-
-def _inference_network(recipe: Recipe, trained: keras.Model) -> keras.Model:
-    """The same network with probabilities and without auxiliary heads."""
-    return get_model(
-        recipe.model,
-        weights=None,
-        input_shape=trained.input_shape[1:],
-        classes=trained.get_layer("predictions").units,
-        dropout=recipe.dropout,
-        **trained.builder_arguments,
-    )
-
-
-@contextlib.contextmanager
-def _precision(policy: str) -> Iterator[None]:
-    """Layers that are made inside compute by this dtype policy."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
-
 
 @contextlib.contextmanager
 def _stop_signals() -> Iterator[dict[str, int]]:
@@ -491,23 +418,3 @@ def _stop_signals() -> Iterator[dict[str, int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-class _Clock:
-    """Steps a second, from the end of the first loop on: that one is spent on tracing."""
-
-    def __init__(self) -> None:
-        self._start: tuple[float, int] | None = None
-
-    def rate(self, step: int) -> float:
-        """Steps a second until now, after `step` steps; 0.0 while it cannot be told."""
-        now = time.monotonic()
-        if self._start is None:
-            self._start = (now, step)
-        begun, first = self._start
-        return (step - first) / (now - begun) if step > first else 0.0
-
-
-def _minutes(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes}:{seconds:02d}"

@@ -1,0 +1,58 @@
+"""The two networks of a run: the one that trains, and the one that it leaves behind."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import keras
+
+from keras_inception.models.registry import get_model
+from keras_inception.models.surgery import freeze_backbone
+from keras_inception.training.recipes import Recipe
+from keras_inception.weights import Loaded
+
+
+def training_network(recipe: Recipe, classes: int, loaded: Loaded | None) -> keras.Model:
+    """The recipe's variant with logits and auxiliary heads, frozen as it says."""
+    with _precision(recipe.precision):
+        model = get_model(
+            recipe.model,
+            weights=loaded,
+            input_shape=(recipe.image_size, recipe.image_size, 3),
+            classes=classes,
+            classifier_activation=None,
+            aux_logits=recipe.aux_weight > 0,
+            dropout=recipe.dropout,
+            bn_momentum=recipe.bn_momentum,
+        )
+    if recipe.freeze == "backbone":
+        freeze_backbone(model)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = recipe.sync_bn
+            layer.trainable = layer.trainable and recipe.freeze == "none"
+    return model
+
+
+def inference_network(recipe: Recipe, trained: keras.Model) -> keras.Model:
+    """The same network with probabilities and without auxiliary heads."""
+    return get_model(
+        recipe.model,
+        weights=None,
+        input_shape=trained.input_shape[1:],
+        classes=trained.get_layer("predictions").units,
+        dropout=recipe.dropout,
+        **trained.builder_arguments,
+    )
+
+
+@contextlib.contextmanager
+def _precision(policy: str) -> Iterator[None]:
+    """Layers that are made inside compute by this dtype policy."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
