@@ -71,7 +71,9 @@ def parser() -> argparse.ArgumentParser:
         choices=("auto", "one_device", "mirrored", "multi_worker", "tpu"),
         help="tf.distribute strategy; auto takes what the machine has [auto]",
     )
-    devices.add_argument("--tpu", default="", metavar="NAME", help="local on a TPU VM, or a name")
+    devices.add_argument(
+        "--tpu", default="", metavar="NAME", help="local on a TPU VM, or a name [$TPU_NAME]"
+    )
     devices.add_argument(
         "--num_virtual_devices",
         type=int,

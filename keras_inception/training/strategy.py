@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+from pathlib import Path
 
 import tensorflow as tf
 
@@ -31,10 +33,11 @@ def make_strategy(
     """Makes the strategy of a run; one a process, before anything else uses TensorFlow's devices.
 
     Args:
-        kind: "auto" (the workers if TF_CONFIG or `workers` names several, a TPU if `tpu` is given,
-            all GPUs if there are several, else one device), "one_device", "mirrored" (all GPUs, or
-            the virtual CPU devices), "multi_worker" or "tpu".
-        tpu: "local" on a TPU VM, or the TPU's name.
+        kind: "auto" (the workers if TF_CONFIG or `workers` names several, a TPU if `tpu` is given
+            or the machine is a TPU VM, all GPUs if there are several, else one device),
+            "one_device", "mirrored" (all GPUs, or the virtual CPU devices), "multi_worker" or
+            "tpu".
+        tpu: "local" on a TPU VM, or the TPU's name; by default $TPU_NAME.
         num_virtual_devices: Splits the CPU into so many devices, to try replicas on a laptop.
         workers: "host:port,host:port", the same on every worker; in place of TF_CONFIG.
         worker_index: Which of them this process is; 0 is the chief.
@@ -65,16 +68,28 @@ def make_strategy(
         cpu = tf.config.list_physical_devices("CPU")[0]
         parts = [tf.config.LogicalDeviceConfiguration()] * num_virtual_devices
         tf.config.set_logical_device_configuration(cpu, parts)
+    tpu = tpu or os.environ.get("TPU_NAME", "")
+    if kind == "auto" and not tpu and not num_virtual_devices and is_tpu_vm():
+        tpu = "local"
+    if kind == "tpu" or (kind == "auto" and tpu):
+        return _tpu(tpu or "local")
     gpus = tf.config.list_logical_devices("GPU")
     if kind == "auto":
         several = len(gpus) > 1 or num_virtual_devices > 1
-        kind = "tpu" if tpu else "mirrored" if several else "one_device"
-    if kind == "tpu":
-        return _tpu(tpu or "local")
+        kind = "mirrored" if several else "one_device"
     if kind == "one_device":
         return tf.distribute.OneDeviceStrategy("GPU:0" if gpus else "CPU:0")
     devices = [d.name for d in gpus or tf.config.list_logical_devices("CPU")]
     return tf.distribute.MirroredStrategy(devices)
+
+
+def is_tpu_vm(devices: Path = Path("/dev")) -> bool:
+    """Whether TPU chips are on this machine, and the driver that comes with TensorFlow's TPU wheel.
+
+    Asking TensorFlow itself would mean to start the TPU system, which can take minutes to fail.
+    """
+    chips = [*devices.glob("accel[0-9]*"), *devices.glob("vfio/[0-9]*")]
+    return bool(chips) and importlib.util.find_spec("libtpu") is not None
 
 
 def _tpu(name: str) -> tf.distribute.Strategy:
