@@ -18,7 +18,7 @@ from keras_inception.training import RunFolder
 
 # The real loop, on a small network with synchronised BatchNorm.
 RUN = """
-import sys
+import hashlib, sys
 from keras_inception.training import Interrupted, LostWorker, Recipe, loop, make_strategy, train
 folder, workers, index = sys.argv[1], sys.argv[2], int(sys.argv[3])
 # Alone, one process has as many replicas: BatchNorm over replicas rounds otherwise than over one.
@@ -27,6 +27,14 @@ strategy = make_strategy(
     "auto", workers=workers, worker_index=index, num_virtual_devices=devices
 )
 loop.SECONDS_BETWEEN_CHECKPOINTS = 0.0
+finish = loop._Run.finish
+
+def finish_and_tell(run):
+    finish(run)
+    arrays = b"".join(weight.numpy().tobytes() for weight in run.model.weights)
+    print("WEIGHTS", hashlib.sha256(arrays).hexdigest())
+
+loop._Run.finish = finish_and_tell
 recipe = Recipe(
     dataset="fake", image_size=16, epochs=2, batch_size=96, dropout=0.0, sync_bn=True, ema=0.9,
     optimizer="sgd", learning_rate=0.02, weight_decay=4e-5,
@@ -79,6 +87,11 @@ def wait_for_checkpoint(folder, processes):
         time.sleep(0.05)
 
 
+def told(output):
+    """What a worker says of the weights that it ended with."""
+    return output.partition("WEIGHTS ")[2].split()[0]
+
+
 def weights(folder):
     return RunFolder(folder).load_model().get_weights()
 
@@ -95,6 +108,7 @@ def alone(tmp_path_factory):
 def test_two_workers_train_what_one_process_does(alone, tmp_path):
     codes, outputs = finish(start(tmp_path, 2))
     assert codes == [0, 0], outputs
+    assert told(outputs[0]) == told(outputs[1]), "both workers have the same weights, bit for bit"
     for got, want in zip(weights(tmp_path), weights(alone), strict=True):
         np.testing.assert_allclose(got, want, atol=1e-4)
     history, wanted = RunFolder(tmp_path).history, RunFolder(alone).history
@@ -126,5 +140,6 @@ def test_a_worker_that_dies_or_is_asked_to_stop(how, alone, tmp_path):
     codes, outputs = finish(start(tmp_path, 2))
     assert codes == [0, 0], outputs
     assert "Going on from step" in outputs[0]
+    assert told(outputs[0]) == told(outputs[1])
     for got, want in zip(weights(tmp_path), weights(alone), strict=True):
         np.testing.assert_allclose(got, want, atol=1e-4)
