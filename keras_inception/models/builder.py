@@ -131,12 +131,12 @@ def assemble(
     inputs = _input(input_tensor, input_shape, preprocessing, include_top)
     try:
         x = features(_scaled(inputs, preprocessing) if include_preprocessing else inputs)
-        outputs = {}
-        backbone = keras.Model(inputs, x)
-        for output, (endpoint, draw) in (auxiliary or {}).items():
-            outputs[output] = draw(backbone.get_layer(endpoint).output, classes, output)
-    except ValueError as error:
-        raise _explained(error, inputs, features, auxiliary, name) from error
+        outputs = _heads(keras.Model(inputs, x), auxiliary, classes)
+    except ValueError:
+        _check_size(inputs, features, auxiliary, name)
+        raise  # the size was not what is wrong
+    built = keras.Model(inputs, [x, *outputs.values()])
+    _check_size(inputs, features, auxiliary, name, built)
 
     if include_top:
         x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
@@ -229,30 +229,41 @@ def _scaled(x: Tensor, preprocessing: Preprocessing) -> Tensor:
     return layers.Rescaling(scale, offset, name="preprocessing")(x)
 
 
-def _explained(
-    error: ValueError,
+def _check_size(
     inputs: Tensor,
     features: Callable[[Tensor], Tensor],
     auxiliary: Auxiliary | None,
     name: str,
-) -> ValueError:
-    """Keras' "output size would be negative" as a sentence with the smallest size, computed."""
+    built: keras.Model | None = None,
+) -> None:
+    """Raises ValueError with the smallest size, computed, if the input is smaller.
+
+    Without `built`, the network with its heads, it is drawn at an ample size to be asked. (Keras
+    3.12 builds such networks without a word; later ones say "output size would be negative".)
+    """
     shape = list(inputs.shape[1:])
     spatial = slice(0, 2) if channel_axis() == -1 else slice(1, 3)
-    ample = list(shape)
-    ample[spatial] = [512, 512]
-    trial = keras.Input(tuple(ample))
-    backbone = keras.Model(trial, features(trial))
-    outputs = [backbone.output] + [
-        draw(backbone.get_layer(endpoint).output, 1, f"trial_{output}")
-        for output, (endpoint, draw) in (auxiliary or {}).items()
-    ]
-    least = smallest_input(keras.Model(trial, outputs))
+    if built is None:
+        ample = list(shape)
+        ample[spatial] = [512, 512]
+        trial = keras.Input(tuple(ample))
+        backbone = keras.Model(trial, features(trial))
+        outputs = _heads(backbone, auxiliary, classes=1)
+        built = keras.Model(trial, [backbone.output, *outputs.values()])
+    least = smallest_input(built)
     if all(side is None or side >= need for side, need in zip(shape[spatial], least, strict=True)):
-        return error  # the size was not what is wrong
+        return
     heads = " and its auxiliary head" if auxiliary else ""
-    return ValueError(
+    raise ValueError(
         f"The input is too small for {name}: its unpadded layers{heads} need at least "
         f"{least[0]} x {least[1]} pixels. Enlarge the pictures. "
         f"Received: {shape[spatial][0]} x {shape[spatial][1]}"
     )
+
+
+def _heads(backbone: keras.Model, auxiliary: Auxiliary | None, classes: int) -> dict[str, Tensor]:
+    """The auxiliary logits by name, drawn on a backbone."""
+    return {
+        output: draw(backbone.get_layer(endpoint).output, classes, output)
+        for output, (endpoint, draw) in (auxiliary or {}).items()
+    }
