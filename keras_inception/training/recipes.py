@@ -118,7 +118,7 @@ class Recipe:
     momentum: float = _field(0.9, "Optimization", "momentum of sgd and rmsprop")
     epsilon: float = _field(1.0, "Optimization", "rmsprop's, inside the root")
     weight_decay: float = _field(
-        0.02,
+        0.3,
         "Optimization",
         "adamw's and lion's, decoupled; else TF-Slim's L2 of kernels, w/2 |k|^2",
     )
