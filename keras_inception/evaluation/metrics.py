@@ -62,7 +62,7 @@ def summarize(probabilities: np.ndarray, labels: np.ndarray, names: list[str]) -
     result = {
         "examples": len(labels),
         "accuracy": hits.sum() / len(labels),
-        "accuracy_interval": wilson_interval(hits.sum(), len(labels)),
+        "accuracy_interval": wilson_interval(int(hits.sum()), len(labels)),
         "majority_baseline": support.max() / len(labels),
         "balanced_accuracy": recall[support > 0].mean(),
     }
