@@ -136,7 +136,9 @@ def assemble(
         _check_size(inputs, features, auxiliary, name)
         raise  # the size was not what is wrong
     built = keras.Model(inputs, [x, *outputs.values()])
-    _check_size(inputs, features, auxiliary, name, built)
+    # On another layer's output Keras makes a copy of the graph, which cannot be asked.
+    asked = built if built.inputs[0] is inputs else None
+    _check_size(inputs, features, auxiliary, name, asked)
 
     if include_top:
         x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
@@ -243,6 +245,8 @@ def _check_size(
     """
     shape = list(inputs.shape[1:])
     spatial = slice(0, 2) if channel_axis() == -1 else slice(1, 3)
+    if shape[spatial] == [None, None]:
+        return
     if built is None:
         ample = list(shape)
         ample[spatial] = [512, 512]

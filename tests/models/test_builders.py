@@ -152,7 +152,6 @@ def head_parameters(channels, classes):
     return channels * 128 + 128 + 5 * 5 * 128 * 768 + 768 + (768 + 1) * classes
 
 
-@pytest.mark.parametrize("classes", [1000, 1001])
 @pytest.mark.parametrize(
     ("name", "features", "width", "heads"),
     [
@@ -165,17 +164,20 @@ def head_parameters(channels, classes):
         ("InceptionResNetV2", 54_276_192, 1536, [1088]),
     ],
 )
-def test_exact_counts_with_and_without_top_and_heads(name, features, width, heads, classes):
+def test_exact_counts_with_and_without_top_and_heads(name, features, width, heads):
     """From the features' count, the widths and the heads' description, gammas not counted."""
     assert trainable(build(name, include_top=False)) == features
-    assert trainable(build(name, classes=classes)) == features + (width + 1) * classes
-    wanted = features + (width + 1) * classes
-    for head in heads:
-        if isinstance(head, tuple):  # GoogLeNet's: 1 x 1 to 128, 1024 units on the 4 x 4 map
-            wanted += head[0] * 128 + 128 + (128 * 16 + 1) * 1024 + (1024 + 1) * classes
-        else:
-            wanted += head_parameters(head, classes)
-    assert trainable(build(name, classes=classes, aux_logits=True)) == wanted
+    for classes in (1000, 1001):
+        wanted = features + (width + 1) * classes
+        for head in heads:
+            if isinstance(head, tuple):  # GoogLeNet's: 1 x 1 to 128, 1024 units on the 4 x 4 map
+                wanted += head[0] * 128 + 128 + (128 * 16 + 1) * 1024 + (1024 + 1) * classes
+            else:
+                wanted += head_parameters(head, classes)
+        model = build(name, classes=classes, aux_logits=True)
+        assert trainable(model) == wanted
+        plain = keras_inception.to_inference(model)
+        assert trainable(plain) == features + (width + 1) * classes
 
 
 def branch(channels, *convs):
@@ -297,9 +299,9 @@ def test_preprocessing_inside_is_preprocessing_outside(variant):
 @pytest.mark.parametrize("channels", [1, 4])
 def test_channels_pooling_and_open_sizes(variant, channels):
     model = build(variant, include_top=False, pooling="max", input_shape=(None, None, channels))
-    for side in (96, 113):
-        features = answer(model, np.zeros((1, side, side + 5, channels)))
-        assert features.shape == (1, model.output_shape[-1])
+    side = {1: 96, 4: 113}[channels]
+    features = answer(model, np.zeros((1, side, side + 5, channels)))
+    assert features.shape == (1, model.output_shape[-1])
     assert build(variant, include_top=False).output_shape[:3] == (None, None, None)
 
 
@@ -351,6 +353,8 @@ def test_input_tensor(variant):
     model = build(variant, input_tensor=picture * 2.0, classes=2)
     assert model.input_names == ["photo"] if hasattr(model, "input_names") else True
     assert model.inputs[0] is picture
+    with pytest.raises(ValueError, match="too small for .* 8 x 300"):
+        build(variant, input_tensor=keras.Input((8, 300, 3)) * 2.0, aux_logits=True)
 
 
 @pytest.mark.parametrize(

@@ -147,15 +147,14 @@ def test_other_settings_train(changes, tmp_path):
     assert all(np.isfinite(w).all() for w in folder.load_model().get_weights())
 
 
-def test_tensorboard_holds_the_history(tmp_path):
-    folder = train(SMALL, str(tmp_path / "run"))
+def test_tensorboard_holds_the_history(finished_run):
     found = {}
-    for file in (folder.path / "tensorboard").iterdir():
+    for file in (finished_run.path / "tensorboard").iterdir():
         for record in tf.data.TFRecordDataset(str(file)):
             event = tf.compat.v1.Event.FromString(record.numpy())
             for value in event.summary.value:
                 found[int(event.step), value.tag] = float(tf.make_ndarray(value.tensor))
-    for row in folder.history:
+    for row in finished_run.history:
         for name in ("loss", "accuracy", "validation_accuracy", "learning_rate"):
             assert found[int(row["step"]), name] == pytest.approx(row[name], rel=1e-5)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from keras_inception.data import evaluation_batches
 from keras_inception.training import RunFolder
 
 # The real loop, on a small network with synchronised BatchNorm.
@@ -102,6 +103,22 @@ def alone(tmp_path_factory):
     codes, outputs = finish(start(folder, 1))
     assert codes == [0], outputs
     return folder
+
+
+def test_validation_counts_every_example_once_when_a_replicas_share_is_empty(alone):
+    """26 validation pictures and two replicas of 48: the second one has none."""
+    run = RunFolder(alone)
+    source, model = run.open_source(), run.load_model()
+    count = source.num_examples("validation")
+    assert 0 < count < run.recipe.batch_size // 2
+    batch = next(
+        iter(evaluation_batches(source, "validation", run.preprocessing, batch_size=count))
+    )
+    answers, labels = model(batch["image"], training=False).numpy(), batch["label"].numpy()
+    row = run.history[-1]
+    loss = -np.log(answers[np.arange(count), labels]).mean()
+    assert row["validation_loss"] == pytest.approx(loss, rel=1e-4)
+    assert row["validation_accuracy"] == pytest.approx((answers.argmax(1) == labels).mean())
 
 
 @pytest.mark.slow  # the other test's end says the same of a run that was interrupted
