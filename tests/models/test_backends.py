@@ -1,6 +1,7 @@
 """Models and weights on Keras' other backends, in an environment without TensorFlow.
 
-`make test-jax` makes that environment and runs this file in it; elsewhere it is skipped.
+`make test-jax` makes that environment and runs this file in it; elsewhere it is skipped. With torch
+instead of jax in it and KERAS_BACKEND=torch it runs as well.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def test_channels_first_computes_what_channels_last_does(name, channels_first):
     if not isinstance(want, dict):
         got, want = {"predictions": got}, {"predictions": want}
     for key in want:
-        np.testing.assert_allclose(np.asarray(got[key]), np.asarray(want[key]), atol=1e-4)
+        first, last = (keras.ops.convert_to_numpy(outputs[key]) for outputs in (got, want))
+        np.testing.assert_allclose(first, last, atol=1e-4)
 
 
 # peer -> (its file's name, its writer)
@@ -85,7 +87,8 @@ def test_published_files_load_and_compute_the_same(peer, tmp_path):
     spec = json.loads((GOLDENS / f"{peer}.json").read_text())
     writer(spec, tmp_path / file)
     model = get_model(variant, weights=tmp_path / file, classifier_activation=None)
-    got = np.asarray(model(model.preprocessing.scale(rule.images(spec["input_size"]))))
+    pictures = rule.images(spec["input_size"])
+    got = keras.ops.convert_to_numpy(model(model.preprocessing.scale(pictures)))
     with np.load(GOLDENS / f"{peer}.npz") as golden:
         key = "logits_transform_input" if "logits_transform_input" in golden else "logits"
         np.testing.assert_allclose(got, golden[key], atol=1e-3 if "v4" in peer else 2e-4)
