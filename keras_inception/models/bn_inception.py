@@ -141,8 +141,9 @@ def BNInception(
             "aux2_logits"}.
         dropout: Share of the pooled features that training drops.
         include_preprocessing: Whether the model scales pictures in 0..255 (uint8 or float) itself,
-            by its weights' contract or by the one given; `model.preprocessing.scale` then leaves
-            them alone. Without, it takes what `preprocess_input` returns.
+            by its weights' contract or by the one given; then `model.preprocessing.scale` leaves
+            them alone, and the model those that `preprocess_input` scaled. Without, it takes what
+            `preprocess_input` returns.
         separable_stem: Whether the 7 x 7 convolution is TF-Slim's depthwise separable one.
         widths: "slim" or "caffe": pool projections of 4c and 4d are 96 or the figure's 128 wide.
         symmetric_padding: Whether convolutions with stride 2 pad the same on every side, as torch

@@ -12,7 +12,7 @@ from keras import layers
 from keras.applications import imagenet_utils
 
 from keras_inception import weights as weights_floor
-from keras_inception.models.layers import Tensor, channel_axis
+from keras_inception.models.layers import Tensor, channel_axis, named
 from keras_inception.models.surgery import smallest_input
 from keras_inception.preprocessing import Preprocessing
 
@@ -226,9 +226,27 @@ def _input(
 
 
 def _scaled(x: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """The contract's scaling as a layer of Keras' own: pictures in 0..255 in, uint8 or float."""
+    """The contract's scaling, drawn with what Keras has: pictures in 0..255 in, uint8 or float.
+
+    A picture that comes in scaled passes as it is, so that `preprocess_input` in front of the model
+    changes nothing. It is told by its range: dark pixels far below zero and none above what white
+    becomes. In 0..255 no pixel is below zero but for a bicubic resize's overshoot, which is much
+    less than a quarter of the picture's own range. What cannot be told is a scaled picture whose
+    every pixel is brighter than 3/8 of white: it looks like an almost black one.
+    """
     scale, offset = preprocessing.scale_and_offset(x.shape[channel_axis()])
-    return layers.Rescaling(scale, offset, name="preprocessing")(x)
+    scaled = layers.Rescaling(scale, offset, name="preprocessing")(x)
+    black, white = min(offset), max(255 * s + o for s, o in zip(scale, offset, strict=True))
+    if black >= 0 or not keras.backend.is_float_dtype(x.dtype):
+        return scaled
+    lowest, highest = (
+        named(extreme(x, axis=(1, 2, 3), keepdims=True), f"preprocessing_{name}")
+        for extreme, name in [(keras.ops.amin, "lowest"), (keras.ops.amax, "highest")]
+    )
+    below = named(keras.ops.less(lowest, black / 4), "preprocessing_below_black")
+    within = named(keras.ops.less_equal(highest, white * 1.001), "preprocessing_within_white")
+    done = named(keras.ops.logical_and(below, within), "preprocessing_done")
+    return named(keras.ops.where(done, x, scaled), "preprocessing_once")
 
 
 def _check_size(

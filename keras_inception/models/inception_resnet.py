@@ -159,8 +159,9 @@ def InceptionResNetV1(
             has it). The model then returns {"predictions", "aux_logits"}.
         dropout: Share of the pooled features that training drops.
         include_preprocessing: Whether the model scales pictures in 0..255 (uint8 or float) itself,
-            by its weights' contract or by the one given; `model.preprocessing.scale` then leaves
-            them alone. Without, it takes what `preprocess_input` returns.
+            by its weights' contract or by the one given; then `model.preprocessing.scale` leaves
+            them alone, and the model those that `preprocess_input` scaled. Without, it takes what
+            `preprocess_input` returns.
         embedding: Width of a linear layer with BatchNorm between the pooled features and the
             classifier; None for none. Without top it needs `pooling`.
         blocks: How many of block35, block17 and block8. Released networks have 5, 10 and 6, the
@@ -332,8 +333,9 @@ def InceptionResNetV2(
             returns {"predictions", "aux_logits"}.
         dropout: Share of the pooled features that training drops.
         include_preprocessing: Whether the model scales pictures in 0..255 (uint8 or float) itself,
-            by its weights' contract or by the one given; `model.preprocessing.scale` then leaves
-            them alone. Without, it takes what `preprocess_input` returns.
+            by its weights' contract or by the one given; then `model.preprocessing.scale` leaves
+            them alone, and the model those that `preprocess_input` scaled. Without, it takes what
+            `preprocess_input` returns.
         paper: Whether to build the paper's network (v4's stem; 5, 10 and 5 blocks), of which no
             weights are published, instead of the released one (10, 20 and 10 blocks).
         residual_scale: Share of a residual that is added, one for all or one for each of block35,

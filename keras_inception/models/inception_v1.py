@@ -22,6 +22,7 @@ from keras_inception.models.layers import (
     conventions,
     logits,
     max_pool,
+    named,
 )
 from keras_inception.preprocessing import Preprocessing
 
@@ -105,9 +106,8 @@ def local_response_norm(x: Tensor, name: str) -> Tensor:
     if keras.config.image_data_format() == "channels_first":
         mean = layers.Permute((3, 1, 2), name=f"{name}_first")(mean)
     base = layers.Rescaling(1e-4, 1.0, name=f"{name}_base")(mean)
-    factor = keras.ops.power(base, -0.75)  # the one step that Keras has no layer for
-    # Keras names operations by counting what the process has built; ours do not depend on that.
-    factor._keras_history.operation.name = f"{name}_power"
+    # the one step that Keras has no layer for
+    factor = named(keras.ops.power(base, -0.75), f"{name}_power")
     return layers.Multiply(name=name)([x, factor])
 
 
@@ -205,8 +205,9 @@ def InceptionV1(
         dropout: Share of the pooled features that training drops. 0.2 as TF-Slim and torchvision;
             0.4 in the paper.
         include_preprocessing: Whether the model scales pictures in 0..255 (uint8 or float) itself,
-            by its weights' contract or by the one given; `model.preprocessing.scale` then leaves
-            them alone. Without, it takes what `preprocess_input` returns.
+            by its weights' contract or by the one given; then `model.preprocessing.scale` leaves
+            them alone, and the model those that `preprocess_input` scaled. Without, it takes what
+            `preprocess_input` returns.
         batch_norm: Whether convolutions are batch-normalised; the paper's have biases instead.
         lrn: Whether to normalise local responses around the stem's second part, as the paper.
         branch5x5: Kernel of the "5 x 5" branch: 5 in the paper, 3 in the published weights.

@@ -136,8 +136,9 @@ def InceptionV2(
             {"predictions", "aux_logits"}.
         dropout: Share of the pooled features that training drops.
         include_preprocessing: Whether the model scales pictures in 0..255 (uint8 or float) itself,
-            by its weights' contract or by the one given; `model.preprocessing.scale` then leaves
-            them alone. Without, it takes what `preprocess_input` returns.
+            by its weights' contract or by the one given; then `model.preprocessing.scale` leaves
+            them alone, and the model those that `preprocess_input` scaled. Without, it takes what
+            `preprocess_input` returns.
         bn_scale: Whether BatchNorm has a gamma.
         bn_epsilon: What BatchNorm adds to the variance.
         bn_momentum: Share that BatchNorm's moving statistics keep at each training step.

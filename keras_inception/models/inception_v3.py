@@ -151,8 +151,9 @@ def InceptionV3(
             {"predictions", "aux_logits"}.
         dropout: Share of the pooled features that training drops (0.2 as TF-Slim).
         include_preprocessing: Whether the model scales pictures in 0..255 (uint8 or float) itself,
-            by its weights' contract or by the one given; `model.preprocessing.scale` then leaves
-            them alone. Without, it takes what `preprocess_input` returns.
+            by its weights' contract or by the one given; then `model.preprocessing.scale` leaves
+            them alone, and the model those that `preprocess_input` scaled. Without, it takes what
+            `preprocess_input` returns.
         last_pool: The pool of mixed10's fourth branch: "avg", or "max" as in the network of
             2015-12-05 that computes FID.
         avg_pool_counts_padding: Whether the padded average pools divide by 9 at the border too, as

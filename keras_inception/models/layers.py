@@ -119,6 +119,15 @@ def batch_norm(x: Tensor, name: str) -> Tensor:
     )(x)
 
 
+def named(x: Tensor, name: str) -> Tensor:
+    """The output of one of `keras.ops`, whose step in the graph is now called `name`.
+
+    Keras names operations by counting what the process has built; our names do not depend on that.
+    """
+    x._keras_history.operation.name = name
+    return x
+
+
 def chain(x: Tensor, name: str, *convs: tuple) -> Tensor:
     """One branch of a figure: convolutions in a row, `{name}_0_conv`, `{name}_1_conv`, ..."""
     for i, arguments in enumerate(convs):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import keras_inception
-from keras_inception import get_model, list_models, smallest_input
+from keras_inception import Preprocessing, get_model, list_models, smallest_input
+from keras_inception.models.builder import _scaled
 
 # Parameters at 1000 classes: (trainable without gammas, trainable with gammas and auxiliary heads).
 # From torchvision's, Keras' and TF-Slim's counts; TF-Slim's are at 1001 classes and without gammas:
@@ -291,9 +292,42 @@ def test_preprocessing_inside_is_preprocessing_outside(variant):
     outside = build(variant, input_shape=small(variant), classes=5)
     outside.set_weights(inside.get_weights())
     scaled = keras_inception.default_preprocessing(variant).scale(picture)
-    for given in (picture, picture.astype(np.float32), inside.preprocessing.scale(picture)):
+    # The last is the mistake: `preprocess_input`, then a model that scales by itself.
+    for given in (picture, picture.astype(np.float32), inside.preprocessing.scale(picture), scaled):
         np.testing.assert_allclose(answer(inside, given), answer(outside, scaled), atol=1e-6)
     np.testing.assert_array_equal(outside.preprocessing.scale(picture), scaled)
+
+
+TORCH = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
+CAFFE = {"mean": (123.0, 117.0, 104.0), "std": 1.0}
+
+
+@pytest.mark.parametrize("scaling", [{}, TORCH, CAFFE])
+def test_scaling_inside_happens_once_whatever_comes_in(scaling):
+    contract = Preprocessing(size=(8, 8), **scaling)
+    image = keras.Input((8, 8, 3))
+    model = keras.Model(image, _scaled(image, contract))
+    photo = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.float32)
+    black_frame = (photo > 250).astype(np.float32)  # 0 and 1 of 255
+    pictures = np.stack(
+        [
+            photo,
+            black_frame,
+            np.zeros_like(photo),
+            np.full_like(photo, 255),
+            np.where(photo < 128, -24, 279).astype(np.float32),  # a bicubic resize's overshoot
+            black_frame * 1.3 - 0.1,
+            photo / 2,
+        ]
+    )
+    scale, offset = contract.scale_and_offset(3)
+    want = pictures * np.float32(scale) + np.float32(offset)
+    np.testing.assert_allclose(answer(model, pictures), want, rtol=1e-6, atol=1e-5)
+    # Scaled ones beside unscaled ones: each picture is told by itself.
+    mixed = pictures.copy()
+    scaled = [0, 1, 2, 6]  # those with a dark pixel
+    mixed[scaled] = want[scaled]
+    np.testing.assert_allclose(answer(model, mixed), want, rtol=1e-6, atol=1e-5)
 
 
 @pytest.mark.parametrize("channels", [1, 4])
