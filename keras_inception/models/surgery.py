@@ -24,25 +24,25 @@ def smallest_input(model: keras.Model) -> tuple[int, int]:
     def ask(tensor: keras.KerasTensor, size: np.ndarray) -> None:
         need[id(tensor)] = np.maximum(need.get(id(tensor), 1), np.maximum(size, 1))
 
-    for layer in reversed(model.layers):
-        if isinstance(layer, layers.InputLayer):
+    for step in reversed(model.operations):
+        if isinstance(step, layers.InputLayer):
             continue
-        size = _input_size(layer, need.get(id(layer.output), np.ones(2, int)))
-        for tensor in keras.tree.flatten(layer.input):
+        size = _input_size(step, need.get(id(step.output), np.ones(2, int)))
+        for tensor in keras.tree.flatten(step.input):
             ask(tensor, size)
     height, width = need[id(model.inputs[0])]
     return int(height), int(width)
 
 
-def _input_size(layer: keras.layers.Layer, size: np.ndarray) -> np.ndarray:
-    """How large a layer's input must be for an output of `size`."""
-    if isinstance(layer, layers.ZeroPadding2D):
-        return size - np.array([sum(pad) for pad in layer.padding])
-    kernel = getattr(layer, "kernel_size", getattr(layer, "pool_size", None))
-    if kernel is None or not hasattr(layer, "padding"):
+def _input_size(step: keras.Operation, size: np.ndarray) -> np.ndarray:
+    """How large the input of a layer, or of another operation, must be for an output of `size`."""
+    if isinstance(step, layers.ZeroPadding2D):
+        return size - np.array([sum(pad) for pad in step.padding])
+    kernel = getattr(step, "kernel_size", getattr(step, "pool_size", None))
+    if kernel is None or not hasattr(step, "padding"):
         return size
-    extent = np.array(kernel) if layer.padding == "valid" else 1
-    return (size - 1) * np.array(layer.strides) + extent
+    extent = np.array(kernel) if step.padding == "valid" else 1
+    return (size - 1) * np.array(step.strides) + extent
 
 
 def endpoints(model: keras.Model) -> dict[str, keras.KerasTensor]:
@@ -101,13 +101,13 @@ def _strides(model: keras.Model, up_to: str) -> dict[str, int]:
     """Layer name -> pixels of the picture between neighbours of its output, up to a layer."""
     strides: dict[int, int] = {}
     by_name = {}
-    for layer in keras.Model(model.input, model.get_layer(up_to).output).layers:
-        if isinstance(layer, layers.InputLayer):
+    for step in keras.Model(model.input, model.get_layer(up_to).output).operations:
+        if isinstance(step, layers.InputLayer):
             stride = 1
         else:
-            stride = max(strides[id(t)] for t in keras.tree.flatten(layer.input))
-            stride *= getattr(layer, "strides", (1,))[0]
-        strides[id(layer.output)] = by_name[layer.name] = stride
+            stride = max(strides[id(t)] for t in keras.tree.flatten(step.input))
+            stride *= getattr(step, "strides", (1,))[0]
+        strides[id(step.output)] = by_name[step.name] = stride
     return by_name
 
 

@@ -341,10 +341,12 @@ def test_channels_pooling_and_open_sizes(variant, channels):
 
 def test_the_smallest_input_is_computed_and_named(variant):
     least = smallest_input(build(variant))[0]
-    assert build(variant, input_shape=(least, least, 3)).output_shape == (None, 1000)
+    inside = build(variant, input_shape=(least, least, 3), include_preprocessing=True)
+    assert inside.output_shape == (None, 1000)
+    assert smallest_input(inside) == (least, least)
     if least > 1:
         with pytest.raises(ValueError, match=f"at least {least} x {least}.*{least - 1} x 300"):
-            build(variant, input_shape=(least - 1, 300, 3))
+            build(variant, input_shape=(least - 1, 300, 3), include_preprocessing=True)
 
 
 def test_the_auxiliary_heads_smallest_input():

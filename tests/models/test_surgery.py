@@ -118,7 +118,13 @@ def test_the_papers_inception_resnet_v2():
 
 def test_the_pyramid_has_four_strides(variant):
     pyramid = keras_inception.feature_pyramid(
-        get_model(variant, weights=None, include_top=False, input_shape=(299, 299, 3))
+        get_model(
+            variant,
+            weights=None,
+            include_top=False,
+            input_shape=(299, 299, 3),
+            include_preprocessing=True,  # operations that are no layers stand in the way
+        )
     )
     assert list(pyramid.output) == ["P2", "P3", "P4", "P5"]
     for stride, level in zip((4, 8, 16, 32), pyramid.output.values(), strict=True):
