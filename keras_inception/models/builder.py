@@ -235,7 +235,8 @@ def _scaled(x: Tensor, preprocessing: Preprocessing) -> Tensor:
     every pixel is brighter than 3/8 of white: it looks like an almost black one.
     """
     scale, offset = preprocessing.scale_and_offset(x.shape[channel_axis()])
-    scaled = layers.Rescaling(scale, offset, name="preprocessing")(x)
+    # float32 under every dtype policy, as outside: bfloat16 would round twice.
+    scaled = layers.Rescaling(scale, offset, dtype="float32", name="preprocessing")(x)
     black, white = min(offset), max(255 * s + o for s, o in zip(scale, offset, strict=True))
     if black >= 0 or not keras.backend.is_float_dtype(x.dtype):
         return scaled

@@ -302,11 +302,17 @@ TORCH = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
 CAFFE = {"mean": (123.0, 117.0, 104.0), "std": 1.0}
 
 
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("scaling", [{}, TORCH, CAFFE])
-def test_scaling_inside_happens_once_whatever_comes_in(scaling):
+def test_scaling_inside_happens_once_whatever_comes_in(scaling, policy):
     contract = Preprocessing(size=(8, 8), **scaling)
-    image = keras.Input((8, 8, 3))
-    model = keras.Model(image, _scaled(image, contract))
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        image = keras.Input((8, 8, 3))
+        model = keras.Model(image, _scaled(image, contract))
+    finally:
+        keras.config.set_dtype_policy(before)
     photo = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.float32)
     black_frame = (photo > 250).astype(np.float32)  # 0 and 1 of 255
     pictures = np.stack(
