@@ -130,7 +130,7 @@ class Preprocessing:
             for v in self.scale_and_offset(images.shape[axis])
         )
         if self.inside_model:
-            scale, offset = np.float32(1), np.float32(0)
+            scale, offset = np.ones((), np.float32), np.zeros((), np.float32)
         if isinstance(images, np.ndarray):
             floats = images.dtype.kind == "f" and images.size
             if floats and (images.min() < 0 or images.max() > 256):
