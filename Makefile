@@ -32,7 +32,7 @@ test-all: install test-jax
 $(VENV)-jax/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)-jax
 	$(VENV)-jax/bin/pip install --quiet --upgrade pip
-	$(VENV)-jax/bin/pip install --quiet 'jax[cpu]' keras numpy h5py filelock absl-py pytest
+	$(VENV)-jax/bin/pip install --quiet 'jax[cpu]' keras numpy h5py filelock absl-py pytest pytest-xdist
 	$(VENV)-jax/bin/pip install --quiet --no-deps --editable .
 	touch $@
 
