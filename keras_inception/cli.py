@@ -73,14 +73,22 @@ def _recipes(_: argparse.Namespace) -> None:
     """Prints the training recipes, as Markdown."""
     from keras_inception.training.recipes import RECIPES, SOURCES
 
-    head = "recipe model pixels batch epochs optimizer rate schedule decay heads EMA source".split()
+    head = ["recipe", "model", "width", "pixels", "batch", "epochs", "optimizer", "rate"]
+    head += ["schedule", "decay", "heads", "EMA", "source"]
     print("| " + " | ".join(head) + " |\n" + "| --- " * len(head) + "|")
     for name, r in RECIPES.items():
         schedule = r.schedule
         if schedule == "exponential":
             schedule = f"x {r.decay_rate:g} / {r.decay_epochs:g} epochs"
-        cells = [f"`{name}`", r.model, r.image_size, r.batch_size, r.epochs, r.optimizer]
-        cells += [f"{r.learning_rate:g}", schedule, f"{r.weight_decay:g}", r.aux_weight or ""]
+        cells = [f"`{name}`", r.model, f"{r.width_multiplier:g}", r.image_size, r.batch_size]
+        cells += [
+            r.epochs,
+            r.optimizer,
+            f"{r.learning_rate:g}",
+            schedule,
+            f"{r.weight_decay:g}",
+            r.aux_weight or "",
+        ]
         cells += [r.ema or "", SOURCES[name]]
         print("| " + " | ".join(map(str, cells)) + " |")
 

@@ -14,7 +14,7 @@ NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 SMALL = {
     "train_and_export.ipynb": (
         'DATASET, WEIGHTS, MODEL = "fake", "", "InceptionV1"\n'
-        'IMAGE_SIZE, EPOCHS, RUN = 32, 2, "run"\n'
+        'IMAGE_SIZE, EPOCHS, RUN = 65, 2, "run"\n'
     )
 }
 

@@ -80,6 +80,7 @@ def test_a_folder_of_pictures_becomes_a_checked_model_for_a_phone(tmp_path):
         f"--dataset=folder:{tmp_path / 'pictures'}",
         f"--run_dir={tmp_path / 'run'}",
         "--image_size=32",
+        "--aux_weight=0",
         "--epochs=6",
         "--batch_size=16",
         "--augmentation=none",

@@ -23,6 +23,7 @@ from keras_inception.models.layers import (
     conv_bn,
     conventions,
     max_pool,
+    times_width,
 )
 from keras_inception.preprocessing import Preprocessing
 
@@ -83,7 +84,9 @@ def separable_stem(x: Tensor) -> Tensor:
 
     It has biases and no BatchNorm.
     """
-    x = layers.SeparableConv2D(64, 7, 2, "same", depth_multiplier=8, name="stem_0_conv")(x)
+    x = layers.SeparableConv2D(
+        times_width(64), 7, 2, "same", depth_multiplier=8, name="stem_0_conv"
+    )(x)
     return layers.Activation("relu", name="stem_0_relu")(x)
 
 
@@ -118,6 +121,7 @@ def BNInception(
     aux_logits: bool = False,
     dropout: float = 0.2,
     include_preprocessing: bool | Preprocessing = False,
+    width_multiplier: float = 1.0,
     separable_stem: bool = True,
     widths: str = "slim",
     symmetric_padding: bool = False,
@@ -144,6 +148,8 @@ def BNInception(
             by its weights' contract or by the one given; then `model.preprocessing.scale` leaves
             them alone, and the model those that `preprocess_input` scaled. Without, it takes what
             `preprocess_input` returns.
+        width_multiplier: Share of every convolution's filters, of which at least 16 stay (TF-Slim's
+            `depth_multiplier`). Published weights need all of them, 1.0.
         separable_stem: Whether the 7 x 7 convolution is TF-Slim's depthwise separable one.
         widths: "slim" or "caffe": pool projections of 4c and 4d are 96 or the figure's 128 wide.
         symmetric_padding: Whether convolutions with stride 2 pad the same on every side, as torch
@@ -173,6 +179,7 @@ def BNInception(
 
     with conventions(
         Conventions(
+            width_multiplier=width_multiplier,
             bn_scale=bn_scale,
             bn_epsilon=bn_epsilon,
             bn_momentum=bn_momentum,

@@ -277,9 +277,10 @@ def _check_size(
     if all(side is None or side >= need for side, need in zip(shape[spatial], least, strict=True)):
         return
     heads = " and its auxiliary head" if auxiliary else ""
+    without = ", or leave it out (`aux_logits=False`; in training --aux_weight=0)"
     raise ValueError(
         f"The input is too small for {name}: its unpadded layers{heads} need at least "
-        f"{least[0]} x {least[1]} pixels. Enlarge the pictures. "
+        f"{least[0]} x {least[1]} pixels. Enlarge the pictures{without if auxiliary else ''}. "
         f"Received: {shape[spatial][0]} x {shape[spatial][1]}"
     )
 

@@ -140,6 +140,7 @@ def InceptionResNetV1(
     aux_logits: bool = False,
     dropout: float = 0.2,
     include_preprocessing: bool | Preprocessing = False,
+    width_multiplier: float = 1.0,
     embedding: int | None = None,
     blocks: tuple[int, int, int] = (5, 10, 6),
     residual_scale: tuple[float, float, float] | float = SCALES,
@@ -162,6 +163,8 @@ def InceptionResNetV1(
             by its weights' contract or by the one given; then `model.preprocessing.scale` leaves
             them alone, and the model those that `preprocess_input` scaled. Without, it takes what
             `preprocess_input` returns.
+        width_multiplier: Share of every convolution's filters, of which at least 16 stay (TF-Slim's
+            `depth_multiplier`). Published weights need all of them, 1.0.
         embedding: Width of a linear layer with BatchNorm between the pooled features and the
             classifier; None for none. Without top it needs `pooling`.
         blocks: How many of block35, block17 and block8. Released networks have 5, 10 and 6, the
@@ -196,7 +199,12 @@ def InceptionResNetV1(
         return bottleneck(x, embedding) if embedding else x
 
     with conventions(
-        Conventions(bn_scale=bn_scale, bn_epsilon=bn_epsilon, bn_momentum=bn_momentum)
+        Conventions(
+            width_multiplier=width_multiplier,
+            bn_scale=bn_scale,
+            bn_epsilon=bn_epsilon,
+            bn_momentum=bn_momentum,
+        )
     ):
         return assemble(
             draw,
@@ -317,6 +325,7 @@ def InceptionResNetV2(
     aux_logits: bool = False,
     dropout: float = 0.2,
     include_preprocessing: bool | Preprocessing = False,
+    width_multiplier: float = 1.0,
     paper: bool = False,
     residual_scale: tuple[float, float, float] | float = SCALES,
     avg_pool_counts_padding: bool = False,
@@ -336,6 +345,8 @@ def InceptionResNetV2(
             by its weights' contract or by the one given; then `model.preprocessing.scale` leaves
             them alone, and the model those that `preprocess_input` scaled. Without, it takes what
             `preprocess_input` returns.
+        width_multiplier: Share of every convolution's filters, of which at least 16 stay (TF-Slim's
+            `depth_multiplier`). Published weights need all of them, 1.0.
         paper: Whether to build the paper's network (v4's stem; 5, 10 and 5 blocks), of which no
             weights are published, instead of the released one (10, 20 and 10 blocks).
         residual_scale: Share of a residual that is added, one for all or one for each of block35,
@@ -364,6 +375,7 @@ def InceptionResNetV2(
     last_block17 = "block17_10" if paper else "block17_20"
     with conventions(
         Conventions(
+            width_multiplier=width_multiplier,
             bn_scale=bn_scale,
             bn_epsilon=bn_epsilon,
             bn_momentum=bn_momentum,

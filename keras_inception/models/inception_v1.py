@@ -174,6 +174,7 @@ def InceptionV1(
     aux_logits: bool = False,
     dropout: float = 0.2,
     include_preprocessing: bool | Preprocessing = False,
+    width_multiplier: float = 1.0,
     batch_norm: bool = True,
     lrn: bool = False,
     branch5x5: int = 3,
@@ -208,6 +209,8 @@ def InceptionV1(
             by its weights' contract or by the one given; then `model.preprocessing.scale` leaves
             them alone, and the model those that `preprocess_input` scaled. Without, it takes what
             `preprocess_input` returns.
+        width_multiplier: Share of every convolution's filters, of which at least 16 stay (TF-Slim's
+            `depth_multiplier`). Published weights need all of them, 1.0.
         batch_norm: Whether convolutions are batch-normalised; the paper's have biases instead.
         lrn: Whether to normalise local responses around the stem's second part, as the paper.
         branch5x5: Kernel of the "5 x 5" branch: 5 in the paper, 3 in the published weights.
@@ -240,6 +243,7 @@ def InceptionV1(
 
     with conventions(
         Conventions(
+            width_multiplier=width_multiplier,
             batch_norm=batch_norm,
             bn_scale=bn_scale,
             bn_epsilon=bn_epsilon,

@@ -121,6 +121,7 @@ def InceptionV2(
     aux_logits: bool = False,
     dropout: float = 0.2,
     include_preprocessing: bool | Preprocessing = False,
+    width_multiplier: float = 1.0,
     bn_scale: bool = False,
     bn_epsilon: float = 1e-3,
     bn_momentum: float = 0.99,
@@ -139,6 +140,8 @@ def InceptionV2(
             by its weights' contract or by the one given; then `model.preprocessing.scale` leaves
             them alone, and the model those that `preprocess_input` scaled. Without, it takes what
             `preprocess_input` returns.
+        width_multiplier: Share of every convolution's filters, of which at least 16 stay (TF-Slim's
+            `depth_multiplier`). Published weights need all of them, 1.0.
         bn_scale: Whether BatchNorm has a gamma.
         bn_epsilon: What BatchNorm adds to the variance.
         bn_momentum: Share that BatchNorm's moving statistics keep at each training step.
@@ -155,7 +158,12 @@ def InceptionV2(
         arXiv:1512.00567: Table 1, figures 5, 6, 7 and 10.
     """
     with conventions(
-        Conventions(bn_scale=bn_scale, bn_epsilon=bn_epsilon, bn_momentum=bn_momentum)
+        Conventions(
+            width_multiplier=width_multiplier,
+            bn_scale=bn_scale,
+            bn_epsilon=bn_epsilon,
+            bn_momentum=bn_momentum,
+        )
     ):
         return assemble(
             features,

@@ -128,6 +128,7 @@ def InceptionV3(
     aux_logits: bool = False,
     dropout: float = 0.2,
     include_preprocessing: bool | Preprocessing = False,
+    width_multiplier: float = 1.0,
     last_pool: str = "avg",
     avg_pool_counts_padding: bool = False,
     bn_scale: bool = False,
@@ -154,6 +155,8 @@ def InceptionV3(
             by its weights' contract or by the one given; then `model.preprocessing.scale` leaves
             them alone, and the model those that `preprocess_input` scaled. Without, it takes what
             `preprocess_input` returns.
+        width_multiplier: Share of every convolution's filters, of which at least 16 stay (TF-Slim's
+            `depth_multiplier`). Published weights need all of them, 1.0.
         last_pool: The pool of mixed10's fourth branch: "avg", or "max" as in the network of
             2015-12-05 that computes FID.
         avg_pool_counts_padding: Whether the padded average pools divide by 9 at the border too, as
@@ -181,6 +184,7 @@ def InceptionV3(
 
     with conventions(
         Conventions(
+            width_multiplier=width_multiplier,
             bn_scale=bn_scale,
             bn_epsilon=bn_epsilon,
             bn_momentum=bn_momentum,

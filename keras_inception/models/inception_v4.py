@@ -144,6 +144,7 @@ def InceptionV4(
     aux_logits: bool = False,
     dropout: float = 0.2,
     include_preprocessing: bool | Preprocessing = False,
+    width_multiplier: float = 1.0,
     avg_pool_counts_padding: bool = False,
     bn_scale: bool = False,
     bn_epsilon: float = 1e-3,
@@ -161,6 +162,8 @@ def InceptionV4(
             by its weights' contract or by the one given; then `model.preprocessing.scale` leaves
             them alone, and the model those that `preprocess_input` scaled. Without, it takes what
             `preprocess_input` returns.
+        width_multiplier: Share of every convolution's filters, of which at least 16 stay (TF-Slim's
+            `depth_multiplier`). Published weights need all of them, 1.0.
         avg_pool_counts_padding: Whether the padded average pools divide by 9 at the border too
             (tf2cv).
         bn_scale: Whether BatchNorm has a gamma.
@@ -180,6 +183,7 @@ def InceptionV4(
     """
     with conventions(
         Conventions(
+            width_multiplier=width_multiplier,
             bn_scale=bn_scale,
             bn_epsilon=bn_epsilon,
             bn_momentum=bn_momentum,

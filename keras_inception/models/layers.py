@@ -29,6 +29,7 @@ class Conventions:
     """What published checkpoints of one architecture disagree about; facts of a weights file.
 
     Attributes:
+        width_multiplier: Share of every convolution's filters; 1 in all that are published.
         batch_norm: Whether convolutions are batch-normalised; without, they have biases.
         bn_scale: Whether BatchNorm has a gamma. TF-Slim and Keras leave it out, since a ReLU
             follows; every torch-born file has it.
@@ -42,6 +43,7 @@ class Conventions:
         symmetric_pool_padding: The same for max pools: 1 on every side (tf2cv).
     """
 
+    width_multiplier: float = 1.0
     batch_norm: bool = True
     bn_scale: bool = False
     bn_epsilon: float = 1e-3
@@ -49,6 +51,13 @@ class Conventions:
     avg_pool_counts_padding: bool = False
     symmetric_padding: bool = False
     symmetric_pool_padding: bool = False
+
+    def __post_init__(self) -> None:
+        if self.width_multiplier <= 0:
+            raise ValueError(
+                "`width_multiplier` should be above 0; 1 is the paper's network. "
+                f"Received: width_multiplier={self.width_multiplier}"
+            )
 
 
 # Ambient while a builder runs, as dtype and data_format are in Keras: a block that carried them
@@ -75,6 +84,11 @@ def channels(x: Tensor) -> int:
     return x.shape[channel_axis()]
 
 
+def times_width(filters: int) -> int:
+    """The figure's number of filters times the width multiplier: at least 16, as in TF-Slim."""
+    return max(int(filters * _conventions.get().width_multiplier), min(filters, 16))
+
+
 def conv_bn(
     x: Tensor,
     filters: int,
@@ -94,7 +108,7 @@ def conv_bn(
         x = layers.ZeroPadding2D(int(kernel_size) // 2, name=f"{name}_pad")(x)
         padding = V
     x = layers.Conv2D(
-        filters,
+        times_width(filters),
         kernel_size,
         strides,
         padding,

@@ -103,7 +103,7 @@ def parser() -> argparse.ArgumentParser:
     devices.add_argument(
         "--deterministic", action="store_true", help="repeat bit for bit, on one thread"
     )
-    demo = Recipe()
+    demo = recipes.named("demo")
     groups: dict[str, Any] = {}
     for field in dataclasses.fields(Recipe):
         meta = field.metadata

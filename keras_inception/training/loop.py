@@ -130,8 +130,10 @@ def train(
     run.use_step_functions(xla)
     if is_chief(strategy):
         folder.begin(recipe, source.class_names, contract, source.provenance)
+    width = run.model.builder_arguments.get("width_multiplier", 1.0)
     run.progress.say(
-        f"{recipe.model} at {recipe.image_size} px, {run.model.count_params():,} parameters, on "
+        f"{recipe.model} at {recipe.image_size} px{'' if width == 1 else f', width {width:g}'}, "
+        f"{run.model.count_params():,} parameters, on "
         f"{recipe.dataset}: {source.num_examples('train')} training, "
         f"{source.num_examples('validation')} validation and {source.num_examples('test')} test "
         f"pictures of {len(source.class_names)} classes; {describe(strategy)}, seed {recipe.seed}",

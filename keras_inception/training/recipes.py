@@ -23,10 +23,15 @@ def _field(default: Any, group: str, help: str, choices: tuple | None = None) ->
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What a training run computes. The defaults are the demo's: minutes on a laptop's CPU."""
+    """What a training run computes. With the defaults: minutes on a laptop's CPU."""
 
     model: str = _field("InceptionV1", "Model", "variant to train")
     image_size: int = _field(48, "Model", "side of the square input, in pixels")
+    width_multiplier: float = _field(
+        1.0,
+        "Model",
+        "share of every convolution's filters; weights to start from bring their own",
+    )
     dropout: float = _field(0.2, "Model", "share of the pooled features that training drops")
     aux_weight: float = _field(
         0.0, "Model", "weight of each auxiliary head's loss; 0 trains without the heads"
@@ -187,7 +192,7 @@ class Recipe:
                 raise ValueError(
                     f"--{name} should be at least 0 and below 1. Received: {getattr(self, name)}"
                 )
-        for name in ("learning_rate", "head_learning_rate", "crop_fraction"):
+        for name in ("width_multiplier", "learning_rate", "head_learning_rate", "crop_fraction"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"--{name} should be above 0. Received: {getattr(self, name)}")
         if self.crop_fraction > 1:
@@ -244,7 +249,7 @@ _TPU_4 = _TPU_REFERENCE.replace(
 )
 
 RECIPES: dict[str, Recipe] = {
-    "demo": Recipe(),
+    "demo": Recipe(image_size=72, width_multiplier=0.5, aux_weight=0.3, epochs=14),
     "inception_v1": _TPU_REFERENCE.replace(
         model="InceptionV1",
         image_size=224,

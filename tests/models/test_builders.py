@@ -360,6 +360,40 @@ def test_the_auxiliary_heads_smallest_input():
         build("InceptionV1", input_shape=(64, 64, 3), aux_logits=True)
 
 
+def test_the_width_multiplier_narrows_every_convolution(variant):
+    """But a residual's last one, which must have as many channels as what it is added to."""
+    whole, half = (
+        build(variant, width_multiplier=w, aux_logits=True, classes=3) for w in (1.0, 0.5)
+    )
+    narrowed = 0
+    for layer, of_all in zip(half.layers, whole.layers, strict=True):
+        assert layer.name == of_all.name
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.SeparableConv2D):
+            if layer.name.endswith("_up"):
+                assert layer.filters == half.get_layer(layer.name[:-3]).output.shape[-1]
+            else:
+                assert layer.filters == max(of_all.filters // 2, 16)
+            narrowed += layer.filters < of_all.filters
+    assert narrowed > 30
+    assert half.output["predictions"].shape == (None, 3)
+
+
+@pytest.mark.parametrize("bad", [0, -1.0])
+def test_a_width_multiplier_is_positive(bad):
+    with pytest.raises(ValueError, match="`width_multiplier` should be above 0"):
+        build("InceptionV1", width_multiplier=bad)
+
+
+def test_native_weights_bring_their_width(tmp_path):
+    half = build("InceptionV1", width_multiplier=0.5, classes=3, input_shape=(48, 48, 3))
+    keras_inception.save_weights(half, tmp_path / "half.safetensors")
+    again = get_model("InceptionV1", weights=tmp_path / "half.safetensors", input_shape=(48, 48, 3))
+    picture = np.random.default_rng(0).uniform(-1, 1, (1, 48, 48, 3)).astype(np.float32)
+    np.testing.assert_array_equal(answer(again, picture), answer(half, picture))
+    with pytest.raises(ValueError, match="of another shape: stem_0_conv/kernel"):
+        get_model("InceptionV1", weights=tmp_path / "half.safetensors", width_multiplier=1.0)
+
+
 def test_auxiliary_outputs_are_logits_by_name(variant):
     model = build(variant, aux_logits=True, classes=3)
     outputs = model(np.zeros((2, *model.input_shape[1:]), np.float32), training=True)
