@@ -249,7 +249,7 @@ _TPU_4 = _TPU_REFERENCE.replace(
 )
 
 RECIPES: dict[str, Recipe] = {
-    "demo": Recipe(image_size=72, width_multiplier=0.5, aux_weight=0.3, epochs=14),
+    "demo": Recipe(image_size=72, width_multiplier=0.5, aux_weight=0.3),
     "inception_v1": _TPU_REFERENCE.replace(
         model="InceptionV1",
         image_size=224,
