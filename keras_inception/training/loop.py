@@ -130,7 +130,7 @@ def train(
     run.use_step_functions(xla)
     if is_chief(strategy):
         folder.begin(recipe, source.class_names, contract, source.provenance)
-    width = run.model.builder_arguments.get("width_multiplier", 1.0)
+    width = recipe.width_multiplier
     run.progress.say(
         f"{recipe.model} at {recipe.image_size} px{'' if width == 1 else f', width {width:g}'}, "
         f"{run.model.count_params():,} parameters, on "

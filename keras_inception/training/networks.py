@@ -25,7 +25,7 @@ def training_network(recipe: Recipe, classes: int, loaded: Loaded | None) -> ker
             aux_logits=recipe.aux_weight > 0,
             dropout=recipe.dropout,
             bn_momentum=recipe.bn_momentum,
-            **({} if loaded else {"width_multiplier": recipe.width_multiplier}),
+            width_multiplier=recipe.width_multiplier,
         )
     if recipe.freeze == "backbone":
         freeze_backbone(model)

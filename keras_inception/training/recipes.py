@@ -30,7 +30,7 @@ class Recipe:
     width_multiplier: float = _field(
         1.0,
         "Model",
-        "share of every convolution's filters; weights to start from bring their own",
+        "share of every convolution's filters, also in weights to start from",
     )
     dropout: float = _field(0.2, "Model", "share of the pooled features that training drops")
     aux_weight: float = _field(

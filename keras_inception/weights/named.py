@@ -169,10 +169,14 @@ def load_into(model: keras.Model, weights: Loaded) -> list[str]:
     ]
     if problems:
         no_top = "predictions/kernel" in missing and not weights.outputs
+        first = next(n for n in wanted if n.endswith("kernel"))
+        theirs, ours = (a[first].shape[-1] if first in a else 0 for a in (arrays, wanted))
         raise ValueError(
             f"{weights.source} does not fit {model.name}; the model is unchanged. "
             + "; ".join(problems)
             + ". The file has no classifier: build with `include_top=False`." * no_top
+            + f". Its first layer has {theirs} filters, not {ours}: give its network's "
+            "`width_multiplier`." * (0 < theirs != ours)
         )
     for note in notes:
         logging.warning("%s: %s", weights.source, note)

@@ -106,7 +106,9 @@ def test_the_best_weights_are_kept(tmp_path):
 
 
 def test_fine_tuning_trains_the_head_first_and_keeps_the_norms(tmp_path):
-    start = InceptionV1(weights=None, input_shape=(32, 32, 3), classes=7, bn_scale=True)
+    start = InceptionV1(
+        weights=None, input_shape=(32, 32, 3), classes=7, bn_scale=True, width_multiplier=0.5
+    )
     rng = np.random.default_rng(0)
     for layer in start.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -115,6 +117,9 @@ def test_fine_tuning_trains_the_head_first_and_keeps_the_norms(tmp_path):
     recipe = SMALL.replace(
         weights=str(file), freeze="norms", head_epochs=1, epochs=1, image_size=32
     )
+    with pytest.raises(ValueError, match="has 32 filters, not 64.*`width_multiplier`"):
+        train(recipe, str(tmp_path / "run"))
+    recipe = recipe.replace(width_multiplier=0.5)
     folder = train(recipe, str(tmp_path / "run"))
     head = RunFolder(folder.path / "head").load_model()
     tuned = folder.load_model()
