@@ -21,7 +21,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception import InceptionV1
-from keras_inception.training import Recipe, make_strategy
+from keras_inception.recipes import Recipe
+from keras_inception.training import make_strategy
 from keras_inception.training.step import Step
 
 

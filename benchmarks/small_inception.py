@@ -24,7 +24,7 @@ from keras_inception import Preprocessing
 from keras_inception.data import evaluation_batches, open_source, train_batches
 from keras_inception.evaluation.run import predict_split
 from keras_inception.models.inception_v1 import TABLE_1
-from keras_inception.training import RunFolder
+from keras_inception.runs import RunFolder
 
 BLOCKS = ("3a", "3b", "pool", "4a", "4e", "pool", "5a")
 

@@ -15,7 +15,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory):
     """The run folder of a real, short training on the `fake` data set."""
-    from keras_inception.training import Recipe, train
+    from keras_inception.recipes import Recipe
+    from keras_inception.training import train
 
     recipe = Recipe(
         dataset="fake", image_size=32, epochs=3, batch_size=32, learning_rate=0.016, ema=0.5

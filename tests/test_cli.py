@@ -10,9 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_inception import InceptionV1, list_models
-from keras_inception.cli import run
-from keras_inception.training.recipes import RECIPES, SOURCES
+from keras_inception import InceptionV1, cli, list_models
+from keras_inception.recipes import RECIPES, SOURCES
+
+
+def run(arguments):
+    """A command that ends well."""
+    with pytest.raises(SystemExit) as end:
+        cli.run(arguments)
+    assert not end.value.code, arguments
+
 
 GOLDENS = Path(__file__).parent / "goldens"
 sys.path.insert(0, str(GOLDENS))
@@ -89,7 +96,7 @@ def test_convert_makes_a_file_that_computes_the_same(ending, tmp_path, capsys):
 )
 def test_a_wrong_convert_is_one_line(arguments, message, capsys):
     with pytest.raises(SystemExit) as caught:
-        run(["convert", *arguments])
+        cli.run(["convert", *arguments])
     assert caught.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line

@@ -11,9 +11,12 @@ PACKAGE = Path(__file__).parents[1] / "keras_inception"
 
 # Bottom floor first. A module may import its own floor and those before it.
 FLOORS = [
+    "files",
     "preprocessing",
     "weights",
     "models",
+    "recipes",
+    "runs",
     "data",
     "training",
     "evaluation",
@@ -22,7 +25,7 @@ FLOORS = [
     "cli",
 ]
 # What the lower floors may import besides Python's own library, so that they run on every backend.
-KERAS_ONLY = {"preprocessing", "weights", "models"}
+KERAS_ONLY = {"files", "preprocessing", "weights", "models"}
 ALLOWED_THERE = {"keras", "numpy", "h5py", "filelock"}
 # The one reader that needs the framework that wrote its files; it imports it when it reads.
 NEEDS_TENSORFLOW = {"weights/readers/tf_checkpoint.py"}

@@ -32,7 +32,7 @@ def test_help_is_quick_and_grouped():
 
 def test_flags_need_no_tensorflow():
     code = (
-        "import sys; from keras_inception.training import flags; flags.parse(['x']); "
+        "import sys; from keras_inception.cli import flags; flags.parse(['x']); "
         "assert not {'tensorflow', 'keras'} & set(sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

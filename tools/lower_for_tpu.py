@@ -20,9 +20,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import tensorflow as tf
 
+from keras_inception.models.measure import smallest_input
 from keras_inception.models.registry import get_model, list_models
-from keras_inception.models.surgery import smallest_input
-from keras_inception.training import Recipe
+from keras_inception.recipes import Recipe
 from keras_inception.training.step import cross_entropy
 
 BATCH = 2

@@ -7,10 +7,11 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+
+from keras_inception.files import cache_folder
 
 
 def state_of(files: Sequence[str]) -> list[tuple[str, int, int]]:
@@ -28,8 +29,7 @@ def kept(
     each run computes them.
     """
     digest = hashlib.sha256(repr(state).encode()).hexdigest()[:20]
-    home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
-    path = Path(home) / "datasets" / "keras_inception" / f"{kind}-{digest}.npz"
+    path = cache_folder("datasets") / "keras_inception" / f"{kind}-{digest}.npz"
     if path.exists():
         with np.load(path) as arrays:
             return dict(arrays)

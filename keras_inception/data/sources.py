@@ -19,6 +19,7 @@ from keras_inception.data import tfds_sets
 from keras_inception.data.kept import state_of
 from keras_inception.data.records import open_records
 from keras_inception.data.splits import SPLITS, Source, Split, stratified, without_unreadable
+from keras_inception.runs import RunFolder
 
 EMBEDDED = Path(__file__).parent / "fashion_mnist_mini" / "1.0.0"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
@@ -89,6 +90,18 @@ def open_source(
         if not len(source.splits[split]):
             raise ValueError(f"{dataset} has no pictures for the {split} part.")
     return dataclasses.replace(source, name=dataset)
+
+
+def open_run(run: RunFolder) -> Source:
+    """The data set of a run, divided as it was."""
+    recipe = run.recipe
+    return open_source(
+        recipe.dataset,
+        data_dir=recipe.data_dir,
+        split=recipe.split,
+        validation_fraction=recipe.validation_fraction,
+        seed=recipe.seed,
+    )
 
 
 # ----------------------------------------------------------------------------------- class folders

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_inception.data import evaluation_batches
+from keras_inception.data import evaluation_batches, open_run
 from keras_inception.evaluation import plots
 from keras_inception.evaluation.metrics import summarize
-from keras_inception.training.run_folder import RunFolder, write
+from keras_inception.files import write
+from keras_inception.runs import RunFolder
 
 BATCH = 64
 
@@ -65,7 +66,7 @@ def evaluate_run(run_dir: str | Path) -> dict[str, Any]:
 
     run = RunFolder(run_dir)
     model, labels = run.load_model(), run.labels
-    batches = evaluation_batches(run.open_source(), "test", run.preprocessing, batch_size=BATCH)
+    batches = evaluation_batches(open_run(run), "test", run.preprocessing, batch_size=BATCH)
 
     @tf.function
     def views(x: tf.Tensor) -> tf.Tensor:

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.data import evaluation_batches
+from keras_inception.data import evaluation_batches, open_run
 from keras_inception.export.checks import (
     Check,
     agreement,
@@ -24,7 +24,7 @@ from keras_inception.export.checks import (
 from keras_inception.export.saved_model import export_saved_model
 from keras_inception.export.tflite import export_tflite
 from keras_inception.preprocessing import Preprocessing
-from keras_inception.training.run_folder import RunFolder
+from keras_inception.runs import RunFolder
 
 PICTURES = 64  # held-out pictures that an export is compared on
 # Limits of `checks.agreement`. Quantised weights cost an uncertain network more than a sure one;
@@ -79,7 +79,7 @@ def export_run(run_dir: str | Path) -> dict[str, Any]:
 def _held_out(run: RunFolder, contract: Preprocessing) -> np.ndarray:
     """Test pictures at even distances, so of many classes; cropped and resized, in 0..255."""
     unscaled = contract.replace(mean=0.0, std=1.0)
-    source = run.open_source()
+    source = open_run(run)
     test = source.splits["test"]
     spread = np.unique(np.linspace(0, len(test) - 1, PICTURES).astype(int))
     some = dataclasses.replace(source, splits={"test": test.subset(spread)})
@@ -90,7 +90,7 @@ def _held_out(run: RunFolder, contract: Preprocessing) -> np.ndarray:
 
 def _one_file(run: RunFolder) -> bytes:
     """A test picture as a file's bytes, as it would come from a camera or a form."""
-    picture = run.open_source().splits["test"].picture(tf.constant(0, tf.int64))
+    picture = open_run(run).splits["test"].picture(tf.constant(0, tf.int64))
     if picture.dtype == tf.string:
         return picture.numpy()
     return tf.io.encode_png(picture).numpy()

@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception.export.saved_model import check_labels, in_float32
+from keras_inception.files import write
 from keras_inception.preprocessing import Preprocessing
-from keras_inception.training.run_folder import write
 
 QUANTIZATIONS = ("none", "dynamic", "float16", "int8")
 

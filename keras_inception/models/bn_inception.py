@@ -12,7 +12,7 @@ import keras
 from keras import layers
 
 from keras_inception.models.builder import assemble, published
-from keras_inception.models.builder import decode_predictions as decode_predictions
+from keras_inception.models.imagenet import decode_predictions as decode_predictions
 from keras_inception.models.inception_v1 import auxiliary
 from keras_inception.models.layers import (
     Conventions,

@@ -9,11 +9,10 @@ from typing import Any
 
 import keras
 from keras import layers
-from keras.applications import imagenet_utils
 
 from keras_inception import weights as weights_floor
 from keras_inception.models.layers import Tensor, channel_axis, named
-from keras_inception.models.surgery import smallest_input
+from keras_inception.models.measure import smallest_input
 from keras_inception.preprocessing import Preprocessing
 
 # endpoint that a head hangs on, and the function that draws it: (x, classes, name) -> logits
@@ -21,31 +20,6 @@ Auxiliary = dict[str, tuple[str, Callable[[Tensor, int, str], Tensor]]]
 
 # Variants without ImageNet weights -> the published network that their users mean most often.
 _NEVER_PUBLISHED = {"InceptionV2": "BNInception"}
-
-
-def decode_predictions(preds: Any, top: int = 5) -> list[list[tuple[str, str, float]]]:
-    """Names the best of ImageNet's classes, as keras.applications' function of the same name does.
-
-    Args:
-        preds: Float array (batch, 1000), or (batch, 1001) with the background first, as TF-Slim's
-            networks have it; the background is left out.
-        top: How many classes a picture.
-
-    Returns:
-        For every picture `top` tuples (WordNet id, English name, score), best first. Keras
-        downloads the names once.
-
-    Raises:
-        ValueError: `preds` has another shape.
-    """
-    preds = keras.ops.convert_to_numpy(preds)
-    if preds.ndim != 2 or preds.shape[1] not in (1000, 1001):
-        raise ValueError(
-            "`decode_predictions` names ImageNet's classes: it takes (batch, 1000), or (batch, "
-            "1001) with the background first. For classes of your own use your list of names. "
-            f"Received: an array of shape {preds.shape}"
-        )
-    return imagenet_utils.decode_predictions(preds[:, -1000:], top=top)
 
 
 def published(function: Callable[..., keras.Model]) -> Callable[..., keras.Model]:

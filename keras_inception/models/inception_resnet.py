@@ -13,7 +13,7 @@ from keras import layers
 
 from keras_inception.models import inception_v4
 from keras_inception.models.builder import assemble, published
-from keras_inception.models.builder import decode_predictions as decode_predictions
+from keras_inception.models.imagenet import decode_predictions as decode_predictions
 from keras_inception.models.layers import (
     Conventions,
     Tensor,

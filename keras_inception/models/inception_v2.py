@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from keras_inception.models.builder import assemble, published
-from keras_inception.models.builder import decode_predictions as decode_predictions
+from keras_inception.models.imagenet import decode_predictions as decode_predictions
 from keras_inception.models.layers import (
     Conventions,
     Tensor,

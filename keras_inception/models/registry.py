@@ -65,7 +65,7 @@ def comparison_table() -> list[dict[str, Any]]:
         1000 classes), "multiply_adds" (of one picture), "size" ((height, width) in pixels), and
         "weights" (the record that "imagenet" stands for, or None).
     """
-    from keras_inception.models.surgery import multiply_adds
+    from keras_inception.models.measure import multiply_adds
     from keras_inception.weights import get_weights, list_weights
 
     rows = []

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from keras_inception.data import open_run
+from keras_inception.files import write
 from keras_inception.preprocessing import Preprocessing
-from keras_inception.training.run_folder import RunFolder, write
+from keras_inception.runs import RunFolder
 
 EXAMPLES = 24  # test pictures that are shown
 _SIDES = ("width", "height")
@@ -161,7 +163,7 @@ def _mistakes(run: RunFolder) -> str:
     if not len(wrong):
         return "<p>Every test picture was called right.</p>"
     worst = wrong[np.argsort(-probabilities[wrong, called[wrong]])][:EXAMPLES]
-    split = run.open_source().splits["test"]
+    split = open_run(run).splits["test"]
     figures = "".join(
         f'<figure><img alt="{_text(names[labels[i]])}" src="{_data(_png(split, index[i]))}">'
         f'<figcaption><span class="bad">{_text(names[called[i]])}</span> '

@@ -1,4 +1,4 @@
-"""Recipes and the training loop. Names are loaded when first used: flags need no TensorFlow."""
+"""The training loop. Names are loaded when first used: flags need no TensorFlow."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ _PUBLIC = {
     "LostWorker": "loop",
     "NonFinite": "loop",
     "train": "loop",
-    "Recipe": "recipes",
-    "RunFolder": "run_folder",
     "is_chief": "strategy",
     "make_strategy": "strategy",
     "repeat_bit_for_bit": "strategy",

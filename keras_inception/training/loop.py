@@ -15,15 +15,16 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception.data import Source, evaluation_batches, open_source, train_batches
+from keras_inception.files import write
 from keras_inception.models.registry import default_preprocessing
 from keras_inception.preprocessing import Preprocessing
+from keras_inception.recipes import Recipe
+from keras_inception.runs import RunFolder
 from keras_inception.training import checkpoints, curves
 from keras_inception.training.averages import MovingAverage, merge_statistics
 from keras_inception.training.networks import inference_network, training_network
 from keras_inception.training.optimizers import make_optimizer, make_schedule
 from keras_inception.training.progress import Progress
-from keras_inception.training.recipes import Recipe
-from keras_inception.training.run_folder import RunFolder, write
 from keras_inception.training.step import LossScale, Step
 from keras_inception.training.strategy import (
     describe,

@@ -9,7 +9,7 @@ import keras
 
 from keras_inception.models.registry import get_model
 from keras_inception.models.surgery import freeze_backbone
-from keras_inception.training.recipes import Recipe
+from keras_inception.recipes import Recipe
 from keras_inception.weights import Loaded
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_inception.training.recipes import Recipe
+from keras_inception.recipes import Recipe
 
 
 class RMSprop(keras.optimizers.RMSprop):

@@ -11,8 +11,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_inception.recipes import Recipe
 from keras_inception.training.averages import MovingAverage
-from keras_inception.training.recipes import Recipe
 
 Batch = dict[str, tf.Tensor]
 

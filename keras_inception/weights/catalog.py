@@ -26,7 +26,7 @@ class Weights:
         url: Where the file is: http(s), or empty for a file of your own that `filename` names.
         filename: What it is called in the cache. Where the publisher serves it zipped, `url` ends
             in .zip and this is the member.
-        layout: Table of `weights.maps` for its names; None recognises it, or takes our own names.
+        layout: Table of `weights.layouts` for its names; None recognises it, or takes ours.
         builder_arguments: What the builder has to be given, such as {"bn_scale": True}.
         preprocessing: The contract that the file was measured with.
         classes: Outputs of its classifier; 0 if it has none.

@@ -52,7 +52,7 @@ def test_the_confusion_matrix_can_be_drawn(classes, tmp_path):
 
 
 def test_a_run_is_evaluated_on_its_test_part(finished_run):
-    from keras_inception.data import evaluation_batches
+    from keras_inception.data import evaluation_batches, open_run
     from keras_inception.evaluation import evaluate_run
 
     result = evaluate_run(finished_run.path)
@@ -66,7 +66,7 @@ def test_a_run_is_evaluated_on_its_test_part(finished_run):
     # Another batch size and the model's own predict: the same answers.
     model, pictures, labels = finished_run.load_model(), [], []
     for batch in evaluation_batches(
-        finished_run.open_source(), "test", finished_run.preprocessing, batch_size=50
+        open_run(finished_run), "test", finished_run.preprocessing, batch_size=50
     ):
         real = batch["weight"].numpy() > 0
         pictures.append(batch["image"].numpy()[real])

@@ -14,7 +14,7 @@ from keras_inception import Preprocessing
 from keras_inception.export import ExportCheckError, export_run, export_saved_model, export_tflite
 from keras_inception.export import run as run_module
 from keras_inception.export.checks import agreement, at_most, run_fresh
-from keras_inception.training import RunFolder
+from keras_inception.runs import RunFolder
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from keras_inception import get_model, list_models
-from keras_inception.models.surgery import endpoints
+from keras_inception.models.measure import endpoints
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 sys.path.insert(0, str(GOLDENS))

@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 
 from keras_inception import InceptionV3, get_model, get_weights, save_weights
-from keras_inception.weights import catalog, maps, resolve
+from keras_inception.weights import catalog, layouts, resolve
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 sys.path.insert(0, str(GOLDENS))
@@ -192,7 +192,7 @@ def test_weights_go_from_one_publisher_to_another(tmp_path):
     _, path = write("slim_inception_v3", tmp_path)
     slim = build("slim_inception_v3", path)
     theirs = keras.applications.InceptionV3(weights=None, classes=1001, classifier_activation=None)
-    numbered = maps.recognise({layer.name: {} for layer in theirs.layers if layer.weights})
+    numbered = layouts.recognise({layer.name: {} for layer in theirs.layers if layer.weights})
     assert numbered is not None
     layout = numbered[0]
     assert layout.name == "keras/inception_v3"

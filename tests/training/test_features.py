@@ -9,7 +9,9 @@ import tensorflow as tf
 
 from keras_inception import InceptionV1, save_weights
 from keras_inception.data.mix import cutmix, mix_batch, mixup
-from keras_inception.training import Recipe, RunFolder, train
+from keras_inception.recipes import Recipe
+from keras_inception.runs import RunFolder
+from keras_inception.training import train
 from keras_inception.training.step import LossScale, Step
 
 SMALL = Recipe(dataset="fake", image_size=16, epochs=2, batch_size=32, learning_rate=0.016, ema=0.0)
@@ -92,11 +94,11 @@ def test_the_best_weights_are_kept(tmp_path):
     folder = train(recipe, str(tmp_path / "run"))
     rows = folder.history
     best = max(rows, key=lambda row: row["validation_accuracy"])
-    from keras_inception.data import evaluation_batches
+    from keras_inception.data import evaluation_batches, open_run
 
     model, right, count = folder.load_model(), 0, 0
     for part in evaluation_batches(
-        folder.open_source(), "validation", folder.preprocessing, batch_size=16
+        open_run(folder), "validation", folder.preprocessing, batch_size=16
     ):
         hit = model(part["image"], training=False).numpy().argmax(1) == part["label"].numpy()
         right += (hit * part["weight"].numpy()).sum()

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_inception.recipes import RECIPES, Recipe
 from keras_inception.training.averages import MovingAverage
 from keras_inception.training.optimizers import RMSprop, Schedule
-from keras_inception.training.recipes import RECIPES, Recipe
 from keras_inception.training.step import Step, cross_entropy, l2
 
 

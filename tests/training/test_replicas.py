@@ -13,7 +13,8 @@ import pytest
 STEPS = """
 import json, sys
 import keras, numpy as np, tensorflow as tf
-from keras_inception.training import Recipe, make_strategy
+from keras_inception.recipes import Recipe
+from keras_inception.training import make_strategy
 from keras_inception.training.averages import MovingAverage, merge_statistics
 from keras_inception.training.optimizers import make_optimizer, make_schedule
 from keras_inception.training.step import Step

@@ -13,13 +13,16 @@ import keras
 import numpy as np
 import pytest
 
-from keras_inception.training import NonFinite, Recipe, RunFolder, train
+from keras_inception.recipes import Recipe
+from keras_inception.runs import RunFolder
+from keras_inception.training import NonFinite, train
 from keras_inception.training.checkpoints import Store
 
 # The real loop and network, dropout included, on tiny pictures.
 RUN = """
 import sys
-from keras_inception.training import Interrupted, Recipe, loop, repeat_bit_for_bit, train
+from keras_inception.recipes import Recipe
+from keras_inception.training import Interrupted, loop, repeat_bit_for_bit, train
 repeat_bit_for_bit()
 loop.SECONDS_BETWEEN_CHECKPOINTS = 0.0
 recipe = Recipe(dataset="fake", image_size=16, epochs=3, batch_size=32, dropout=0.5)

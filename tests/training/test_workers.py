@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_inception.data import evaluation_batches
-from keras_inception.training import RunFolder
+from keras_inception.data import evaluation_batches, open_run
+from keras_inception.runs import RunFolder
 
 # The real loop, on a small network with synchronised BatchNorm.
 RUN = """
 import hashlib, sys
-from keras_inception.training import Interrupted, LostWorker, Recipe, loop, make_strategy, train
+from keras_inception.recipes import Recipe
+from keras_inception.training import Interrupted, LostWorker, loop, make_strategy, train
 folder, workers, index = sys.argv[1], sys.argv[2], int(sys.argv[3])
 # Alone, one process has as many replicas: BatchNorm over replicas rounds otherwise than over one.
 devices = 0 if workers else 2
@@ -108,7 +109,7 @@ def alone(tmp_path_factory):
 def test_validation_counts_every_example_once_when_a_replicas_share_is_empty(alone):
     """26 validation pictures and two replicas of 48: the second one has none."""
     run = RunFolder(alone)
-    source, model = run.open_source(), run.load_model()
+    source, model = open_run(run), run.load_model()
     count = source.num_examples("validation")
     assert 0 < count < run.recipe.batch_size // 2
     batch = next(

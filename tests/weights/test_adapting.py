@@ -9,7 +9,8 @@ import pytest
 
 from keras_inception import InceptionV1, InceptionV3, Preprocessing, save_weights
 from keras_inception.weights import Loaded, resolve
-from keras_inception.weights.named import fold_input_scaling, variables
+from keras_inception.weights.adapt import fold_input_scaling
+from keras_inception.weights.native import variables
 
 SHAPE = (75, 75, 3)
 

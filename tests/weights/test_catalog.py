@@ -9,7 +9,7 @@ import pytest
 
 from keras_inception import get_weights, list_models, list_weights
 from keras_inception.cli import run
-from keras_inception.weights import maps
+from keras_inception.weights import layouts
 from keras_inception.weights.catalog import CATALOG
 
 DOCS = Path(__file__).parents[2] / "docs" / "weights.md"
@@ -20,8 +20,8 @@ def test_records_are_well_formed():
     assert len({record.filename for record in CATALOG}) == len(CATALOG)
     for record in CATALOG:
         assert record.variant in list_models()
-        assert record.layout in maps.LAYOUTS
-        assert maps.LAYOUTS[record.layout].variant == record.variant
+        assert record.layout in layouts.LAYOUTS
+        assert layouts.LAYOUTS[record.layout].variant == record.variant
         assert re.fullmatch(r"https?://\S+", record.url)
         assert re.fullmatch(r"(md5|sha1|sha256|sha384):[0-9a-f]{8,96}|", record.hash), record.name
         assert record.preprocessing is not None and record.licence and record.origin

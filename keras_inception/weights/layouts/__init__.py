@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 
-from keras_inception.weights.maps import (
+from keras_inception.weights.layouts import (
     caffe,
     keras_applications,
     pytorchcv,
     slim,
     torch_ports,
 )
-from keras_inception.weights.maps.layout import Layout
+from keras_inception.weights.layouts.layout import Layout
 from keras_inception.weights.readers import Layers
 
 LAYOUTS = {

@@ -4,7 +4,7 @@ The names are the publisher's, slips included: v1's second 0a in 5b, v3's Conv_1
 kernels that v3's Mixed_6a calls 1x1.
 """
 
-from keras_inception.weights.maps.layout import Layout
+from keras_inception.weights.layouts.layout import Layout
 
 _SCOPES = ("{}", "{}/BatchNorm")
 

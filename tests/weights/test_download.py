@@ -15,7 +15,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from keras_inception.weights import DownloadError, Weights, fetch, store
+from keras_inception.weights import DownloadError, Weights, download, fetch
 
 CONTENT = np.random.default_rng(0).bytes(3 * 2**20)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -64,8 +64,8 @@ class Server:
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv(store.MIRROR_VARIABLE, raising=False)
-    monkeypatch.setattr(store, "_FIRST_PAUSE", 0.01)
+    monkeypatch.delenv(download.MIRROR_VARIABLE, raising=False)
+    monkeypatch.setattr(download, "_FIRST_PAUSE", 0.01)
     server = Server()
     yield server
     server.server.shutdown()
@@ -74,7 +74,7 @@ def server(tmp_path, monkeypatch):
 
 def left_behind():
     """Names in the cache, the lock aside."""
-    folder = store.cache_folder()
+    folder = download.cache_folder("models")
     return (
         {p.name for p in folder.iterdir()} - {"v4.safetensors.lock"} if folder.exists() else set()
     )
@@ -95,7 +95,7 @@ def test_a_server_that_dies_half_way_and_comes_back(server):
 
 
 def test_a_later_process_resumes(server, monkeypatch):
-    monkeypatch.setattr(store, "_ATTEMPTS", 1)
+    monkeypatch.setattr(download, "_ATTEMPTS", 1)
     server.dies_after = [2**20]
     with pytest.raises(DownloadError, match="could not be downloaded"):
         fetch(server.record())
@@ -106,7 +106,7 @@ def test_a_later_process_resumes(server, monkeypatch):
 
 
 def test_a_file_that_changed_at_the_server_is_not_mixed(server, monkeypatch):
-    monkeypatch.setattr(store, "_ATTEMPTS", 1)
+    monkeypatch.setattr(download, "_ATTEMPTS", 1)
     server.dies_after = [2**20]
     with pytest.raises(DownloadError):
         fetch(server.record())
@@ -127,7 +127,7 @@ def test_a_refusal_names_the_way_out(server):
         fetch(server.record())
     message = str(caught.value)
     assert "404" in message and server.url in message and "weights=" in message
-    assert str(store.cache_folder() / "v4.safetensors") in message
+    assert str(download.cache_folder("models") / "v4.safetensors") in message
     assert len(server.requests) == 1 and not left_behind()
 
 
@@ -172,7 +172,7 @@ def test_a_mirror(server, monkeypatch):
     record = dataclasses.replace(
         server.record(), url="https://example.org/a/model.safetensors", filename="v4.safetensors"
     )
-    monkeypatch.setenv(store.MIRROR_VARIABLE, f"{server.url}/mirror/")
+    monkeypatch.setenv(download.MIRROR_VARIABLE, f"{server.url}/mirror/")
     assert fetch(record).read_bytes() == CONTENT
 
 

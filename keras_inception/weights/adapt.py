@@ -1,25 +1,16 @@
-"""Weights by "layer/variable" name: what was read, the native file, and checked loading.
-
-The native file is safetensors: a JSON header, then the arrays' bytes. Its metadata say which
-builder, with which arguments, made the model, and the preprocessing contract that it was trained
-with. Keras' own .weights.h5 is keyed by class and order instead, and was seen to load an auxiliary
-head's kernel into another layer without a word.
-"""
+"""What was read from a file, and how it gets into a model: by name, all of it or nothing."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_inception.preprocessing import Preprocessing
-from keras_inception.weights.readers import safetensors
+from keras_inception.weights.native import variables
 
 # Layers whose arrays a caller may leave out, or have another number of classes in.
 AUXILIARY_HEADS = ("aux_logits", "aux1_logits", "aux2_logits")
@@ -68,61 +59,6 @@ class Loaded:
     def has_auxiliary_heads(self) -> bool:
         """Whether the file holds auxiliary classifiers."""
         return any(f"{head}/kernel" in self.arrays for head in AUXILIARY_HEADS)
-
-
-def variables(model: keras.Model) -> dict[str, Any]:
-    """A model's weights by "layer/variable", such as "stem_0_conv/kernel"."""
-    return {f"{layer.name}/{w.name}": w for layer in model.layers for w in layer.weights}
-
-
-def save_weights(
-    model: keras.Model,
-    path: str | Path,
-    *,
-    variant: str = "",
-    builder_arguments: dict[str, Any] | None = None,
-    preprocessing: Preprocessing | None = None,
-    class_names: Sequence[str] = (),
-) -> Path:
-    """Writes a model's weights as a native file, which a builder's `weights=` takes.
-
-    Args:
-        model: A model of this package, or any flat functional model.
-        path: The file to write; it ends in .safetensors.
-        variant: Name of the builder; by default the one that built the model.
-        builder_arguments: The builder's arguments that the weights need; by default those that the
-            model was built with.
-        preprocessing: The contract; by default the model's.
-        class_names: Names of the classes, in the order of the outputs.
-
-    Returns:
-        The path.
-
-    Raises:
-        ValueError: the path has another ending.
-    """
-    path = Path(path)
-    if path.suffix != ".safetensors":
-        raise ValueError(f"Native weights end in .safetensors. Received: {path}")
-    contract = preprocessing or getattr(model, "preprocessing", None)
-    if contract:
-        contract = contract.replace(inside_model=False)  # the file holds the features only
-    built_with = getattr(model, "builder_arguments", {})
-    metadata = {
-        "format": safetensors.NATIVE,
-        "variant": variant or getattr(model, "variant", ""),
-        "builder_arguments": json.dumps(
-            dict(built_with) if builder_arguments is None else builder_arguments
-        ),
-        "preprocessing": json.dumps(contract.to_dict() if contract else None),
-        "class_names": json.dumps(list(class_names)),
-    }
-    arrays = {
-        name: np.ascontiguousarray(keras.ops.convert_to_numpy(v), "<f4")
-        for name, v in variables(model).items()
-    }
-    safetensors.write(path, arrays, metadata)
-    return path
 
 
 def load_into(model: keras.Model, weights: Loaded) -> list[str]:

@@ -17,44 +17,17 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import platform
 import shutil
-import tempfile
-from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from keras_inception.files import write
 from keras_inception.preprocessing import Preprocessing
-from keras_inception.training.recipes import Recipe
+from keras_inception.recipes import Recipe
 
 _PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "tensorflow-datasets", "numpy")
-
-
-def write(path: Path, content: bytes | str | Callable[[Path], None]) -> None:
-    """Writes a file under a temporary name and renames it: it is there whole, or not at all.
-
-    Args:
-        path: The file.
-        content: Bytes, text, or a function that is given the temporary path to write to.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Writers such as Keras' look at the suffix.
-    handle, name = tempfile.mkstemp(prefix=".", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        if callable(content):
-            content(temporary)
-        elif isinstance(content, str):
-            temporary.write_text(content)
-        else:
-            temporary.write_bytes(content)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class RunFolder:
@@ -173,19 +146,6 @@ class RunFolder:
         import keras
 
         return keras.models.load_model(self.model_path)
-
-    def open_source(self) -> Any:
-        """The data set of the run, divided as it was."""
-        from keras_inception.data import open_source
-
-        recipe = self.recipe
-        return open_source(
-            recipe.dataset,
-            data_dir=recipe.data_dir,
-            split=recipe.split,
-            validation_fraction=recipe.validation_fraction,
-            seed=recipe.seed,
-        )
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """A stage's file, such as evaluation.json; None before that stage."""

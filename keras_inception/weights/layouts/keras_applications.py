@@ -4,7 +4,7 @@ Most are numbered in drawing order, from whatever number the writing process had
 of recognise() brings them to 0, 1, 2, ... first.
 """
 
-from keras_inception.weights.maps.layout import Layout
+from keras_inception.weights.layouts.layout import Layout
 
 _NUMBERS = ("conv2d_{}", "batch_normalization_{}")
 # Drawing order of the blocks of v3 on 35 x 35, on 17 x 17, and on 8 x 8.

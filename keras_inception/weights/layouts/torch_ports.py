@@ -3,7 +3,7 @@
 timm's and pytorch-fid's v3 follow torchvision's names, timm's v4 and Inception-ResNet v2 Cadene's.
 """
 
-from keras_inception.weights.maps.layout import Layout
+from keras_inception.weights.layouts.layout import Layout
 
 GOOGLENET = Layout(
     "torchvision/googlenet",

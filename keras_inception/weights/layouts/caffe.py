@@ -1,6 +1,6 @@
 """BVLC's GoogLeNet: the paper's own network, by the names of its deploy.prototxt."""
 
-from keras_inception.weights.maps.layout import Layout
+from keras_inception.weights.layouts.layout import Layout
 
 GOOGLENET = Layout(
     "caffe/googlenet",

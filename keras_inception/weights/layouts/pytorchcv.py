@@ -6,7 +6,7 @@ come with dots here.
 
 import dataclasses
 
-from keras_inception.weights.maps.layout import Layout
+from keras_inception.weights.layouts.layout import Layout
 
 BN_INCEPTION = Layout(
     "pytorchcv/bninception",

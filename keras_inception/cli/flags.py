@@ -1,4 +1,4 @@
-"""Flags of train_tpu.py: a flag a recipe's field, and how to run it. TensorFlow is not needed."""
+"""Flags of training: a flag a recipe's field, and how to run it. TensorFlow is not needed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 
 from absl.flags import argparse_flags
 
-from keras_inception.training import recipes
-from keras_inception.training.recipes import Recipe
+from keras_inception import recipes
+from keras_inception.recipes import Recipe
 
 _DESCRIPTION = """\
 Trains an Inception, evaluates it on held-out pictures, exports it for servers (SavedModel) and
@@ -42,10 +42,10 @@ class _Parser(argparse_flags.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (--help lists the flags)\n")
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser of train_tpu.py."""
+def parser(program: str) -> argparse.ArgumentParser:
+    """The parser of train_tpu.py and of keras-inception train."""
     parser = _Parser(
-        prog="train_tpu.py",
+        prog=program,
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -130,7 +130,7 @@ def parse(argv: list[str]) -> tuple[Recipe, Options]:
     Raises:
         SystemExit: --help (0), or a flag that is wrong (2, after one line on stderr).
     """
-    command = parser()
+    command = parser(Path(argv[0]).name)
     flags = vars(command.parse_args(argv[1:]))
     try:
         recipe = (

@@ -25,6 +25,7 @@ from pathlib import Path
 import filelock
 import keras
 
+from keras_inception.files import cache_folder
 from keras_inception.weights.catalog import Weights
 
 MIRROR_VARIABLE = "KERAS_INCEPTION_MIRROR"
@@ -40,12 +41,6 @@ class DownloadError(OSError):
     """A published file could not be brought here."""
 
 
-def cache_folder() -> Path:
-    """Where published files are kept."""
-    home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
-    return Path(home) / "models"
-
-
 def fetch(record: Weights, mirror: str | None = None) -> Path:
     """The path of a published file, downloaded if it is not in the cache yet.
 
@@ -59,7 +54,7 @@ def fetch(record: Weights, mirror: str | None = None) -> Path:
             to do instead.
         ValueError: a file of that name in the cache is damaged.
     """
-    path = cache_folder() / record.filename
+    path = cache_folder("models") / record.filename
     if path.exists():
         _check_cached(path, record)
         return path

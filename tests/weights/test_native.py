@@ -9,7 +9,7 @@ import keras_inception
 import keras_inception.weights
 from keras_inception import InceptionV1, Preprocessing, Weights, save_weights
 from keras_inception.weights import read
-from keras_inception.weights.named import variables
+from keras_inception.weights.native import variables
 from keras_inception.weights.readers import safetensors
 
 SHAPE = (65, 65, 3)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from keras_inception import endpoints, get_model
-from keras_inception.weights import maps
+from keras_inception.weights import layouts
 from keras_inception.weights.catalog import CATALOG
-from keras_inception.weights.maps.layout import rows
-from keras_inception.weights.named import variables
+from keras_inception.weights.layouts.layout import rows
+from keras_inception.weights.native import variables
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 
@@ -57,7 +57,7 @@ def drawing_order(model):
 def test_tables_follow_the_drawing_order(peer):
     """A table that swapped two layers of one shape would break the order of the file."""
     name, arguments = IN_DRAWING_ORDER[peer]
-    layout = maps.LAYOUTS[name]
+    layout = layouts.LAYOUTS[name]
     spec = json.loads((GOLDENS / f"{peer}.json").read_text())
     owners = list(dict.fromkeys(re.split(r"[/.](?=[^/.]+$)", row[0])[0] for row in spec["arrays"]))
     top = {"include_top": False, "pooling": "avg"} if peer.startswith("facenet") else {}
@@ -79,15 +79,15 @@ def test_tables_follow_the_drawing_order(peer):
 
 def test_every_published_layout_is_recognised():
     """By its own table among all others, though several share most of their names."""
-    for layout in maps.LAYOUTS.values():
+    for layout in layouts.LAYOUTS.values():
         layers = {name: {} for name in layout.names}
-        assert maps.recognise(layers)[0] is layout
+        assert layouts.recognise(layers)[0] is layout
 
 
 def test_every_table_sets_every_layer_of_its_variant():
     models = {}
     for record in CATALOG:
-        layout = maps.LAYOUTS[record.layout]
+        layout = layouts.LAYOUTS[record.layout]
         arguments = {k: v for k, v in record.builder_arguments.items() if k != "bn_epsilon"}
         key = (layout.variant, json.dumps(arguments, sort_keys=True))
         if key not in models:
@@ -103,18 +103,18 @@ def test_every_table_sets_every_layer_of_its_variant():
 
 def test_numbers_of_keras_layers_may_start_anywhere():
     """keras.applications counts on from whatever the process had built before."""
-    layout = maps.LAYOUTS["keras/inception_v3"]
+    layout = layouts.LAYOUTS["keras/inception_v3"]
     moved = {}
     for name in layout.names:
         kind, _, number = name.rpartition("_")
         moved[f"{kind}_{int(number) + 188}" if number.isdigit() else name] = {"was": name}
-    found, layers = maps.recognise(moved)
+    found, layers = layouts.recognise(moved)
     assert found is layout
     assert all(values["was"] == name for name, values in layers.items())
 
 
 def test_a_layer_that_the_table_does_not_know_is_named():
-    layout = maps.LAYOUTS["torchvision/googlenet"]
+    layout = layouts.LAYOUTS["torchvision/googlenet"]
     layers = {name: {"kernel": np.zeros((1, 1, 1, 1))} for name in layout.names}
     with pytest.raises(ValueError, match="no layers inception6a"):
         layout.translate({**layers, "inception6a.branch1.conv": {}})

@@ -1,0 +1,57 @@
+"""keras-inception: the models, their weights and their training, on the command line.
+
+A module a command: HELP, add_arguments(parser) and run(arguments), which returns the exit code, or
+None for 0. `train` has more flags than all others together and parses them itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from typing import NoReturn
+
+from absl.flags import argparse_flags
+
+import keras_inception
+
+COMMANDS = ("train", "models", "info", "weights", "recipes", "convert")
+BAD_INPUT = 2
+
+
+class _Parser(argparse_flags.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"keras-inception: {message}\n")
+
+
+def run(argv: list[str] | None = None) -> None:
+    """The console script; TensorFlow is loaded by the commands that need it.
+
+    Args:
+        argv: The arguments after the program's name; by default those of the process.
+
+    Raises:
+        SystemExit: always; its code is the command's.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    modules = {name: importlib.import_module(f"{__name__}.{name}") for name in COMMANDS}
+    if argv[:1] == ["train"]:
+        sys.exit(modules["train"].main(["keras-inception train", *argv[1:]]))
+    parser = _Parser(prog="keras-inception", description=_DESCRIPTION, inherited_absl_flags=None)
+    parser.add_argument("--version", action="version", version=keras_inception.__version__)
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, parser_class=_Parser
+    )
+    for name, module in modules.items():
+        module.add_arguments(commands.add_parser(name, help=module.HELP, description=module.HELP))
+    arguments: argparse.Namespace = parser.parse_args(argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loaded
+    try:
+        code = modules[arguments.command].run(arguments)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    sys.exit(code or 0)
+
+
+_DESCRIPTION = "Train, measure and convert the networks of the Inception family."

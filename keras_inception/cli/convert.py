@@ -1,0 +1,60 @@
+"""keras-inception convert: make a native .safetensors or a .keras file of any weights file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import keras_inception
+
+HELP = "make a native .safetensors or a .keras file of any weights file"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds this command's arguments."""
+    parser.add_argument("source", help="a weights file, or a published name as in `weights`")
+    parser.add_argument("--model", required=True, help="the variant, such as InceptionV4")
+    parser.add_argument("--output", required=True, help="the .safetensors or .keras file to write")
+    parser.add_argument("--classes", type=int, help="outputs; by default the file's real classes")
+    parser.add_argument(
+        "--show_mapping", action="store_true", help="list which layer of the file went into which"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Loads weights of any known format and writes them as a native or a .keras file."""
+    output = Path(arguments.output)
+    if output.suffix not in (".safetensors", ".keras"):
+        raise ValueError(f"--output should end in .safetensors or .keras. Received: {output}")
+    if not output.parent.is_dir():
+        raise ValueError(f"--output names a folder that does not exist: {output.parent}")
+    from keras_inception.models.registry import check_name
+    from keras_inception.weights import resolve, save_weights
+
+    check_name(arguments.model)
+    loaded = resolve(arguments.source, arguments.model)
+    if loaded is None:
+        raise ValueError("There is nothing to convert in None.")
+    model = keras_inception.get_model(
+        arguments.model,
+        weights=loaded,
+        include_top=bool(loaded.outputs),
+        aux_logits=loaded.has_auxiliary_heads,
+        classes=arguments.classes or loaded.classes or 1000,
+    )
+    print(f"{loaded.source}: {loaded.layout}; {len(loaded.arrays)} arrays for {arguments.model}")
+    if arguments.show_mapping:
+        print("\n".join(f"  {theirs} -> {ours}" for theirs, ours in loaded.layers.items()))
+    print(f"built with {model.builder_arguments or 'the default arguments'}")
+    print(f"input: {model.preprocessing}")
+    if output.suffix == ".keras":
+        temporary = output.with_name(f".{output.name}.temporary.keras")
+        try:
+            model.save(temporary)
+            os.replace(temporary, output)
+        finally:
+            temporary.unlink(missing_ok=True)
+    else:
+        save_weights(model, output)
+    print(f"{output}: {len(model.weights)} arrays, {output.stat().st_size / 2**20:.1f} MiB")

@@ -1,0 +1,35 @@
+"""keras-inception recipes: table of the training recipes that train takes."""
+
+from __future__ import annotations
+
+import argparse
+
+from keras_inception.recipes import RECIPES, SOURCES
+
+HELP = "table of the training recipes that train takes"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """This command has no arguments."""
+
+
+def run(_: argparse.Namespace) -> None:
+    """Prints the training recipes, as Markdown."""
+    head = ["recipe", "model", "width", "pixels", "batch", "epochs", "optimizer", "rate"]
+    head += ["schedule", "decay", "heads", "EMA", "source"]
+    print("| " + " | ".join(head) + " |\n" + "| --- " * len(head) + "|")
+    for name, r in RECIPES.items():
+        schedule = r.schedule
+        if schedule == "exponential":
+            schedule = f"x {r.decay_rate:g} / {r.decay_epochs:g} epochs"
+        cells = [f"`{name}`", r.model, f"{r.width_multiplier:g}", r.image_size, r.batch_size]
+        cells += [
+            r.epochs,
+            r.optimizer,
+            f"{r.learning_rate:g}",
+            schedule,
+            f"{r.weight_decay:g}",
+            r.aux_weight or "",
+        ]
+        cells += [r.ema or "", SOURCES[name]]
+        print("| " + " | ".join(map(str, cells)) + " |")

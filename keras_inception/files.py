@@ -1,0 +1,39 @@
+"""Files on this machine: written whole or not at all, and the folder that keeps downloads."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+
+def cache_folder(kind: str) -> Path:
+    """The folder `kind` ("models", "datasets") in Keras' home: $KERAS_HOME, or else ~/.keras."""
+    home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
+    return Path(home) / kind
+
+
+def write(path: Path, content: bytes | str | Callable[[Path], None]) -> None:
+    """Writes a file under a temporary name and renames it: it is there whole, or not at all.
+
+    Args:
+        path: The file.
+        content: Bytes, text, or a function that is given the temporary path to write to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Writers such as Keras' look at the suffix.
+    handle, name = tempfile.mkstemp(prefix=".", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        if callable(content):
+            content(temporary)
+        elif isinstance(content, str):
+            temporary.write_text(content)
+        else:
+            temporary.write_bytes(content)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
