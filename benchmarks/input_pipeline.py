@@ -1,4 +1,4 @@
-"""Pictures a second of the input pipeline without the model.
+"""Images a second of the input pipeline without the model.
 
     python benchmarks/input_pipeline.py --dataset=folder:PATH --augmentation inception crop
 

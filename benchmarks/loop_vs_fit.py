@@ -1,4 +1,4 @@
-"""Steps of our loop against Keras' fit, on the same model and pictures in one run.
+"""Steps of our loop against Keras' fit, on the same model and images in one run.
 
     python benchmarks/loop_vs_fit.py [--rounds 5] [--steps 30] [--replicas 1]
 

@@ -2,7 +2,7 @@
 
     python benchmarks/residual_acceleration.py --output docs/residual_acceleration
 
-InceptionV4 and InceptionResNetV2 with a fraction of their filters learn the demo's pictures from
+InceptionV4 and InceptionResNetV2 with a fraction of their filters learn the demo's images from
 random weights: the same data in the same order, the same optimizer and number of steps, several
 seeds. Writes OUTPUT.csv and OUTPUT.png, and prints a table; whatever comes out is the result.
 """

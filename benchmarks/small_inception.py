@@ -1,11 +1,11 @@
-"""What the demo's accuracy is worth: against a small Inception on the same pictures.
+"""What the demo's accuracy is worth: against a small Inception on the same images.
 
     python benchmarks/small_inception.py --run runs/fashion_mnist_mini-InceptionV1 --seeds 3
 
-The small one is what people write for 28 px pictures: no stride in the stem, five of Table 1's
+The small one is what people write for 28 px images: no stride in the stem, five of Table 1's
 blocks at a quarter of their width with the paper's 5 x 5 branch, BatchNorm, Adam with warm-up and
-cosine, no augmentation. It learns from the demo's whole training part and is tested on the pictures
-that the run was tested on; the differences are paired, picture by picture.
+cosine, no augmentation. It learns from the demo's whole training part and is tested on the images
+that the run was tested on; the differences are paired, image by image.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def main() -> None:
     contract = Preprocessing(size=(options.image_size,) * 2, crop_fraction=1.0)
     held_out = evaluation_batches(source, "test", contract, batch_size=100, channels=1)
     steps = options.epochs * (source.num_examples("train") // options.batch_size)
-    print(f"{options.run}: {run_right.mean():.2%} of {len(run_right)} test pictures")
+    print(f"{options.run}: {run_right.mean():.2%} of {len(run_right)} test images")
     for seed in range(options.seeds):
         keras.backend.clear_session()
         keras.utils.set_random_seed(seed)
@@ -103,7 +103,7 @@ def main() -> None:
         ).history
         seconds = time.perf_counter() - begun
         small = predict_split(model.predict_on_batch, held_out)
-        assert np.array_equal(small["index"], answers["index"]), "not the same pictures"
+        assert np.array_equal(small["index"], answers["index"]), "not the same images"
         right = small["probabilities"].argmax(1) == small["labels"]
         gain = run_right.astype(float) - right
         margin = 1.96 * gain.std(ddof=1) / np.sqrt(len(gain))

@@ -1,4 +1,4 @@
-"""The preprocessing contract: how a picture becomes the input that a model was trained with.
+"""The preprocessing contract: how an image becomes the input that a model was trained with.
 
 The record is defined once and travels with the weights and with the run folder. The input pipeline,
 `preprocess_input`, `include_preprocessing`, the exporters and the metadata only interpret it.
@@ -16,14 +16,14 @@ _INTERPOLATIONS = ("bilinear", "bicubic")
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """How pictures (RGB, 0..255) are cropped, resized and scaled for a model.
+    """How images (RGB, 0..255) are cropped, resized and scaled for a model.
 
     Every model of this package takes its channels in the order R, G, B: weights that were trained
-    on B, G, R pictures have their first kernel turned round when they are loaded.
+    on B, G, R images have their first kernel turned round when they are loaded.
 
     Attributes:
         size: (height, width) of the model's input, in pixels.
-        crop_fraction: Share of the picture's side that the central crop keeps, in (0, 1].
+        crop_fraction: Share of the image's side that the central crop keeps, in (0, 1].
         keep_aspect: True crops a square out of the middle (torchvision, timm); False crops
             `crop_fraction` of each side and lets the resize change the aspect (TF-Slim).
         interpolation: "bilinear" or "bicubic".
@@ -58,7 +58,7 @@ class Preprocessing:
             )
         if not 0 < self.crop_fraction <= 1:
             raise ValueError(
-                "`crop_fraction` should be above 0 and at most 1 (1 keeps the whole picture). "
+                "`crop_fraction` should be above 0 and at most 1 (1 keeps the whole image). "
                 f"Received: crop_fraction={self.crop_fraction}"
             )
         if self.interpolation not in _INTERPOLATIONS:
@@ -100,7 +100,7 @@ class Preprocessing:
             value = np.atleast_1d(np.asarray(getattr(self, name), np.float64))
             if value.size not in (1, channels):
                 raise ValueError(
-                    f"The preprocessing's `{name}` has {value.size} values and the pictures have "
+                    f"The preprocessing's `{name}` has {value.size} values and the images have "
                     f"{channels} channels; give one value, or one a channel."
                 )
             vectors.append(np.broadcast_to(value, (channels,)))
@@ -111,7 +111,7 @@ class Preprocessing:
         """(images - mean) / std in float32, unless the model does it; neither crops nor resizes.
 
         Args:
-            images: Pictures in 0..255, any shape with a channel axis: a numpy array or a tensor
+            images: Images in 0..255, any shape with a channel axis: a numpy array or a tensor
                 of the current Keras backend.
             data_format: "channels_last" or "channels_first".
 
@@ -135,7 +135,7 @@ class Preprocessing:
             floats = images.dtype.kind == "f" and images.size
             if floats and (images.min() < 0 or images.max() > 256):
                 raise ValueError(
-                    "Pictures should hold values in 0..255 before they are scaled; these look "
+                    "Images should hold values in 0..255 before they are scaled; these look "
                     "scaled already. Give the original pixels, and scale only once (a model built "
                     "with `include_preprocessing=True` scales by itself). "
                     f"Received: values in [{images.min():g}, {images.max():g}]"
@@ -146,10 +146,10 @@ class Preprocessing:
         return ops.cast(images, "float32") * scale + offset
 
     def crop_box(self, height: Any, width: Any) -> tuple[Any, Any, Any, Any]:
-        """The central crop of a picture: (top, left, height, width) in whole pixels.
+        """The central crop of an image: (top, left, height, width) in whole pixels.
 
         Args:
-            height, width: The picture's sides, as Python ints or as scalar int tensors.
+            height, width: The image's sides, as Python ints or as scalar int tensors.
         """
         if self.keep_aspect:
             target_h, target_w = self.size
@@ -166,7 +166,7 @@ class Preprocessing:
         """Crops the middle and resizes to `size`: uint8 or float (H, W, C) -> float32 in 0..255.
 
         Args:
-            image: One picture, channels last: a numpy array or a tensor of the current backend.
+            image: One image, channels last: a numpy array or a tensor of the current backend.
 
         Returns:
             float32 (*size, C), still in 0..255 (bicubic overshoots are clipped); numpy for numpy.

@@ -56,7 +56,7 @@ class Recipe:
     head_epochs: int = _field(
         0, "Model", "epochs before the others in which only the classifiers train"
     )
-    head_learning_rate: float = _field(0.08, "Model", "constant rate of those, per 256 pictures")
+    head_learning_rate: float = _field(0.08, "Model", "constant rate of those, per 256 images")
 
     dataset: str = _field(
         "fashion_mnist_mini",
@@ -74,19 +74,19 @@ class Recipe:
         0.05, "Data", "share of the training part that is held out to watch the training"
     )
     crop_fraction: float = _field(
-        1.0, "Data", "share of the picture's side that the central crop of an evaluation keeps"
+        1.0, "Data", "share of the image's side that the central crop of an evaluation keeps"
     )
     augmentation: str = _field(
         "flip",
         "Data",
-        "what training does to pictures: nothing; mirror; random crop of 8-100 % and mirror; "
-        "the same with colour distortion; or with one of keras-cv's policies",
+        "what training does to images: nothing; mirror; random crop of 8-100 % and mirror; "
+        "the same with color distortion; or with one of keras-cv's policies",
         ("none", "flip", "crop", "inception", "randaugment", "augmix", "gridmask", "cutout"),
     )
     mix: str = _field(
         "none",
         "Data",
-        "mixes pairs of pictures and their labels; either draws one of the two for a batch",
+        "mixes pairs of images and their labels; either draws one of the two for a batch",
         ("none", "mixup", "cutmix", "either"),
     )
 
@@ -94,7 +94,7 @@ class Recipe:
         "mirror",
         "Data",
         "whose probabilities the test averages: the central crop's, or its mirror image's as well",
-        ("centre", "mirror"),
+        ("center", "mirror"),
     )
 
     epochs: int = _field(12, "Optimization", "passes over the training part")
@@ -109,7 +109,7 @@ class Recipe:
         ("adamw", "lion", "rmsprop", "sgd"),
     )
     learning_rate: float = _field(
-        0.008, "Optimization", "peak rate per 256 pictures; scales with the global batch"
+        0.008, "Optimization", "peak rate per 256 images; scales with the global batch"
     )
     schedule: str = _field(
         "cosine",
@@ -213,7 +213,7 @@ _CHOICES = {
 }
 
 # The TPU reference: tensorflow/tpu models/experimental/inception/inception_v3.py, which reports
-# 78.1 % top-1 for it; its learning rate is given per 256 pictures, as ours.
+# 78.1 % top-1 for it; its learning rate is given per 256 images, as ours.
 _TPU_REFERENCE = Recipe(
     image_size=299,
     aux_weight=0.4,
@@ -234,7 +234,7 @@ _TPU_REFERENCE = Recipe(
     bn_momentum=0.996,
     dataset="tfds:imagenet2012",
     validation_fraction=0.0,
-    views="centre",
+    views="center",
 )
 
 _TPU_4 = _TPU_REFERENCE.replace(
@@ -296,7 +296,7 @@ RECIPES: dict[str, Recipe] = {
         dataset="tfds:imagenet2012",
         validation_fraction=0.01,
         crop_fraction=0.875,
-        views="centre",
+        views="center",
         augmentation="randaugment",
         mix="either",
         epochs=300,
@@ -314,7 +314,7 @@ RECIPES: dict[str, Recipe] = {
 
 # Where a recipe comes from, and what of it is ours.
 SOURCES: dict[str, str] = {
-    "demo": "ours: minutes on a CPU; chosen on Fashion-MNIST pictures that the demo set lacks",
+    "demo": "ours: minutes on a CPU; chosen on Fashion-MNIST images that the demo set lacks",
     "inception_v1": "1409.4842 section 6: SGD with momentum 0.9, -4 % every 8 epochs, heads at "
     "0.3, dropout 0.4, Polyak average; the paper gives no rate, 0.01 is ours",
     "bn_inception": "tensorflow/tpu inception_v2.py: as v3's, 160 epochs, no auxiliary head",

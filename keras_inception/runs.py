@@ -7,7 +7,7 @@ preprocessing.json   the contract of the model's input
 checkpoints/         to go on from; model, optimizer, average, step, dropout's state
 history.csv          a row an epoch
 curves.png           the same, drawn
-model.keras          the trained network, without auxiliary heads; takes scaled pictures
+model.keras          the trained network, without auxiliary heads; takes scaled images
 evaluation.json, predictions.npz, confusion_matrix.png     written by evaluation
 saved_model/, model.tflite, model_int8.tflite, export.json written by export
 report.html          written by report
@@ -134,7 +134,7 @@ class RunFolder:
         write(self.history_path, save)
 
     def load_model(self) -> Any:
-        """The trained `keras.Model`; takes pictures scaled by `preprocessing`.
+        """The trained `keras.Model`; takes images scaled by `preprocessing`.
 
         Raises:
             ValueError: the run has not ended yet.

@@ -13,19 +13,22 @@ PACKAGE = Path(__file__).parents[1] / "keras_inception"
 FLOORS = [
     "files",
     "preprocessing",
+    "identity",
     "weights",
     "models",
     "recipes",
     "runs",
     "data",
+    "runtime",
     "training",
     "evaluation",
+    "explain",
     "export",
     "report",
     "cli",
 ]
 # What the lower floors may import besides Python's own library, so that they run on every backend.
-KERAS_ONLY = {"files", "preprocessing", "weights", "models"}
+KERAS_ONLY = {"files", "preprocessing", "identity", "weights", "models"}
 ALLOWED_THERE = {"keras", "numpy", "h5py", "filelock"}
 # The one reader that needs the framework that wrote its files; it imports it when it reads.
 NEEDS_TENSORFLOW = {"weights/readers/tf_checkpoint.py"}

@@ -10,19 +10,19 @@ from keras_inception import Preprocessing
 
 def test_scale_is_subtract_then_divide():
     contract = Preprocessing(size=(2, 2), mean=(10.0, 20.0, 30.0), std=(1.0, 2.0, 4.0))
-    picture = np.full((2, 2, 3), 40, np.uint8)
-    np.testing.assert_allclose(contract.scale(picture)[0, 0], [30.0, 10.0, 2.5])
+    image = np.full((2, 2, 3), 40, np.uint8)
+    np.testing.assert_allclose(contract.scale(image)[0, 0], [30.0, 10.0, 2.5])
 
 
 def test_scale_is_the_same_for_tensors_and_both_data_formats():
     import keras
 
     contract = Preprocessing(size=(4, 5), mean=(120.0, 110.0, 100.0), std=(50.0, 60.0, 70.0))
-    picture = np.random.default_rng(0).integers(0, 256, (2, 4, 5, 3)).astype(np.uint8)
-    want = contract.scale(picture)
-    got = keras.ops.convert_to_numpy(contract.scale(keras.ops.convert_to_tensor(picture)))
+    image = np.random.default_rng(0).integers(0, 256, (2, 4, 5, 3)).astype(np.uint8)
+    want = contract.scale(image)
+    got = keras.ops.convert_to_numpy(contract.scale(keras.ops.convert_to_tensor(image)))
     np.testing.assert_allclose(got, want, atol=1e-6)
-    first = contract.scale(picture.transpose(0, 3, 1, 2), data_format="channels_first")
+    first = contract.scale(image.transpose(0, 3, 1, 2), data_format="channels_first")
     np.testing.assert_allclose(first.transpose(0, 2, 3, 1), want, atol=1e-6)
 
 
@@ -36,7 +36,7 @@ def test_scaling_twice_is_refused():
 @pytest.mark.parametrize(
     ("contract", "box"),
     [
-        # A square out of the middle of a wide picture, then 7/8 of it.
+        # A square out of the middle of a wide image, then 7/8 of it.
         (Preprocessing(size=(8, 8)), (5, 55, 70, 70)),
         (Preprocessing(size=(8, 8), crop_fraction=1.0), (0, 50, 80, 80)),
         # TF-Slim: 7/8 of each side, whatever the aspect becomes.
@@ -49,7 +49,7 @@ def test_crop_box(contract, box):
     assert contract.crop_box(80, 180) == box
 
 
-def test_fit_keeps_a_constant_picture_and_gives_the_size():
+def test_fit_keeps_a_constant_image_and_gives_the_size():
     contract = Preprocessing(size=(9, 7), interpolation="bicubic")
     fitted = contract.fit(np.full((31, 50, 1), 200, np.uint8))
     assert fitted.shape == (9, 7, 1)

@@ -48,7 +48,7 @@ def test_flags_need_no_tensorflow():
         ("--recipe=alexnet", "'alexnet'"),
         ("--config=/nowhere.json", "/nowhere.json"),
         ("--dataset=folder:/nowhere", "no folder /nowhere"),
-        ("--batch_size=6000", "5700 pictures"),
+        ("--batch_size=6000", "5700 images"),
         ("--strategy=tpu", "No TPU"),
     ],
 )
@@ -61,23 +61,23 @@ def test_what_is_wrong_is_one_line_before_training(flag, message, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_folder_of_pictures_becomes_a_checked_model_for_a_phone(tmp_path):
+def test_a_folder_of_images_becomes_a_checked_model_for_a_phone(tmp_path):
     """The whole chain on files as a user has them, then the same command again."""
     import numpy as np
     import tensorflow as tf
 
     rng = np.random.default_rng(0)
     for name, shade in (("day", 200), ("night", 50)):
-        (tmp_path / "pictures" / name).mkdir(parents=True)
+        (tmp_path / "images" / name).mkdir(parents=True)
         for i in range(60):
             pixels = np.clip(rng.normal(shade, 30, (40, 52, 3)), 0, 255).astype(np.uint8)
-            file = tmp_path / "pictures" / name / f"{i}"
+            file = tmp_path / "images" / name / f"{i}"
             if i % 2:
                 file.with_suffix(".png").write_bytes(tf.io.encode_png(pixels).numpy())
             else:
                 file.with_suffix(".jpg").write_bytes(tf.io.encode_jpeg(pixels).numpy())
     arguments = [
-        f"--dataset=folder:{tmp_path / 'pictures'}",
+        f"--dataset=folder:{tmp_path / 'images'}",
         f"--run_dir={tmp_path / 'run'}",
         "--image_size=32",
         "--aux_weight=0",

@@ -3,9 +3,9 @@
     apt-get install dataset-fashion-mnist        # Debian's package holds the whole set
     python tools/make_fashion_mnist_mini.py      # writes keras_inception/data/fashion_mnist_mini
 
-6,000 pictures of the official training part and 2,000 of the official test part, the same number
+6,000 images of the official training part and 2,000 of the official test part, the same number
 from each class, drawn without replacement with a fixed seed and stored in shuffled order (so that
-any slice of a split is nearly balanced too). `index` is the picture's place in the official part.
+any slice of a split is nearly balanced too). `index` is the image's place in the official part.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _OUTPUT = flags.DEFINE_string(
 
 NAME, VERSION = "fashion_mnist_mini", "1.0.0"
 SEED = 0
-# split -> (prefix of the official files, pictures of each class)
+# split -> (prefix of the official files, images of each class)
 SPLITS = {"train": ("train", 600), "test": ("t10k", 200)}
 CLASSES = [  # in the order of the labels 0..9, as Zalando names them
     "T-shirt/top",
@@ -104,7 +104,7 @@ def main(argv: list[str]) -> None:
             split_datasets=splits,
             data_dir=scratch,
             description="A class-balanced part of Fashion-MNIST: 6,000 training and 2,000 test "
-            "pictures, 28 x 28 grey. Made by tools/make_fashion_mnist_mini.py.",
+            "images, 28 x 28 gray. Made by tools/make_fashion_mnist_mini.py.",
             homepage="https://github.com/zalandoresearch/fashion-mnist",
             citation=CITATION,
             disable_shuffling=True,

@@ -11,9 +11,9 @@ from keras_inception.models.layers import Conventions, conventions
 
 def reductions_counted_in_the_rows() -> keras.Model:
     """2 x figure 5 and figure 10, 4 x figure 6 and figure 10, 2 x figure 7."""
-    picture = keras.Input((299, 299, 3))
+    image = keras.Input((299, 299, 3))
     with conventions(Conventions()):
-        x = inception_v2.stem(picture)
+        x = inception_v2.stem(image)
         for i in range(2):
             x = inception_v2.figure_5(x, f"mixed{i}")
         x = inception_v2.reduction(x, "mixed2", n3x3=(64, 384), double=(64, 96))
@@ -23,11 +23,11 @@ def reductions_counted_in_the_rows() -> keras.Model:
         for i in (8, 9):
             x = inception_v2.figure_7(x, f"mixed{i}")
     x = keras.layers.GlobalAveragePooling2D()(x)
-    return keras.Model(picture, keras.layers.Dense(1000)(x))
+    return keras.Model(image, keras.layers.Dense(1000)(x))
 
 
 def depth(model: keras.Model) -> int:
-    """Layers with a kernel on the longest way from the picture to the classifier."""
+    """Layers with a kernel on the longest way from the image to the classifier."""
     longest: dict[int, int] = {}
     for layer in model.layers:
         before = [longest.get(id(tensor), 0) for tensor in keras.tree.flatten(layer.input)]

@@ -13,7 +13,7 @@ from keras_inception import recipes
 from keras_inception.recipes import Recipe
 
 _DESCRIPTION = """\
-Trains an Inception, evaluates it on held-out pictures, exports it for servers (SavedModel) and
+Trains an Inception, evaluates it on held-out images, exports it for servers (SavedModel) and
 phones (.tflite), checks the exports against the trained model and writes a report. Without a flag:
 the demo, minutes on a laptop. The same command goes on after Ctrl-C, SIGTERM or a crash.
 """

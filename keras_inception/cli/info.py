@@ -20,7 +20,7 @@ def run(arguments: argparse.Namespace) -> None:
     model = keras_inception.get_model(arguments.model, weights=None, aux_logits=arguments.aux)
     height, width = keras_inception.smallest_input(model)
     shape = " x ".join(map(str, model.input_shape[1:]))
-    print(f"{arguments.model} at {shape}; the smallest picture is {height} x {width}\n")
+    print(f"{arguments.model} at {shape}; the smallest image is {height} x {width}\n")
     print("| block | output | parameters | million multiply-adds |")
     print("| --- | --- | ---: | ---: |")
     for row in keras_inception.summary_by_block(model):

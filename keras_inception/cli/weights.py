@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(_: argparse.Namespace) -> None:
     """Prints the catalogue of published checkpoints, as Markdown."""
-    print("| weights | top-1 | top-5 | protocol | classes | verified by | licence | origin |")
+    print("| weights | top-1 | top-5 | protocol | classes | verified by | license | origin |")
     print("| --- | ---: | ---: | --- | ---: | --- | --- | --- |")
     usual = {
         keras_inception.get_weights("imagenet", variant).name
@@ -32,7 +32,7 @@ def run(_: argparse.Namespace) -> None:
             record.protocol,
             str(record.classes or "no top"),
             f"{kind} {digest[:8]}" if digest else "",
-            record.licence,
+            record.license,
             record.origin,
         ]
         print("| " + " | ".join(cells) + " |")

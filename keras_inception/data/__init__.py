@@ -1,4 +1,4 @@
-"""Pictures -> batches."""
+"""Images -> batches."""
 
 from keras_inception.data.pipeline import evaluation_batches, train_batches
 from keras_inception.data.sources import open_run, open_source

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 # Name -> keras-cv's layer and its arguments.
 POLICIES: dict[str, tuple[str, dict[str, Any]]] = {
-    # Cubuk et al. 2019, arXiv:1909.13719: two operations a picture
+    # Cubuk et al. 2019, arXiv:1909.13719: two operations an image
     "randaugment": (
         "RandAugment",
         {"value_range": (0, 255), "augmentations_per_image": 2, "magnitude": 0.5},
@@ -31,15 +31,15 @@ POLICIES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def make_policy(name: str, size: tuple[int, int]) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """One of `POLICIES` as a pure function: the same pictures and key give the same result.
+    """One of `POLICIES` as a pure function: the same images and key give the same result.
 
     Args:
         name: A key of `POLICIES`.
-        size: Height and width of the pictures.
+        size: Height and width of the images.
 
     Returns:
-        A function of float32 pictures (batch, *size, 3) in 0..255 and a key, int64 (2,), to such
-        pictures. To be called by one thread at a time, as `Dataset.map` does unless asked for more.
+        A function of float32 images (batch, *size, 3) in 0..255 and a key, int64 (2,), to such
+        images. To be called by one thread at a time, as `Dataset.map` does unless asked for more.
     """
     import keras_cv
 

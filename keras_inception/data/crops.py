@@ -1,10 +1,10 @@
-"""Random crops, mirrors and colours of training pictures; stateless, keyed by (seed, position)."""
+"""Random crops, mirrors and colors of training images; stateless, keyed by (seed, position)."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-# 1409.4842 section 6: patches of 8-100 % of the picture's area at an aspect of 3/4 to 4/3.
+# 1409.4842 section 6: patches of 8-100 % of the image's area at an aspect of 3/4 to 4/3.
 AREA = (0.08, 1.0)
 ASPECT = (3 / 4, 4 / 3)
 
@@ -21,11 +21,11 @@ def random_crop_box(size: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     """A crop of random area and aspect.
 
     Args:
-        size: int32 (2,), the picture's height and width.
+        size: int32 (2,), the image's height and width.
         key: int64 (2,), (seed, position).
 
     Returns:
-        int32 (4,): top, left, height, width, inside the picture.
+        int32 (4,): top, left, height, width, inside the image.
     """
     begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
         tf.concat([size, [3]], 0),
@@ -41,7 +41,7 @@ def random_crop_box(size: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
 
 
 def random_mirror(image: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
-    """The picture or, as often, its left-right mirror image."""
+    """The image or, as often, its left-right mirror image."""
     return tf.image.stateless_random_flip_left_right(image, _key(key, _MIRROR))
 
 

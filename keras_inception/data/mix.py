@@ -1,4 +1,4 @@
-"""Pictures and labels of a batch mixed with one another, as pure functions of a key.
+"""Images and labels of a batch mixed with one another, as pure functions of a key.
 
 keras-cv's layers of the same names draw from a generator whose state a resumed run does not have.
 """
@@ -14,7 +14,7 @@ Pair = tuple[tf.Tensor, tf.Tensor]
 
 
 def mix_batch(kind: str, image: tf.Tensor, label: tf.Tensor, key: tf.Tensor) -> Pair:
-    """Mixes each picture with its neighbour in the batch.
+    """Mixes each image with its neighbour in the batch.
 
     Args:
         kind: "mixup" (Zhang et al. 2017, arXiv:1710.09412), "cutmix" (Yun et al. 2019,
@@ -24,7 +24,7 @@ def mix_batch(kind: str, image: tf.Tensor, label: tf.Tensor, key: tf.Tensor) -> 
         key: int64 (2,): decides every draw.
 
     Returns:
-        The mixed pictures and labels; a label's shares are those of its pictures.
+        The mixed images and labels; a label's shares are those of its images.
     """
     if kind == "mixup":
         return mixup(image, label, key)
@@ -35,7 +35,7 @@ def mix_batch(kind: str, image: tf.Tensor, label: tf.Tensor, key: tf.Tensor) -> 
 
 
 def mixup(image: tf.Tensor, label: tf.Tensor, key: tf.Tensor) -> Pair:
-    """A weighted mean of two pictures, one weight a pair, from Beta(0.2, 0.2)."""
+    """A weighted mean of two images, one weight a pair, from Beta(0.2, 0.2)."""
     share = _beta(tf.shape(image)[0], MIXUP_ALPHA, key)
     weight = share[:, None, None, None]
     return (
@@ -48,13 +48,13 @@ def cutmix(image: tf.Tensor, label: tf.Tensor, key: tf.Tensor) -> Pair:
     """A rectangle of the neighbour pasted in; its area's share is drawn from Beta(1, 1)."""
     count, height, width = tf.unstack(tf.shape(image)[:3])
     side = tf.sqrt(1.0 - _beta(count, CUTMIX_ALPHA, key))  # of the rectangle, as a share
-    centre = tf.random.stateless_uniform((count, 2), key + [3, 0])
+    center = tf.random.stateless_uniform((count, 2), key + [3, 0])
 
     def inside(axis: int, pixels: tf.Tensor) -> tf.Tensor:
         """(count, pixels): whether a row or column is in the rectangle."""
         length = tf.cast(pixels, tf.float32)
         at = tf.range(length)[None]
-        middle, half = centre[:, axis, None] * length, side[:, None] * length / 2
+        middle, half = center[:, axis, None] * length, side[:, None] * length / 2
         return (at >= tf.floor(middle - half)) & (at < tf.floor(middle + half))
 
     box = inside(0, height)[:, :, None] & inside(1, width)[:, None, :]

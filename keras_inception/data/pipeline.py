@@ -44,9 +44,9 @@ def train_batches(
         seed: Decides order and augmentation.
         augmentation: "none" (the contract's central crop), "flip" (that, mirrored at random),
             "crop" (8-100 % of the area at an aspect of 3/4 to 4/3, mirrored), "inception" (that,
-            with colour distortion) or the name of a keras-cv policy ("crop", then that).
+            with color distortion) or the name of a keras-cv policy ("crop", then that).
         mix: "none", "mixup", "cutmix" or "either"; pairs are formed within a replica's batch.
-        channels: 3 (grey pictures are repeated) or 1.
+        channels: 3 (gray images are repeated) or 1.
         start_step: The global step to begin with; costs nothing however large.
         shard: (host, hosts): which part of every global batch this host reads.
         replicas: Replicas of this host; their batches come one after the other.
@@ -63,7 +63,7 @@ def train_batches(
     local = batch_size * replicas
     if local * hosts > len(split):
         raise ValueError(
-            f"The global batch should be at most the training part's {len(split)} pictures. "
+            f"The global batch should be at most the training part's {len(split)} images. "
             f"Received: --batch_size={local * hosts}"
         )
     if augmentation not in AUGMENTATIONS:
@@ -75,7 +75,7 @@ def train_batches(
         raise ValueError(f"--mix should be one of {', '.join(MIXES)}. Received: {mix!r}")
     if augmentation in POLICIES and channels != 3:
         raise ValueError(
-            f"--augmentation={augmentation} needs pictures of 3 channels. Received: {channels}"
+            f"--augmentation={augmentation} needs images of 3 channels. Received: {channels}"
         )
     labels = tf.constant(split.labels)
 
@@ -85,7 +85,7 @@ def train_batches(
             yield at, _order(at, len(split), seed)
 
     def example(position: tf.Tensor, index: tf.Tensor) -> dict[str, tf.Tensor]:
-        image = _training_picture(
+        image = _training_image(
             split, index, preprocessing, channels, augmentation, tf.stack([seed, position])
         )
         return {
@@ -149,7 +149,7 @@ def evaluation_batches(
     def example(index: tf.Tensor) -> dict[str, tf.Tensor]:
         real = index <= last
         index = tf.minimum(index, last)
-        image = _central_picture(part, index, preprocessing, channels)
+        image = _central_image(part, index, preprocessing, channels)
         return {
             "image": preprocessing.scale(image),
             "label": tf.gather(labels, index),
@@ -193,15 +193,15 @@ def _permutation(seed: int, epoch: int, examples: int) -> np.ndarray:
     return _last_permutation[key]
 
 
-def _central_picture(
+def _central_image(
     split: Split, index: tf.Tensor, preprocessing: Preprocessing, channels: int
 ) -> tf.Tensor:
     """The contract's central crop at the contract's size: float32 in 0..255."""
-    image = preprocessing.fit(_pixels(split.picture(index), channels))
+    image = preprocessing.fit(_pixels(split.image(index), channels))
     return tf.ensure_shape(image, (*preprocessing.size, channels))
 
 
-def _training_picture(
+def _training_image(
     split: Split,
     index: tf.Tensor,
     preprocessing: Preprocessing,
@@ -209,11 +209,11 @@ def _training_picture(
     augmentation: str,
     key: tf.Tensor,
 ) -> tf.Tensor:
-    """An augmented picture: float32 in 0..255, of the contract's size; key: (seed, position)."""
+    """An augmented image: float32 in 0..255, of the contract's size; key: (seed, position)."""
     if augmentation in ("none", "flip"):
-        image = _central_picture(split, index, preprocessing, channels)
+        image = _central_image(split, index, preprocessing, channels)
     else:
-        image = _random_crop(split.picture(index), channels, key)
+        image = _random_crop(split.image(index), channels, key)
         image = tf.image.resize(image, preprocessing.size, preprocessing.interpolation)
         image = tf.clip_by_value(image, 0.0, 255.0)
     if augmentation != "none":
@@ -223,30 +223,30 @@ def _training_picture(
     return image
 
 
-def _random_crop(picture: tf.Tensor, channels: int, key: tf.Tensor) -> tf.Tensor:
-    """A random part of a picture; of a JPEG only that part is decoded."""
-    if picture.dtype != tf.string:
-        pixels = _pixels(picture, channels)
+def _random_crop(image: tf.Tensor, channels: int, key: tf.Tensor) -> tf.Tensor:
+    """A random part of an image; of a JPEG only that part is decoded."""
+    if image.dtype != tf.string:
+        pixels = _pixels(image, channels)
         top, left, height, width = tf.unstack(random_crop_box(tf.shape(pixels)[:2], key))
         return pixels[top : top + height, left : left + width]
 
     def fused() -> tf.Tensor:
-        size = tf.io.extract_jpeg_shape(picture)[:2]
-        return tf.io.decode_and_crop_jpeg(picture, random_crop_box(size, key), channels=channels)
+        size = tf.io.extract_jpeg_shape(image)[:2]
+        return tf.io.decode_and_crop_jpeg(image, random_crop_box(size, key), channels=channels)
 
     def whole() -> tf.Tensor:
-        return _random_crop(decode(picture, channels), channels, key)
+        return _random_crop(decode(image, channels), channels, key)
 
-    image = tf.cond(tf.io.is_jpeg(picture), fused, whole)
+    image = tf.cond(tf.io.is_jpeg(image), fused, whole)
     return tf.ensure_shape(image, (None, None, channels))
 
 
-def _pixels(picture: tf.Tensor, channels: int) -> tf.Tensor:
-    """A split's picture as uint8 (height, width, channels)."""
-    if picture.dtype == tf.string:
-        return decode(picture, channels)
-    if picture.shape[-1] == channels:
-        return picture
-    if picture.shape[-1] == 1:
-        return tf.repeat(picture, channels, axis=-1)
-    return tf.cast(tf.round(tf.image.rgb_to_grayscale(tf.cast(picture, tf.float32))), tf.uint8)
+def _pixels(image: tf.Tensor, channels: int) -> tf.Tensor:
+    """A split's image as uint8 (height, width, channels)."""
+    if image.dtype == tf.string:
+        return decode(image, channels)
+    if image.shape[-1] == channels:
+        return image
+    if image.shape[-1] == 1:
+        return tf.repeat(image, channels, axis=-1)
+    return tf.cast(tf.round(tf.image.rgb_to_grayscale(tf.cast(image, tf.float32))), tf.uint8)

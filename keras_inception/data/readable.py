@@ -1,4 +1,4 @@
-"""Encoded pictures -> pixels, and which of them cannot be read."""
+"""Encoded images -> pixels, and which of them cannot be read."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import tensorflow as tf
 
 
 def decode(encoded: tf.Tensor, channels: int) -> tf.Tensor:
-    """JPEG, PNG, GIF (its first picture) or BMP bytes -> uint8 (height, width, channels)."""
+    """JPEG, PNG, GIF (its first image) or BMP bytes -> uint8 (height, width, channels)."""
     pixels = tf.io.decode_image(encoded, channels=channels, expand_animations=False)
     return tf.ensure_shape(pixels, (None, None, channels))
 
 
-def unreadable(picture: Callable[[tf.Tensor], tf.Tensor], count: int) -> np.ndarray:
-    """Decodes every picture once: the numbers of those that fail.
+def unreadable(image: Callable[[tf.Tensor], tf.Tensor], count: int) -> np.ndarray:
+    """Decodes every image once: the numbers of those that fail.
 
     Args:
-        picture: int64 scalar tensor i -> the encoded bytes of picture i.
+        image: int64 scalar tensor i -> the encoded bytes of image i.
         count: How many there are.
     """
     good = (
         tf.data.Dataset.range(count)
         .map(
-            lambda i: (i, tf.size(decode(picture(i), 3))),
+            lambda i: (i, tf.size(decode(image(i), 3))),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=False,
         )
@@ -38,5 +38,5 @@ def unreadable(picture: Callable[[tf.Tensor], tf.Tensor], count: int) -> np.ndar
         readable[i] = True
         if time.monotonic() - shown > 10:
             shown = time.monotonic()
-            print(f"checked {done} of {count} pictures", file=sys.stderr, flush=True)
+            print(f"checked {done} of {count} images", file=sys.stderr, flush=True)
     return np.flatnonzero(~readable)

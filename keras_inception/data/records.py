@@ -29,7 +29,7 @@ _HEAD, _TAIL = 12, 4  # bytes before a record (length, its checksum) and after i
 
 @dataclasses.dataclass(frozen=True)
 class Keys:
-    """The names under which a record holds its picture's bytes and its label."""
+    """The names under which a record holds its image's bytes and its label."""
 
     image: str = "image/encoded"
     label: str = "image/class/label"
@@ -57,8 +57,8 @@ class Records:
     labels: np.ndarray
     names: dict[int, str]
 
-    def picture(self) -> Callable[[tf.Tensor], tf.Tensor]:
-        """int64 i -> the encoded bytes of record i's picture."""
+    def image(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        """int64 i -> the encoded bytes of record i's image."""
 
         def read(i: np.ndarray) -> bytes:
             path, at = self.shards[self.shard[i]], int(self.offset[i])

@@ -1,4 +1,4 @@
-"""Where pictures come from. Every source ends as three splits of numbered examples.
+"""Where images come from. Every source ends as three splits of numbered examples.
 
     open_source("fashion_mnist_mini" | "folder:PATH" | "tfds:NAME" | "tfrecord:PATH" | "elpv" | ...)
 
@@ -50,7 +50,7 @@ def open_source(
 
     Raises:
         ValueError: the data set is unknown, missing, has fewer than two classes or too many
-            unreadable pictures.
+            unreadable images.
     """
     kind, _, rest = dataset.partition(":")
     if split and kind != "tfds" and dataset != "fashion_mnist_mini":
@@ -88,7 +88,7 @@ def open_source(
         )
     for split in ("train", "test"):
         if not len(source.splits[split]):
-            raise ValueError(f"{dataset} has no pictures for the {split} part.")
+            raise ValueError(f"{dataset} has no images for the {split} part.")
     return dataclasses.replace(source, name=dataset)
 
 
@@ -122,19 +122,19 @@ def _folder(root: Path, validation_fraction: float, seed: int) -> Source:
     )
     if len(classes) < 2:
         raise ValueError(
-            f"A classifier needs at least two class folders with pictures; {parts['train']} has "
+            f"A classifier needs at least two class folders with images; {parts['train']} has "
             f"{len(classes)}{': ' + classes[0] if classes else ''}."
         )
     files = {split: _list(part, classes) for split, part in parts.items()}
     everything = [path for listed in files.values() for path, _ in listed]
     if not everything:
-        raise ValueError(f"{root} has class folders but no pictures ({', '.join(SUFFIXES)}).")
+        raise ValueError(f"{root} has class folders but no images ({', '.join(SUFFIXES)}).")
     splits = {split: _file_split(listed) for split, listed in files.items()}
     splits = without_unreadable(splits, state_of(everything), str(root))
     for label, name in enumerate(classes):
         if label not in splits["train"].labels:
             raise ValueError(
-                f"The class folder {parts['train'] / name} has no readable pictures "
+                f"The class folder {parts['train'] / name} has no readable images "
                 f"({', '.join(SUFFIXES)})."
             )
     provenance: dict[str, Any] = {"folder": str(root), "seed": seed, "held_out": {}}
@@ -166,13 +166,13 @@ def _list(part: Path, classes: Sequence[str]) -> list[tuple[str, int]]:
 def _file_split(files: list[tuple[str, int]]) -> Split:
     paths = tf.constant([path for path, _ in files], tf.string)
 
-    def picture(i: tf.Tensor) -> tf.Tensor:
+    def image(i: tf.Tensor) -> tf.Tensor:
         return tf.io.read_file(tf.gather(paths, i))
 
     def describe(i: int) -> str:
         return files[i][0]
 
-    return Split(np.array([label for _, label in files], np.int64), picture, describe)
+    return Split(np.array([label for _, label in files], np.int64), image, describe)
 
 
 # -------------------------------------------------------------------------------- TFRecord shards
@@ -193,7 +193,7 @@ def _tfrecord(folder: Path, validation_fraction: float, seed: int) -> Source:
     known = {k: v for records in parts.values() for k, v in records.names.items()}
     names = names or [known.get(i + offset, f"class {i}") for i in range(classes)]
     splits = {
-        part: Split(records.labels - offset, records.picture(), records.describe)
+        part: Split(records.labels - offset, records.image(), records.describe)
         for part, records in parts.items()
     }
     shards = [path for records in parts.values() for path in records.shards]
@@ -219,7 +219,7 @@ ELPV_CLASSES = ("functional", "defective")
 
 
 def _elpv(validation_fraction: float, seed: int) -> Source:
-    """2,624 electroluminescence pictures of solar cells, 300 x 300 grey (CC BY-NC-SA 4.0).
+    """2,624 electroluminescence images of solar cells, 300 x 300 gray (CC BY-NC-SA 4.0).
 
     A quarter of each class and kind of cell is the test part, a share as large as the paper's; the
     paper's own draw is not published.
@@ -271,17 +271,17 @@ def _fake(validation_fraction: float, seed: int) -> Source:
             "validation": whole.subset(rest[validation]),
             "test": whole.subset(test),
         },
-        provenance={"fake": "640 pictures, 64 x 64", "seed": seed},
+        provenance={"fake": "640 images, 64 x 64", "seed": seed},
     )
 
 
 def _array_split(images: np.ndarray, labels: np.ndarray, noun: str) -> Split:
     pixels = tf.constant(images, tf.uint8)
 
-    def picture(i: tf.Tensor) -> tf.Tensor:
+    def image(i: tf.Tensor) -> tf.Tensor:
         return tf.gather(pixels, i)
 
     def describe(i: int) -> str:
         return f"{noun} {i}"
 
-    return Split(labels.astype(np.int64), picture, describe)
+    return Split(labels.astype(np.int64), image, describe)

@@ -14,7 +14,7 @@ from keras_inception.data.kept import kept
 from keras_inception.data.readable import unreadable
 
 SPLITS = ("train", "validation", "test")
-# Share of unreadable pictures above which a data set is refused rather than used without them.
+# Share of unreadable images above which a data set is refused rather than used without them.
 UNREADABLE_LIMIT = 0.01
 
 
@@ -24,13 +24,13 @@ class Split:
 
     Attributes:
         labels: int64 (n,), class of each example.
-        picture: scalar int64 tensor i -> the picture: either its encoded bytes (string scalar) or
+        image: scalar int64 tensor i -> the image: either its encoded bytes (string scalar) or
             its pixels (uint8, (height, width, channels)).
         describe: i -> what names the example in a message, such as its file.
     """
 
     labels: np.ndarray
-    picture: Callable[[tf.Tensor], tf.Tensor]
+    image: Callable[[tf.Tensor], tf.Tensor]
     describe: Callable[[int], str]
 
     def __len__(self) -> int:
@@ -40,13 +40,13 @@ class Split:
         """The examples `indices`, renumbered from 0."""
         kept = tf.constant(indices, tf.int64)
 
-        def picture(i: tf.Tensor) -> tf.Tensor:
-            return self.picture(tf.gather(kept, i))
+        def image(i: tf.Tensor) -> tf.Tensor:
+            return self.image(tf.gather(kept, i))
 
         def describe(i: int) -> str:
             return self.describe(int(indices[i]))
 
-        return Split(self.labels[indices], picture, describe)
+        return Split(self.labels[indices], image, describe)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,15 +87,15 @@ def stratified(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarr
 
 
 def without_unreadable(splits: dict[str, Split], state: object, where: str) -> dict[str, Split]:
-    """Decodes every picture once; takes out those that fail, or refuses the data set.
+    """Decodes every image once; takes out those that fail, or refuses the data set.
 
     Args:
-        splits: Parts whose pictures are encoded bytes.
-        state: What changes when a picture does; the result is kept for it.
+        splits: Parts whose images are encoded bytes.
+        state: What changes when an image does; the result is kept for it.
         where: Names the data set in messages.
     """
     bad = kept(
-        "unreadable", state, lambda: {s: unreadable(v.picture, len(v)) for s, v in splits.items()}
+        "unreadable", state, lambda: {s: unreadable(v.image, len(v)) for s, v in splits.items()}
     )
     names = [splits[part].describe(int(i)) for part, numbers in bad.items() for i in numbers]
     if not names:
@@ -104,8 +104,8 @@ def without_unreadable(splits: dict[str, Split], state: object, where: str) -> d
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     if len(names) > UNREADABLE_LIMIT * everything:
         raise ValueError(
-            f"{len(names)} of {everything} pictures in {where} cannot be read (the limit is "
+            f"{len(names)} of {everything} images in {where} cannot be read (the limit is "
             f"{UNREADABLE_LIMIT:.0%}); mend or remove them: {shown}"
         )
-    logging.warning("Left out %d unreadable pictures: %s", len(names), shown)
+    logging.warning("Left out %d unreadable images: %s", len(names), shown)
     return {s: v.subset(np.setdiff1d(np.arange(len(v)), bad[s])) for s, v in splits.items()}

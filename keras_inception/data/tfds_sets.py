@@ -82,7 +82,7 @@ def open_builder(builder: Any, split: str, validation_fraction: float) -> Source
 
 
 def _parts_asked_for(builder: Any, split: str) -> dict[str, str]:
-    """The flag's parts; they must exist and share no picture."""
+    """The flag's parts; they must exist and share no image."""
     specs = [spec.strip() for spec in split.split(",")]
     if len(specs) not in (2, 3):
         raise ValueError(
@@ -96,7 +96,7 @@ def _parts_asked_for(builder: Any, split: str) -> dict[str, str]:
             for other, where, first, last in taken:
                 if name == where and begin < last and first < end:
                     raise ValueError(
-                        f"--split={split}: the {other} and the {part} part share the pictures "
+                        f"--split={split}: the {other} and the {part} part share the images "
                         f"{max(begin, first)} to {min(end, last)} of {name!r}."
                     )
             taken.append((part, name, begin, end))
@@ -123,13 +123,13 @@ def _feature(builder: Any, kind: str) -> str:
     names = [n for n, f in builder.info.features.items() if type(f).__name__ == kind]
     if not names:
         raise ValueError(
-            f"{builder.name} is no picture classification set: it has no {kind} feature, only "
+            f"{builder.name} is no image classification set: it has no {kind} feature, only "
             f"{', '.join(builder.info.features)}."
         )
     return names[0]
 
 
-def _tfds_split(builder: Any, part: str, image: str, label: str) -> Split:
+def _tfds_split(builder: Any, part: str, image_key: str, label_key: str) -> Split:
     """A part in memory, encoded, or by an index of its records where it is too large for that."""
     import tensorflow_datasets as tfds
 
@@ -141,18 +141,18 @@ def _tfds_split(builder: Any, part: str, image: str, label: str) -> Split:
     )
     # TFDS streams no ArrayRecord files, which are made for access by number.
     if size > IN_MEMORY_BYTES or builder.info.file_format.value == "array_record":
-        return _indexed_split(builder, ranges, Keys(image, label))
-    records = builder.as_dataset(split=part, decoders={image: tfds.decode.SkipDecoding()})
-    pairs = [(r[image], r[label]) for r in records.as_numpy_iterator()]
-    encoded = tf.constant([picture for picture, _ in pairs])
+        return _indexed_split(builder, ranges, Keys(image_key, label_key))
+    records = builder.as_dataset(split=part, decoders={image_key: tfds.decode.SkipDecoding()})
+    pairs = [(r[image_key], r[label_key]) for r in records.as_numpy_iterator()]
+    encoded = tf.constant([image for image, _ in pairs])
 
-    def picture(i: tf.Tensor) -> tf.Tensor:
+    def image(i: tf.Tensor) -> tf.Tensor:
         return tf.gather(encoded, i)
 
     def describe(i: int) -> str:
         return f"{builder.name} {part} example {i}"
 
-    return Split(np.array([label for _, label in pairs], np.int64), picture, describe)
+    return Split(np.array([label for _, label in pairs], np.int64), image, describe)
 
 
 def _indexed_split(builder: Any, ranges: list[tuple[str, int, int]], keys: Keys) -> Split:
@@ -168,7 +168,7 @@ def _indexed_split(builder: Any, ranges: list[tuple[str, int, int]], keys: Keys)
     records = index_shards([path for name in names for path in shards[name]], keys)
     first = dict(zip(names, np.cumsum([0] + [_examples(builder, n) for n in names]), strict=False))
     wanted = np.concatenate([first[name] + np.arange(begin, end) for name, begin, end in ranges])
-    return Split(records.labels, records.picture(), records.describe).subset(wanted)
+    return Split(records.labels, records.image(), records.describe).subset(wanted)
 
 
 def _examples(builder: Any, split: str) -> int:

@@ -1,4 +1,4 @@
-"""How good a model is on pictures that it has not seen."""
+"""How good a model is on images that it has not seen."""
 
 from keras_inception.evaluation.metrics import summarize, wilson_interval
 from keras_inception.evaluation.run import evaluate_run, predict_split

@@ -1,4 +1,4 @@
-"""What a classifier's answers on held-out pictures say about it. numpy only."""
+"""What a classifier's answers on held-out images say about it. numpy only."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ def wilson_interval(successes: float, trials: float, z: float = 1.959964) -> tup
 
     Args:
         successes: Such as the number of right answers.
-        trials: Such as the number of pictures, above 0.
+        trials: Such as the number of images, above 0.
         z: Quantile of the normal distribution; 1.96 for 95 %.
 
     Returns:
         The lower and the upper end.
     """
     share, square = successes / trials, z * z / trials
-    centre = (share + square / 2) / (1 + square)
+    center = (share + square / 2) / (1 + square)
     half = z / (1 + square) * math.sqrt(share * (1 - share) / trials + square / (4 * trials))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, center - half), min(1.0, center + half)
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """int64 (classes, classes): pictures of class [row] that were called class [column]."""
+    """int64 (classes, classes): images of class [row] that were called class [column]."""
     matrix = np.zeros((classes, classes), np.int64)
     np.add.at(matrix, (labels, predicted), 1)
     return matrix
@@ -36,22 +36,22 @@ def summarize(probabilities: np.ndarray, labels: np.ndarray, names: list[str]) -
     """Accuracy and what it has to be held against.
 
     Args:
-        probabilities: float (pictures, classes).
-        labels: int (pictures,).
+        probabilities: float (images, classes).
+        labels: int (images,).
         names: Class names in the order of the columns.
 
     Returns:
         examples, accuracy, accuracy_interval (95 %, Wilson), majority_baseline (the share of the
         most frequent class: what always answering it reaches), balanced_accuracy (the mean of the
         classes' recalls, over classes that occur), top5_accuracy (with more than five classes),
-        and per_class: name, pictures, precision, recall, f1 (0 where nothing was right).
+        and per_class: name, images, precision, recall, f1 (0 where nothing was right).
 
     Raises:
         ValueError: the arrays do not fit together.
     """
     if probabilities.shape != (len(labels), len(names)) or not len(labels):
         raise ValueError(
-            "`probabilities` should be (pictures, classes), with a label a picture and a name a "
+            "`probabilities` should be (images, classes), with a label an image and a name a "
             f"class. Received: {probabilities.shape}, {len(labels)} labels, {len(names)} names"
         )
     matrix = confusion_matrix(labels, probabilities.argmax(1), len(names))
@@ -70,7 +70,7 @@ def summarize(probabilities: np.ndarray, labels: np.ndarray, names: list[str]) -
         top5 = np.argpartition(-probabilities, 5, axis=1)[:, :5]
         result["top5_accuracy"] = (top5 == labels[:, None]).any(1).mean()
     result["per_class"] = [
-        {"name": n, "pictures": int(s), "precision": p, "recall": r, "f1": f}
+        {"name": n, "images": int(s), "precision": p, "recall": r, "f1": f}
         for n, s, p, r, f in zip(names, support, precision, recall, f1, strict=True)
     ]
     result["confusion_matrix"] = matrix.tolist()

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation."""
+"""Images of an evaluation."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ MOST_NAMES = 40  # classes up to which names and numbers can be read
 
 
 def confusion(matrix: np.ndarray, names: list[str], path: Path) -> None:
-    """The confusion matrix as a PNG picture: rows are true classes, as shares of their pictures.
+    """The confusion matrix as a PNG image: rows are true classes, as shares of their images.
 
     Args:
         matrix: int (classes, classes).
         names: Class names in the order of the rows.
-        path: Where the picture is written.
+        path: Where the image is written.
     """
     from matplotlib.figure import Figure
 

@@ -70,9 +70,9 @@ def evaluate_run(run_dir: str | Path) -> dict[str, Any]:
 
     @tf.function
     def views(x: tf.Tensor) -> tf.Tensor:
-        """(batch, views, classes): the probabilities of each view of a picture."""
-        pictures = [x] if run.recipe.views == "centre" else [x, tf.image.flip_left_right(x)]
-        return tf.stack([model(picture, training=False) for picture in pictures], axis=1)
+        """(batch, views, classes): the probabilities of each view of an image."""
+        images = [x] if run.recipe.views == "center" else [x, tf.image.flip_left_right(x)]
+        return tf.stack([model(image, training=False) for image in images], axis=1)
 
     answers: dict[str, Any] = predict_split(views, batches)
     single = answers["probabilities"][:, 0]
@@ -101,20 +101,20 @@ def table(result: dict[str, Any]) -> str:
     low, high = result["accuracy_interval"]
     lines = [
         f"Test accuracy {result['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}, "
-        f"{result['examples']} pictures); always the most frequent class: "
+        f"{result['examples']} images); always the most frequent class: "
         f"{result['majority_baseline']:.1%}; balanced accuracy {result['balanced_accuracy']:.1%}"
     ]
     if result["views"] == "mirror":
         lines.append(
-            "  (probabilities of a picture and its mirror image averaged; the picture alone: "
+            "  (probabilities of an image and its mirror image averaged; the image alone: "
             f"{result['single_view_accuracy']:.1%})"
         )
     width = max(len(row["name"]) for row in result["per_class"])
-    lines.append(f"  {'class':{width}}  pictures  precision  recall     f1")
+    lines.append(f"  {'class':{width}}  images  precision  recall     f1")
     shown = result["per_class"][:50]
     for row in shown:
         lines.append(
-            f"  {row['name']:{width}}  {row['pictures']:8d}  {row['precision']:9.1%}  "
+            f"  {row['name']:{width}}  {row['images']:6d}  {row['precision']:9.1%}  "
             f"{row['recall']:6.1%}  {row['f1']:5.1%}"
         )
     if len(shown) < len(result["per_class"]):

@@ -53,11 +53,11 @@ def agreement(
 
     Args:
         name: What is compared, for the messages.
-        got, want: float (pictures, classes).
-        limits: Of the largest difference of a probability, and of the mean over the pictures of
-            the probability mass that moved (half the sum of a picture's differences).
+        got, want: float (images, classes).
+        limits: Of the largest difference of a probability, and of the mean over the images of
+            the probability mass that moved (half the sum of an image's differences).
 
-    Agreement of the answers alone would be blind: pictures in a wrong scale often keep theirs. It
+    Agreement of the answers alone would be blind: images in a wrong scale often keep theirs. It
     is reported, not judged.
     """
     if got.shape != want.shape:
@@ -71,13 +71,13 @@ def agreement(
     ]
 
 
-def run_fresh(kind: str, path: Path, pictures: np.ndarray, encoded: bytes) -> dict[str, Any]:
+def run_fresh(kind: str, path: Path, images: np.ndarray, encoded: bytes) -> dict[str, Any]:
     """Runs an exported file in a process of its own (see `fresh`).
 
     Args:
         kind: "saved_model" or "tflite".
         path: What was exported.
-        pictures: float32 (n, height, width, channels) in 0..255.
+        images: float32 (n, height, width, channels) in 0..255.
         encoded: Bytes of one JPEG or PNG file.
 
     Returns:
@@ -88,7 +88,7 @@ def run_fresh(kind: str, path: Path, pictures: np.ndarray, encoded: bytes) -> di
     """
     with tempfile.TemporaryDirectory() as scratch:
         inputs, outputs = Path(scratch) / "inputs.npz", Path(scratch) / "outputs.npz"
-        np.savez(inputs, pictures=pictures, encoded=np.frombuffer(encoded, np.uint8))
+        np.savez(inputs, images=images, encoded=np.frombuffer(encoded, np.uint8))
         command = [sys.executable, "-m", "keras_inception.export.fresh"]
         command += [kind, str(path), str(inputs), str(outputs)]
         process = subprocess.run(command, capture_output=True, text=True)

@@ -26,9 +26,9 @@ from keras_inception.export.tflite import export_tflite
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.runs import RunFolder
 
-PICTURES = 64  # held-out pictures that an export is compared on
+IMAGES = 64  # held-out images that an export is compared on
 # Limits of `checks.agreement`. Quantised weights cost an uncertain network more than a sure one;
-# pictures in a wrong scale move 5 times what DYNAMIC allows (tests/export).
+# images in a wrong scale move 5 times what DYNAMIC allows (tests/export).
 FLOAT32 = (1e-4, 1e-4)
 DYNAMIC = (0.3, 0.05)
 GRAPH_BYTES = 500_000  # what a file may hold besides weights
@@ -51,18 +51,18 @@ def export_run(run_dir: str | Path) -> dict[str, Any]:
     """
     run = RunFolder(run_dir)
     model, contract, labels = run.load_model(), run.preprocessing, run.labels
-    pictures = _held_out(run, contract)
+    images = _held_out(run, contract)
     encoded = _one_file(run)
-    want = model(contract.scale(pictures), training=False).numpy()
-    print(f"Exports, compared with the Keras model on {len(pictures)} test pictures:", flush=True)
+    want = model(contract.scale(images), training=False).numpy()
+    print(f"Exports, compared with the Keras model on {len(images)} test images:", flush=True)
     result: dict[str, Any] = {
-        "pictures": len(pictures),
+        "images": len(images),
         "labels": labels,
         "preprocessing": contract.to_dict(),
     }
 
     path = export_saved_model(model, run.path / "saved_model", contract, labels)
-    checks = _check_saved_model(path, model, contract, labels, pictures, encoded, want)
+    checks = _check_saved_model(path, model, contract, labels, images, encoded, want)
     result["saved_model"] = _settle(path, checks)
 
     for name, quantization, limits in (
@@ -70,30 +70,30 @@ def export_run(run_dir: str | Path) -> dict[str, Any]:
         ("model_int8.tflite", "dynamic", DYNAMIC),
     ):
         path = export_tflite(model, run.path / name, contract, labels, quantization)
-        checks = _check_tflite(path, model, pictures, encoded, want, limits)
+        checks = _check_tflite(path, model, images, encoded, want, limits)
         result[name] = _settle(path, checks) | {"quantization": quantization}
     run.write_json("export.json", result)
     return result
 
 
 def _held_out(run: RunFolder, contract: Preprocessing) -> np.ndarray:
-    """Test pictures at even distances, so of many classes; cropped and resized, in 0..255."""
+    """Test images at even distances, so of many classes; cropped and resized, in 0..255."""
     unscaled = contract.replace(mean=0.0, std=1.0)
     source = open_run(run)
     test = source.splits["test"]
-    spread = np.unique(np.linspace(0, len(test) - 1, PICTURES).astype(int))
+    spread = np.unique(np.linspace(0, len(test) - 1, IMAGES).astype(int))
     some = dataclasses.replace(source, splits={"test": test.subset(spread)})
-    batches = evaluation_batches(some, "test", unscaled, batch_size=PICTURES)
+    batches = evaluation_batches(some, "test", unscaled, batch_size=IMAGES)
     first = next(iter(batches))
     return first["image"].numpy()[first["weight"].numpy() > 0]
 
 
 def _one_file(run: RunFolder) -> bytes:
-    """A test picture as a file's bytes, as it would come from a camera or a form."""
-    picture = open_run(run).splits["test"].picture(tf.constant(0, tf.int64))
-    if picture.dtype == tf.string:
-        return picture.numpy()
-    return tf.io.encode_png(picture).numpy()
+    """A test image as a file's bytes, as it would come from a camera or a form."""
+    image = open_run(run).splits["test"].image(tf.constant(0, tf.int64))
+    if image.dtype == tf.string:
+        return image.numpy()
+    return tf.io.encode_png(image).numpy()
 
 
 def _check_saved_model(
@@ -101,13 +101,13 @@ def _check_saved_model(
     model: keras.Model,
     contract: Preprocessing,
     labels: list[str],
-    pictures: np.ndarray,
+    images: np.ndarray,
     encoded: bytes,
     want: np.ndarray,
 ) -> list[Check]:
-    got = run_fresh("saved_model", path, pictures, encoded)
+    got = run_fresh("saved_model", path, images, encoded)
     about = got["about"]
-    pixels = tf.io.decode_image(encoded, channels=pictures.shape[-1], expand_animations=False)
+    pixels = tf.io.decode_image(encoded, channels=images.shape[-1], expand_animations=False)
     raw = contract.scale(contract.fit(pixels.numpy()))
     raw_want = model(raw[None], training=False).numpy()
     best = int(raw_want[0].argmax())
@@ -124,12 +124,12 @@ def _check_saved_model(
 def _check_tflite(
     path: Path,
     model: keras.Model,
-    pictures: np.ndarray,
+    images: np.ndarray,
     encoded: bytes,
     want: np.ndarray,
     limits: tuple[float, float],
 ) -> list[Check]:
-    got = run_fresh("tflite", path, pictures, encoded)
+    got = run_fresh("tflite", path, images, encoded)
     about = got["about"]
     foreign = [op for op in about["operations"] if op.startswith("Flex") or op == "CUSTOM"]
     bytes_a_weight = 4 if limits is FLOAT32 else 1
@@ -138,7 +138,7 @@ def _check_tflite(
         equal(
             "input",
             [about["input_dtype"], about["input_shape"]],
-            ["float32", [1, *pictures.shape[1:]]],
+            ["float32", [1, *images.shape[1:]]],
         ),
         equal("operations that a phone lacks", foreign, []),
         at_most(

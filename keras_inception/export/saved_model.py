@@ -17,7 +17,7 @@ TOP_K = 5
 def export_saved_model(
     model: keras.Model, path: str | Path, preprocessing: Preprocessing, labels: list[str]
 ) -> Path:
-    """Writes a SavedModel that takes pictures, not scaled arrays.
+    """Writes a SavedModel that takes images, not scaled arrays.
 
     Signatures:
         serving_default: image float32 (batch, height, width, channels) in 0..255, of the model's
@@ -28,7 +28,7 @@ def export_saved_model(
             and indices int32, each (batch, min(5, classes)), best first.
 
     Args:
-        model: Takes pictures scaled by `preprocessing`, returns probabilities.
+        model: Takes images scaled by `preprocessing`, returns probabilities.
         path: Folder to write; replaced if it exists.
         preprocessing: The contract.
         labels: Class names in the order of the outputs.
@@ -42,8 +42,8 @@ def export_saved_model(
     channels = model.input_shape[-1]
     size = preprocessing.size
 
-    def classify(pictures: tf.Tensor) -> tf.Tensor:
-        return model(preprocessing.scale(pictures), training=False)
+    def classify(images: tf.Tensor) -> tf.Tensor:
+        return model(preprocessing.scale(images), training=False)
 
     def fit(pixels: tf.Tensor) -> tf.Tensor:
         return tf.ensure_shape(preprocessing.fit(pixels), (*size, channels))

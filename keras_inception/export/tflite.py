@@ -25,20 +25,20 @@ def export_tflite(
     quantization: str = "none",
     representative: Iterable[np.ndarray] | None = None,
 ) -> Path:
-    """Writes a .tflite file whose one signature takes a picture in 0..255.
+    """Writes a .tflite file whose one signature takes an image in 0..255.
 
     serving_default: image float32 (1, height, width, channels) in 0..255 -> probabilities float32
     (1, classes). The scaling is in the graph; operations are TFLite's own.
 
     Args:
-        model: Takes pictures scaled by `preprocessing`, returns probabilities.
+        model: Takes images scaled by `preprocessing`, returns probabilities.
         path: File to write.
         preprocessing: The contract.
         labels: Class names in the order of the outputs.
         quantization: "none" (float32), "dynamic" (int8 weights, activations quantised as they
             come: four times smaller, needs no data), "float16" (half the size, for GPUs) or "int8"
             (weights and activations; softmax then has steps of 1/256).
-        representative: For "int8": at least 8 pictures, float32 (height, width, channels) in
+        representative: For "int8": at least 8 images, float32 (height, width, channels) in
             0..255, from the training part.
 
     Raises:
@@ -49,11 +49,11 @@ def export_tflite(
             f"`quantization` should be one of {', '.join(QUANTIZATIONS)}. "
             f"Received: quantization={quantization!r}"
         )
-    pictures = [] if representative is None else [np.asarray(p, np.float32) for p in representative]
-    if quantization == "int8" and len(pictures) < 8:
+    images = [] if representative is None else [np.asarray(p, np.float32) for p in representative]
+    if quantization == "int8" and len(images) < 8:
         raise ValueError(
-            "int8 needs at least 8 `representative` pictures to measure activations on; "
-            f'"dynamic" needs none. Received: {len(pictures)} pictures'
+            "int8 needs at least 8 `representative` images to measure activations on; "
+            f'"dynamic" needs none. Received: {len(images)} images'
         )
     check_labels(model, labels)
     model = in_float32(model)
@@ -79,7 +79,7 @@ def export_tflite(
             converter.target_spec.supported_types = [tf.float16]
         if quantization == "int8":
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            converter.representative_dataset = lambda: ([p[None]] for p in pictures)
+            converter.representative_dataset = lambda: ([p[None]] for p in images)
         content = converter.convert()
     write(Path(path), content)
     return Path(path)

@@ -200,12 +200,12 @@ def _input(
 
 
 def _scaled(x: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """The contract's scaling, drawn with what Keras has: pictures in 0..255 in, uint8 or float.
+    """The contract's scaling, drawn with what Keras has: images in 0..255 in, uint8 or float.
 
-    A picture that comes in scaled passes as it is, so that `preprocess_input` in front of the model
+    An image that comes in scaled passes as it is, so that `preprocess_input` in front of the model
     changes nothing. It is told by its range: dark pixels far below zero and none above what white
     becomes. In 0..255 no pixel is below zero but for a bicubic resize's overshoot, which is much
-    less than a quarter of the picture's own range. What cannot be told is a scaled picture whose
+    less than a quarter of the image's own range. What cannot be told is a scaled image whose
     every pixel is brighter than 3/8 of white: it looks like an almost black one.
     """
     scale, offset = preprocessing.scale_and_offset(x.shape[channel_axis()])
@@ -254,7 +254,7 @@ def _check_size(
     without = ", or leave it out (`aux_logits=False`; in training --aux_weight=0)"
     raise ValueError(
         f"The input is too small for {name}: its unpadded layers{heads} need at least "
-        f"{least[0]} x {least[1]} pixels. Enlarge the pictures{without if auxiliary else ''}. "
+        f"{least[0]} x {least[1]} pixels. Enlarge the images{without if auxiliary else ''}. "
         f"Received: {shape[spatial][0]} x {shape[spatial][1]}"
     )
 

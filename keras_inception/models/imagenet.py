@@ -14,10 +14,10 @@ def decode_predictions(preds: Any, top: int = 5) -> list[list[tuple[str, str, fl
     Args:
         preds: Float array (batch, 1000), or (batch, 1001) with the background first, as TF-Slim's
             networks have it; the background is left out.
-        top: How many classes a picture.
+        top: How many classes an image.
 
     Returns:
-        For every picture `top` tuples (WordNet id, English name, score), best first. Keras
+        For every image `top` tuples (WordNet id, English name, score), best first. Keras
         downloads the names once.
 
     Raises:

@@ -159,7 +159,7 @@ def InceptionResNetV1(
         aux_logits: Whether to add v2's auxiliary classifier on the last block17 (no published file
             has it). The model then returns {"predictions", "aux_logits"}.
         dropout: Share of the pooled features that training drops.
-        include_preprocessing: Whether the model scales pictures in 0..255 (uint8 or float) itself,
+        include_preprocessing: Whether the model scales images in 0..255 (uint8 or float) itself,
             by its weights' contract or by the one given; then `model.preprocessing.scale` leaves
             them alone, and the model those that `preprocess_input` scaled. Without, it takes what
             `preprocess_input` returns.
@@ -341,7 +341,7 @@ def InceptionResNetV2(
         aux_logits: Whether to add the auxiliary classifier on the last block17. The model then
             returns {"predictions", "aux_logits"}.
         dropout: Share of the pooled features that training drops.
-        include_preprocessing: Whether the model scales pictures in 0..255 (uint8 or float) itself,
+        include_preprocessing: Whether the model scales images in 0..255 (uint8 or float) itself,
             by its weights' contract or by the one given; then `model.preprocessing.scale` leaves
             them alone, and the model those that `preprocess_input` scaled. Without, it takes what
             `preprocess_input` returns.

@@ -95,7 +95,7 @@ def local_response_norm(x: Tensor, name: str) -> Tensor:
     height, width, depth = squares.shape[1:]
     if height is None or width is None:
         raise ValueError(
-            "`lrn=True` needs a known picture size, such as input_shape=(224, 224, 3). "
+            "`lrn=True` needs a known image size, such as input_shape=(224, 224, 3). "
             f"Received: {height} x {width}"
         )
     rows = layers.Reshape((height * width, depth, 1), name=f"{name}_rows")(squares)
@@ -121,7 +121,7 @@ def adaptive_pool_4x4(x: Tensor, name: str) -> Tensor:
     sides = [x.shape[axis] for axis in spatial]
     if any(side is None or side % 2 for side in sides):
         raise ValueError(
-            "`adaptive_aux_pool=True` needs a picture whose map at stride 16 has even sides, such "
+            "`adaptive_aux_pool=True` needs an image whose map at stride 16 has even sides, such "
             f"as 224 x 224. Received: a map of {sides[0]} x {sides[1]}"
         )
     half = [side // 2 for side in sides]
@@ -195,7 +195,7 @@ def InceptionV1(
         weights: None (random), "imagenet" (the best published file), a tag of the catalogue, a
             `Weights` record, or the path of a weights file.
         input_tensor: A Keras tensor to build on, instead of a new input.
-        input_shape: (height, width, channels) of the pictures, without the batch; default
+        input_shape: (height, width, channels) of the images, without the batch; default
             (224, 224, 3), or (None, None, 3) without top. Any number of channels.
         pooling: Without top: None (the last feature map, 4-D), "avg" or "max" (2-D).
         classes: Number of classes of the classifier.
@@ -205,7 +205,7 @@ def InceptionV1(
             returns {"predictions", "aux1_logits", "aux2_logits"}.
         dropout: Share of the pooled features that training drops. 0.2 as TF-Slim and torchvision;
             0.4 in the paper.
-        include_preprocessing: Whether the model scales pictures in 0..255 (uint8 or float) itself,
+        include_preprocessing: Whether the model scales images in 0..255 (uint8 or float) itself,
             by its weights' contract or by the one given; then `model.preprocessing.scale` leaves
             them alone, and the model those that `preprocess_input` scaled. Without, it takes what
             `preprocess_input` returns.

@@ -142,7 +142,7 @@ def InceptionV3(
         weights: None (random), "imagenet" (the best published file), a tag of the catalogue, a
             `Weights` record, or the path of a weights file.
         input_tensor: A Keras tensor to build on, instead of a new input.
-        input_shape: (height, width, channels) of the pictures, without the batch; default
+        input_shape: (height, width, channels) of the images, without the batch; default
             (299, 299, 3), or (None, None, 3) without top. Any number of channels.
         pooling: Without top: None (the last feature map, 4-D), "avg" or "max" (2-D).
         classes: Number of classes of the classifier.
@@ -151,7 +151,7 @@ def InceptionV3(
         aux_logits: Whether to add the auxiliary classifier on mixed7. The model then returns
             {"predictions", "aux_logits"}.
         dropout: Share of the pooled features that training drops (0.2 as TF-Slim).
-        include_preprocessing: Whether the model scales pictures in 0..255 (uint8 or float) itself,
+        include_preprocessing: Whether the model scales images in 0..255 (uint8 or float) itself,
             by its weights' contract or by the one given; then `model.preprocessing.scale` leaves
             them alone, and the model those that `preprocess_input` scaled. Without, it takes what
             `preprocess_input` returns.

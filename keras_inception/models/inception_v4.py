@@ -158,7 +158,7 @@ def InceptionV4(
         aux_logits: Whether to add the auxiliary classifier on mixed_6h. The model then returns
             {"predictions", "aux_logits"}.
         dropout: Share of the pooled features that training drops.
-        include_preprocessing: Whether the model scales pictures in 0..255 (uint8 or float) itself,
+        include_preprocessing: Whether the model scales images in 0..255 (uint8 or float) itself,
             by its weights' contract or by the one given; then `model.preprocessing.scale` leaves
             them alone, and the model those that `preprocess_input` scaled. Without, it takes what
             `preprocess_input` returns.

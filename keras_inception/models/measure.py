@@ -45,7 +45,7 @@ def _input_size(step: keras.Operation, size: np.ndarray) -> np.ndarray:
 
 
 def endpoints(model: keras.Model) -> dict[str, keras.KerasTensor]:
-    """The outputs of the inception blocks by their names, from the picture to the last.
+    """The outputs of the inception blocks by their names, from the image to the last.
 
     A block's layers are called `{block}_...`, so a block is a layer whose name others begin with.
 
@@ -68,7 +68,7 @@ def feature_pyramid(model: keras.Model) -> keras.Model:
         model: Any variant, with or without top; its weights are shared.
 
     Returns:
-        A model from the picture to {"P2", "P3", "P4", "P5"}, 4-D maps of stride 4, 8, 16 and 32.
+        A model from the image to {"P2", "P3", "P4", "P5"}, 4-D maps of stride 4, 8, 16 and 32.
         The stem's and the reductions' unpadded layers make a map a few pixels smaller than
         ceil(side / stride).
 
@@ -97,7 +97,7 @@ def last_endpoint(model: keras.Model) -> str:
 
 
 def _strides(model: keras.Model, up_to: str) -> dict[str, int]:
-    """Layer name -> pixels of the picture between neighbours of its output, up to a layer."""
+    """Layer name -> pixels of the image between neighbours of its output, up to a layer."""
     strides: dict[int, int] = {}
     by_name = {}
     for step in keras.Model(model.input, model.get_layer(up_to).output).operations:
@@ -111,7 +111,7 @@ def _strides(model: keras.Model, up_to: str) -> dict[str, int]:
 
 
 def multiply_adds(model: keras.Model) -> dict[str, int]:
-    """Multiplications with addition that one picture costs, by layer (convolutions and dense).
+    """Multiplications with addition that one image costs, by layer (convolutions and dense).
 
     Args:
         model: A model with a known input size. Biases, BatchNorm, pools and activations are not
@@ -122,7 +122,7 @@ def multiply_adds(model: keras.Model) -> dict[str, int]:
     """
     if None in model.input_shape[1:]:
         raise ValueError(
-            "The cost depends on the picture's size: build the model with `input_shape`. "
+            "The cost depends on the image's size: build the model with `input_shape`. "
             f"Received: input_shape={model.input_shape[1:]}"
         )
     costs = {}
@@ -140,7 +140,7 @@ def multiply_adds(model: keras.Model) -> dict[str, int]:
 
 
 def summary_by_block(model: keras.Model) -> list[dict[str, Any]]:
-    """What every block gives and costs, from the picture to the last: to hold against a paper.
+    """What every block gives and costs, from the image to the last: to hold against a paper.
 
     Args:
         model: A model with a known input size.

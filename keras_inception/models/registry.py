@@ -62,7 +62,7 @@ def comparison_table() -> list[dict[str, Any]]:
 
     Returns:
         Rows of "variant", "parameters" (trainable, without auxiliary heads and BatchNorm's gammas,
-        1000 classes), "multiply_adds" (of one picture), "size" ((height, width) in pixels), and
+        1000 classes), "multiply_adds" (of one image), "size" ((height, width) in pixels), and
         "weights" (the record that "imagenet" stands for, or None).
     """
     from keras_inception.models.measure import multiply_adds

@@ -29,7 +29,7 @@ def freeze_backbone(model: keras.Model, up_to: str | None = None) -> keras.Model
     """Stops the training of the features, in place; what stands behind them goes on learning.
 
     Frozen BatchNorm uses its moving statistics and leaves them alone even inside `fit`. Without
-    that, a frozen network that is fine-tuned on other pictures is trained on batch statistics and
+    that, a frozen network that is fine-tuned on other images is trained on batch statistics and
     evaluated on ImageNet's (keras-team/keras#9214). Compile after freezing.
 
     Args:

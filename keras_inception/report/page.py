@@ -15,7 +15,7 @@ from keras_inception.files import write
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.runs import RunFolder
 
-EXAMPLES = 24  # test pictures that are shown
+EXAMPLES = 24  # test images that are shown
 _SIDES = ("width", "height")
 
 _STYLE = """
@@ -40,7 +40,7 @@ table { border-collapse:collapse; width:100%; font-variant-numeric:tabular-nums;
 th { text-align:left; color:var(--soft); font-weight:500; } td,th { padding:.28rem .7rem .28rem 0;
   border-bottom:1px solid var(--line); } td.n, th.n { text-align:right; }
 img.plot { max-width:100%; height:auto; border-radius:6px; }
-.pictures { display:grid; grid-template-columns:repeat(auto-fill,minmax(7rem,1fr)); gap:.7rem; }
+.images { display:grid; grid-template-columns:repeat(auto-fill,minmax(7rem,1fr)); gap:.7rem; }
 figure { margin:0; font-size:.82rem; line-height:1.35; }
 figure img { width:100%; image-rendering:pixelated; border-radius:6px;
   border:1px solid var(--line); }
@@ -50,7 +50,7 @@ pre { background:var(--page); border-radius:8px; padding:.8rem; overflow-x:auto;
 
 
 def write_report(run_dir: str | Path) -> Path:
-    """Writes report.html: what was trained, how well, on which pictures it errs, what was exported.
+    """Writes report.html: what was trained, how well, on which images it errs, what was exported.
 
     Args:
         run_dir: A run folder; parts that are not there yet are said to be missing.
@@ -71,9 +71,9 @@ def write_report(run_dir: str | Path) -> Path:
         f'<p class="lead">{len(run.labels)} classes, {recipe.image_size} &times; '
         f"{recipe.image_size} pixels, {recipe.epochs} epochs, seed {recipe.seed}</p>",
         _headline(evaluation),
-        _section("Training", _picture(run.path / "curves.png", "Loss and accuracy by epoch")),
+        _section("Training", _image(run.path / "curves.png", "Loss and accuracy by epoch")),
         _section("Classes", _classes(evaluation)),
-        _section("Confusion", _picture(run.path / "confusion_matrix.png", "Confusion matrix")),
+        _section("Confusion", _image(run.path / "confusion_matrix.png", "Confusion matrix")),
         _section("Where it errs, most certain first", _mistakes(run)),
         _section("Exports", _exports(exports)),
         _section("How to use them", _usage(run)) if exports else "",
@@ -105,18 +105,18 @@ def _headline(evaluation: dict[str, Any] | None) -> str:
         (f"{evaluation['accuracy']:.1%}", f"test accuracy ({low:.1%} to {high:.1%})"),
         (f"{evaluation['majority_baseline']:.1%}", "always the most frequent class"),
         (f"{evaluation['balanced_accuracy']:.1%}", "balanced accuracy"),
-        (f"{evaluation['examples']:,}", "held-out pictures"),
+        (f"{evaluation['examples']:,}", "held-out images"),
     ]
     if evaluation["views"] == "mirror":
         alone = f"{evaluation['single_view_accuracy']:.1%}"
-        tiles.insert(1, (alone, "from a picture alone; the first also from its mirror image"))
+        tiles.insert(1, (alone, "from an image alone; the first also from its mirror image"))
     shown = "".join(f'<div class="tile"><b>{v}</b><span>{t}</span></div>' for v, t in tiles)
     comparison = evaluation.get("comparison")
     note = _section("In comparison", f"<p>{_text(comparison)}</p>") if comparison else ""
     return f'<div class="tiles">{shown}</div>{note}'
 
 
-def _picture(path: Path, alternative: str) -> str:
+def _image(path: Path, alternative: str) -> str:
     if not path.exists():
         return f"<p>{alternative}: not drawn yet.</p>"
     return f'<img class="plot" alt="{alternative}" src="{_data(path.read_bytes())}">'
@@ -144,15 +144,15 @@ def _classes(evaluation: dict[str, Any] | None) -> str:
     if evaluation is None:
         return "<p>Not evaluated yet.</p>"
     rows = [
-        [_text(c["name"]), f"{c['pictures']}", f"{c['precision']:.1%}", f"{c['recall']:.1%}"]
+        [_text(c["name"]), f"{c['images']}", f"{c['precision']:.1%}", f"{c['recall']:.1%}"]
         + [f"{c['f1']:.1%}"]
         for c in evaluation["per_class"]
     ]
-    return _table(["class", "pictures", "precision", "recall", "F1"], rows, numbers=4)
+    return _table(["class", "images", "precision", "recall", "F1"], rows, numbers=4)
 
 
 def _mistakes(run: RunFolder) -> str:
-    """The test pictures that were called wrong with the highest probability."""
+    """The test images that were called wrong with the highest probability."""
     if not run.predictions_path.exists():
         return "<p>Not evaluated yet.</p>"
     with np.load(run.predictions_path) as answers:
@@ -161,7 +161,7 @@ def _mistakes(run: RunFolder) -> str:
     called, names = probabilities.argmax(1), run.labels
     wrong = np.flatnonzero(called != labels)
     if not len(wrong):
-        return "<p>Every test picture was called right.</p>"
+        return "<p>Every test image was called right.</p>"
     worst = wrong[np.argsort(-probabilities[wrong, called[wrong]])][:EXAMPLES]
     split = open_run(run).splits["test"]
     figures = "".join(
@@ -170,7 +170,7 @@ def _mistakes(run: RunFolder) -> str:
         f"{probabilities[i, called[i]]:.0%}<br>is {_text(names[labels[i]])}</figcaption></figure>"
         for i in worst
     )
-    return f'<div class="pictures">{figures}</div>'
+    return f'<div class="images">{figures}</div>'
 
 
 def _png(split: Any, index: int) -> bytes:
@@ -180,8 +180,8 @@ def _png(split: Any, index: int) -> bytes:
 
     from keras_inception.data.readable import decode
 
-    picture = split.picture(tf.constant(index, tf.int64))
-    pixels = (decode(picture, 3) if picture.dtype == tf.string else picture).numpy()
+    image = split.image(tf.constant(index, tf.int64))
+    pixels = (decode(image, 3) if image.dtype == tf.string else image).numpy()
     image = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
     image.thumbnail((160, 160))
     buffer = io.BytesIO()
@@ -210,7 +210,7 @@ def _exports(exports: dict[str, Any] | None) -> str:
             + _table(["", "check", "measured", "limit"], rows, numbers=2)
         )
     return (
-        f"<p>Compared with the Keras model on {exports['pictures']} test pictures, in processes of "
+        f"<p>Compared with the Keras model on {exports['images']} test images, in processes of "
         "their own.</p>" + "".join(tables)
     )
 
@@ -224,18 +224,18 @@ def _usage(run: RunFolder) -> str:
     server = """import tensorflow as tf
 
 model = tf.saved_model.load('saved_model')
-picture = open('picture.jpg', 'rb').read()
-answer = model.signatures['classify_bytes'](image_bytes=tf.constant([picture]))
+image = open('image.jpg', 'rb').read()
+answer = model.signatures['classify_bytes'](image_bytes=tf.constant([image]))
 print(answer['classes'].numpy(), answer['scores'].numpy())"""
     phone = f"""import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image, ImageOps
 
 {labels}
-picture = Image.open('picture.jpg').convert('RGB')
-picture = {_fitted_by_pillow(run.preprocessing)}
+image = Image.open('image.jpg').convert('RGB')
+image = {_fitted_by_pillow(run.preprocessing)}
 classify = Interpreter('model_int8.tflite').get_signature_runner('serving_default')
-probabilities = classify(image=np.float32(picture)[None])['probabilities'][0]
+probabilities = classify(image=np.float32(image)[None])['probabilities'][0]
 print(labels[probabilities.argmax()], probabilities.max())"""
     return (
         f"<p>On a server:</p><pre>{_text(server)}</pre>"
@@ -244,16 +244,16 @@ print(labels[probabilities.argmax()], probabilities.max())"""
 
 
 def _fitted_by_pillow(contract: Preprocessing) -> str:
-    """`Preprocessing.fit` as an expression of Pillow's, of a `picture`."""
+    """`Preprocessing.fit` as an expression of Pillow's, of a `image`."""
     height, width = contract.size
     how = f"({width}, {height}), Image.{contract.interpolation.upper()}"
     margin = (1 - contract.crop_fraction) / 2
     if contract.keep_aspect:
-        return f"ImageOps.fit(picture, {how}" + (f", bleed={margin:g})" if margin else ")")
+        return f"ImageOps.fit(image, {how}" + (f", bleed={margin:g})" if margin else ")")
     if not margin:
-        return f"picture.resize({how})"
-    sides = [f"{share:g} * picture.{side}" for share in (margin, 1 - margin) for side in _SIDES]
-    return f"picture.resize({how}, ({', '.join(sides)}))"
+        return f"image.resize({how})"
+    sides = [f"{share:g} * image.{side}" for share in (margin, 1 - margin) for side in _SIDES]
+    return f"image.resize({how}, ({', '.join(sides)}))"
 
 
 def _recipe(run: RunFolder) -> str:

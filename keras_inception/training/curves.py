@@ -1,4 +1,4 @@
-"""The curves of a run: as a picture, and for TensorBoard."""
+"""The curves of a run: as an image, and for TensorBoard."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import Path
 
 
 def draw(rows: list[dict[str, float]], path: Path) -> None:
-    """Loss and accuracy against the epoch, training and validation; a PNG picture.
+    """Loss and accuracy against the epoch, training and validation; a PNG image.
 
     Args:
         rows: The rows of history.csv.
-        path: Where the picture is written.
+        path: Where the image is written.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter

@@ -116,7 +116,7 @@ def train(
     if not steps_per_epoch:
         raise ValueError(
             f"The batch should be at most the training part's {source.num_examples('train')} "
-            f"pictures. Received: --batch_size={recipe.batch_size}"
+            f"images. Received: --batch_size={recipe.batch_size}"
         )
     parts = strategy.num_replicas_in_sync * recipe.accumulation_steps
     if recipe.batch_size % parts:
@@ -137,7 +137,7 @@ def train(
         f"{run.model.count_params():,} parameters, on "
         f"{recipe.dataset}: {source.num_examples('train')} training, "
         f"{source.num_examples('validation')} validation and {source.num_examples('test')} test "
-        f"pictures of {len(source.class_names)} classes; {describe(strategy)}, seed {recipe.seed}",
+        f"images of {len(source.class_names)} classes; {describe(strategy)}, seed {recipe.seed}",
     )
     try:
         with _stop_signals() as stop:
@@ -384,7 +384,7 @@ class _Run:
         shown = ", ".join(examples[:8]) + (f" and {len(examples) - 8} more" * (len(examples) > 8))
         raise NonFinite(
             f"{what.capitalize()} is not finite within steps {first + 1} to {first + count}; the "
-            f"last checkpoint is from before. The pictures of these steps: {shown}. Try a lower "
+            f"last checkpoint is from before. The images of these steps: {shown}. Try a lower "
             "--learning_rate, more --warmup_epochs, or --clip_norm."
         )
 

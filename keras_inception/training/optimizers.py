@@ -75,7 +75,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def make_schedule(recipe: Recipe, steps_per_epoch: int) -> Schedule:
-    """The recipe's learning rate; it is given per 256 pictures and scales with the batch."""
+    """The recipe's learning rate; it is given per 256 images and scales with the batch."""
     return Schedule(
         peak=recipe.learning_rate * recipe.batch_size / 256,
         kind=recipe.schedule,

@@ -181,7 +181,7 @@ def _other_channels(kernel: np.ndarray, wanted: Shape | None) -> int | None:
 
 
 def _for_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """A first kernel (H, W, 3, filters) for other pictures, as timm does it.
+    """A first kernel (H, W, 3, filters) for other images, as timm does it.
 
     One channel: the sum, which computes the same as three equal channels. Others: the three in
     turn, scaled so that the sum over the channels stays about what it was.
@@ -193,14 +193,14 @@ def _for_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
 
 
 def fold_input_scaling(weights: Loaded, contract: Preprocessing) -> Loaded:
-    """The same network for pictures scaled by another contract's mean and std.
+    """The same network for images scaled by another contract's mean and std.
 
     The first convolution and its BatchNorm are linear: its kernel takes the ratio of the scales
     and the moving mean the difference of the means. Exact where that convolution is unpadded.
 
     Args:
         weights: Arrays with a first unit "stem_0_0", unpadded, on three channels.
-        contract: Whose mean and std the pictures will have.
+        contract: Whose mean and std the images will have.
     """
     assert weights.preprocessing is not None
     have = (weights.preprocessing.mean, weights.preprocessing.std)

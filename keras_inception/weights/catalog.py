@@ -37,7 +37,7 @@ class Weights:
         size: Bytes of the file, if published.
         top1, top5: Accuracy in percent as published, single crop on ImageNet's validation set.
         protocol: How it was measured, where the publisher says.
-        licence: SPDX identifier, or the publisher's words.
+        license: SPDX identifier, or the publisher's words.
         paper: arXiv number.
         origin: Who trained it and from where it was ported.
         manual: Whether the host needs a browser, so that it cannot be downloaded here.
@@ -58,7 +58,7 @@ class Weights:
     top1: float | None = None
     top5: float | None = None
     protocol: str = ""
-    licence: str = ""
+    license: str = ""
     paper: str = ""
     origin: str = ""
     manual: bool = False
@@ -122,7 +122,7 @@ def _slim(name: str, file: str, pixels: tuple[int, int], layout: str, **fields: 
         classes=1001,
         label_offset=1,
         protocol="central crop 87.5 % of each side",
-        licence="Apache-2.0",
+        license="Apache-2.0",
         origin="Google, TF-Slim",
         **fields,
     )
@@ -144,7 +144,7 @@ def _imgclsmob(
         preprocessing=_TORCH.replace(size=_224 if network == "bninception" else _299),
         hash=f"sha1:{sha1}",
         protocol="resize to 1 / 0.875, central crop",
-        licence="MIT",
+        license="MIT",
         origin="osmr/imgclsmob",
         **fields,
     )
@@ -163,7 +163,7 @@ def _timm(name: str, tag: str, hub: str, layout: str, crop: float, **fields: Any
         filename=f"{hub}.safetensors",
         layout=layout,
         protocol=f"crop {crop}, bicubic",
-        licence="Apache-2.0",
+        license="Apache-2.0",
         **fields,
     )
 
@@ -177,7 +177,7 @@ def _keras(name: str, tag: str, file: str, md5: str, **fields: Any) -> Weights:
         preprocessing=Preprocessing(size=_299),
         hash=f"md5:{md5}",
         protocol="none published",
-        licence="Apache-2.0",
+        license="Apache-2.0",
         origin="keras.applications, from TF-Slim",
         **fields,
     )
@@ -190,7 +190,7 @@ def _cadene(name: str, file: str, layout: str, **fields: Any) -> Weights:
         url=f"http://data.lip6.fr/cadene/pretrainedmodels/{file}.pth",
         layout=f"cadene/{layout}",
         hash=f"sha256:{file.rpartition('-')[2]}",
-        licence="BSD-3-Clause",
+        license="BSD-3-Clause",
         **fields,
     )
 
@@ -204,7 +204,7 @@ def _facenet(tag: str, **fields: Any) -> Weights:
         f"inception_resnet_v1.{tag}",
         preprocessing=_FACES,
         protocol="aligned faces (MTCNN), the embedding divided by its length",
-        licence="MIT",
+        license="MIT",
         **fields,
     )
 
@@ -231,7 +231,7 @@ CATALOG: tuple[Weights, ...] = (
         top1=69.778,
         top5=89.530,
         protocol="resize 256, crop 224",
-        licence="BSD-3-Clause",
+        license="BSD-3-Clause",
         origin="torchvision, ported from TF-Slim's training",
     ),
     _record(
@@ -253,7 +253,7 @@ CATALOG: tuple[Weights, ...] = (
         top1=68.7,
         top5=88.9,
         protocol="resize 256 x 256, crop 224",
-        licence="unrestricted",
+        license="unrestricted",
         origin="BVLC: the paper's own network, without BatchNorm",
     ),
     _slim(
@@ -322,7 +322,7 @@ CATALOG: tuple[Weights, ...] = (
         top1=77.294,
         top5=93.450,
         protocol="resize 342, crop 299",
-        licence="BSD-3-Clause",
+        license="BSD-3-Clause",
         origin="torchvision, ported from Google's 2015 weights",
     ),
     _timm(
@@ -400,7 +400,7 @@ CATALOG: tuple[Weights, ...] = (
         label_offset=1,
         hash="sha256:6726825d",
         protocol="features for the Frechet Inception distance",
-        licence="Apache-2.0",
+        license="Apache-2.0",
         origin="Google's graph of 2015-12-05, ported by pytorch-fid",
     ),
     _timm(
@@ -621,7 +621,7 @@ def best(variant: str) -> Weights:
     """What `weights="imagenet"` means: the highest top-1 on ImageNet-1k that can be trusted.
 
     Left out are files that somebody on the way could exchange (no https and no whole digest), and
-    those that need another scaling of the pictures than the variant's `preprocess_input`.
+    those that need another scaling of the images than the variant's `preprocess_input`.
     """
     candidates = [
         r

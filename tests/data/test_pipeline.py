@@ -33,11 +33,11 @@ def test_the_embedded_set_is_balanced_and_split_without_overlap(mini):
     both = np.bincount(mini.splits["train"].labels) + np.bincount(mini.splits["validation"].labels)
     assert both.tolist() == [600] * 10
     files = {
-        mini.splits[s].picture(tf.constant(i)).numpy()
+        mini.splits[s].image(tf.constant(i)).numpy()
         for s in ("train", "validation", "test")
         for i in range(0, 600, 7)
     }
-    assert len(files) == 3 * 86, "the parts share pictures"
+    assert len(files) == 3 * 86, "the parts share images"
 
 
 @pytest.mark.parametrize("augmentation", ["none", "flip", "crop", "inception"])
@@ -64,7 +64,7 @@ def test_a_step_depends_on_seed_and_step_only(mini, augmentation):
     assert not np.array_equal(other[0]["index"], whole[0]["index"])
 
 
-def test_augmentation_changes_pictures_from_epoch_to_epoch():
+def test_augmentation_changes_images_from_epoch_to_epoch():
     source = open_source("fake")
     epochs = take(train_batches(source, CONTRACT, batch_size=462, seed=0, augmentation="crop"), 2)
     for epoch in epochs:  # every example once an epoch, each time in another order
@@ -96,23 +96,23 @@ def test_evaluation_counts_every_example_once_on_any_number_of_hosts(batch_size)
     assert sorted(seen) == list(range(source.num_examples("test")))
 
 
-def test_evaluation_pictures_are_the_contracts(mini):
+def test_evaluation_images_are_the_contracts(mini):
     contract = Preprocessing(size=(40, 24), crop_fraction=0.8, interpolation="bicubic", mean=100.0)
     batch = next(iter(evaluation_batches(mini, "test", contract, batch_size=4)))
     for i in range(4):
-        pixels = tf.io.decode_png(mini.splits["test"].picture(tf.constant(i)), channels=3).numpy()
+        pixels = tf.io.decode_png(mini.splits["test"].image(tf.constant(i)), channels=3).numpy()
         want = contract.scale(contract.fit(pixels))
         np.testing.assert_allclose(batch["image"][i].numpy(), want, atol=1e-5)
 
 
-def test_colour_and_crop_stay_in_range(mini):
+def test_color_and_crop_stay_in_range(mini):
     batch = take(train_batches(mini, CONTRACT, batch_size=64, seed=0, augmentation="inception"), 1)
     assert batch[0]["image"].min() >= -1 and batch[0]["image"].max() <= 1
     assert batch[0]["label"].sum(1).tolist() == [1.0] * 64
 
 
 def test_a_batch_larger_than_the_data_is_refused():
-    with pytest.raises(ValueError, match="462 pictures.*--batch_size=500"):
+    with pytest.raises(ValueError, match="462 images.*--batch_size=500"):
         train_batches(open_source("fake"), CONTRACT, batch_size=500, seed=0)
 
 

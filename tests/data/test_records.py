@@ -11,11 +11,11 @@ from keras_inception import Preprocessing
 from keras_inception.data import open_source, train_batches
 from keras_inception.data.readable import decode
 
-SHADES = {1: 40, 2: 120, 3: 220}  # label, counted from 1 -> brightness of its pictures
+SHADES = {1: 40, 2: 120, 3: 220}  # label, counted from 1 -> brightness of its images
 
 
 def write(folder, part, shards, examples, text=True, array=False):
-    """`examples` pictures of one shade each, dealt to the shards in turn. Returns their labels."""
+    """`examples` images of one shade each, dealt to the shards in turn. Returns their labels."""
     labels = []
     end = ".array_record" if array else ""
     names = [folder / f"{part}{end}-{i:05d}-of-{shards:05d}" for i in range(shards)]
@@ -54,7 +54,7 @@ def shards(tmp_path, monkeypatch, request):
 
 
 @pytest.mark.parametrize("shards", ["TFRecord", "ArrayRecord"], indirect=True)
-def test_pictures_belong_to_their_labels(shards):
+def test_images_belong_to_their_labels(shards):
     source = open_source(f"tfrecord:{shards}", validation_fraction=0.1)
     assert source.class_names == ("shade 1", "shade 2", "shade 3")
     assert source.provenance["first label"] == 1
@@ -63,7 +63,7 @@ def test_pictures_belong_to_their_labels(shards):
     for split in counts:
         part = source.splits[split]
         for i in range(len(part)):
-            pixels = decode(part.picture(tf.constant(i, tf.int64)), 3).numpy()
+            pixels = decode(part.image(tf.constant(i, tf.int64)), 3).numpy()
             assert abs(pixels.mean() - SHADES[1 + part.labels[i]]) < 2
     assert "-of-00002 at " in source.describe("test", 0)
 
@@ -84,21 +84,21 @@ def test_batches_are_the_same_after_the_index_was_kept(shards, capsys):
         np.testing.assert_array_equal(one[key], two[key])
 
 
-def test_an_unreadable_picture_is_named_once_and_left_out(shards, caplog):
-    """In 240 records one is no picture: below the limit of 1 %."""
+def test_an_unreadable_image_is_named_once_and_left_out(shards, caplog):
+    """In 240 records one is no image: below the limit of 1 %."""
     write(shards, "train", 4, 200)
     example = tf.train.Example()
-    example.features.feature["image/encoded"].bytes_list.value.append(b"\xff\xd8\xff no picture")
+    example.features.feature["image/encoded"].bytes_list.value.append(b"\xff\xd8\xff no image")
     example.features.feature["image/class/label"].int64_list.value.append(2)
     with tf.io.TFRecordWriter(str(shards / "train-00003-of-00004")) as writer:
         for _ in range(2):
             writer.write(example.SerializeToString())
-    with pytest.raises(ValueError, match="2 of 161 pictures.*train-00003-of-00004 at byte 12"):
+    with pytest.raises(ValueError, match="2 of 161 images.*train-00003-of-00004 at byte 12"):
         open_source(f"tfrecord:{shards}")
     with tf.io.TFRecordWriter(str(shards / "train-00003-of-00004")) as writer:
         writer.write(example.SerializeToString())
     source = open_source(f"tfrecord:{shards}", validation_fraction=0.0)
-    assert "Left out 1 unreadable pictures: train-00003-of-00004 at byte 12" in caplog.text
+    assert "Left out 1 unreadable images: train-00003-of-00004 at byte 12" in caplog.text
     assert source.num_examples("train") == 150
     for batch in train_batches(source, Preprocessing(size=(8, 8)), batch_size=50, seed=0).take(3):
         assert batch["image"].shape == (50, 8, 8, 3)

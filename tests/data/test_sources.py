@@ -13,7 +13,7 @@ from keras_inception.data.readable import decode
 from keras_inception.data.splits import stratified
 
 
-def write_pictures(folder, count, shade, suffix):
+def write_images(folder, count, shade, suffix):
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(shade)
     for i in range(count):
@@ -25,8 +25,8 @@ def write_pictures(folder, count, shade, suffix):
 @pytest.fixture
 def folder(tmp_path):
     for name, shade, suffix in (("bright", 200, "png"), ("dark", 40, "jpg"), ("mid", 120, "jpeg")):
-        write_pictures(tmp_path / name, 20, shade, suffix)
-    (tmp_path / "notes.txt").write_text("no picture")
+        write_images(tmp_path / name, 20, shade, suffix)
+    (tmp_path / "notes.txt").write_text("no image")
     return tmp_path
 
 
@@ -64,21 +64,21 @@ def test_a_folder_with_its_own_parts_keeps_them(folder, tmp_path_factory):
 def test_a_class_that_train_lacks_is_named(folder, tmp_path_factory):
     root = tmp_path_factory.mktemp("parts")
     shutil.copytree(folder, root / "train")
-    write_pictures(root / "test" / "purple", 2, 90, "png")
+    write_images(root / "test" / "purple", 2, 90, "png")
     with pytest.raises(ValueError, match="purple"):
         open_source(f"folder:{root}")
 
 
-def test_unreadable_pictures_are_named_and_left_out_up_to_a_limit(folder, caplog):
-    write_pictures(folder / "mid", 120, 120, "jpeg")
-    (folder / "dark" / "broken.jpg").write_bytes(b"\xff\xd8\xff not a picture")
+def test_unreadable_images_are_named_and_left_out_up_to_a_limit(folder, caplog):
+    write_images(folder / "mid", 120, 120, "jpeg")
+    (folder / "dark" / "broken.jpg").write_bytes(b"\xff\xd8\xff not an image")
     source = open_source(f"folder:{folder}")
     assert "broken.jpg" in caplog.text
     assert sum(len(source.splits[s]) for s in source.splits) == 160
     truncated = (folder / "bright" / "003.png").read_bytes()[:200]
     for i in range(5):
         (folder / "bright" / f"cut{i}.png").write_bytes(truncated)
-    with pytest.raises(ValueError, match=r"6 of 166 pictures.*cannot be read.*cut0\.png"):
+    with pytest.raises(ValueError, match=r"6 of 166 images.*cannot be read.*cut0\.png"):
         open_source(f"folder:{folder}")
 
 
@@ -97,17 +97,17 @@ def test_what_is_missing_is_said_at_once(dataset, message, tmp_path):
 
 
 def test_one_class_is_refused(tmp_path):
-    write_pictures(tmp_path / "only", 3, 100, "png")
+    write_images(tmp_path / "only", 3, 100, "png")
     with pytest.raises(ValueError, match="at least two class folders.*1: only"):
         open_source(f"folder:{tmp_path}")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="empty has no readable pictures"):
+    with pytest.raises(ValueError, match="empty has no readable images"):
         open_source(f"folder:{tmp_path}")
 
 
 @pytest.fixture(params=["tfrecord", "array_record"])
 def shades(tmp_path, request):
-    """A TFDS set of 50 pictures; picture i is of shade 4 i and of class i % 2."""
+    """A TFDS set of 50 images; image i is of shade 4 i and of class i % 2."""
     import tensorflow_datasets as tfds
 
     shade = 4 * np.arange(50, dtype=np.uint8)
@@ -134,9 +134,9 @@ def shades(tmp_path, request):
 
 
 def numbers(split):
-    """Which pictures of `shades` a split has, by their pixels; their labels must agree."""
+    """Which images of `shades` a split has, by their pixels; their labels must agree."""
     shades = [
-        int(decode(split.picture(tf.constant(i, tf.int64)), 1)[0, 0, 0]) for i in range(len(split))
+        int(decode(split.image(tf.constant(i, tf.int64)), 1)[0, 0, 0]) for i in range(len(split))
     ]
     assert split.labels.tolist() == [shade // 4 % 2 for shade in shades]
     return [shade // 4 for shade in shades]
@@ -164,7 +164,7 @@ def test_tfds_splits_by_flag(shades):
     assert numbers(parts["validation"]) == [*range(20, 25), *range(45, 50)]
     assert numbers(parts["test"]) == [10, 11]
     assert not len(split("train[:50%],train[50%:]")["validation"])
-    with pytest.raises(ValueError, match="train and the test part share the pictures 20 to 25"):
+    with pytest.raises(ValueError, match="train and the test part share the images 20 to 25"):
         split("train[:25],train[40%:]")
     with pytest.raises(ValueError, match="Unknown split 'trian'"):
         split("trian[:25],train[25:]")

@@ -64,12 +64,12 @@ def test_a_run_is_evaluated_on_its_test_part(finished_run):
         recomputed = (answers["probabilities"].argmax(1) == answers["labels"]).mean()
     assert recomputed == pytest.approx(result["accuracy"], abs=1e-6)
     # Another batch size and the model's own predict: the same answers.
-    model, pictures, labels = finished_run.load_model(), [], []
+    model, images, labels = finished_run.load_model(), [], []
     for batch in evaluation_batches(
         open_run(finished_run), "test", finished_run.preprocessing, batch_size=50
     ):
         real = batch["weight"].numpy() > 0
-        pictures.append(batch["image"].numpy()[real])
+        images.append(batch["image"].numpy()[real])
         labels.append(batch["label"].numpy()[real])
-    predicted = model.predict(np.concatenate(pictures), verbose=0).argmax(1)
+    predicted = model.predict(np.concatenate(images), verbose=0).argmax(1)
     assert (predicted == np.concatenate(labels)).mean() == pytest.approx(recomputed)

@@ -37,12 +37,12 @@ def test_a_run_is_exported_and_every_check_is_recorded(finished_run, exported):
 def test_a_wrong_input_convention_moves_more_than_the_limits(finished_run, exported, wrong):
     """What the checks are for: an export that was fed in another convention must not pass."""
     model, contract = finished_run.load_model(), finished_run.preprocessing
-    pictures = run_module._held_out(finished_run, contract)
-    want = model.predict(contract.scale(pictures), verbose=0)
+    images = run_module._held_out(finished_run, contract)
+    want = model.predict(contract.scale(images), verbose=0)
     if wrong == "scaled":
-        got = model.predict(contract.scale(pictures / 255.0), verbose=0)
+        got = model.predict(contract.scale(images / 255.0), verbose=0)
     else:
-        got = model.predict(contract.scale(255.0 - pictures), verbose=0)
+        got = model.predict(contract.scale(255.0 - images), verbose=0)
     checks = agreement(wrong, got, want, run_module.DYNAMIC)
     assert not all(check.passed for check in checks)
 
@@ -85,12 +85,12 @@ def png(pixels):
 def test_every_quantization_agrees(quantization, tmp_path):
     model = toy()
     rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 256, (16, 12, 10, 3)).astype(np.float32)
+    images = rng.integers(0, 256, (16, 12, 10, 3)).astype(np.float32)
     path = export_tflite(
-        model, tmp_path / "toy.tflite", CONTRACT, list("abc"), quantization, pictures
+        model, tmp_path / "toy.tflite", CONTRACT, list("abc"), quantization, images
     )
-    got = run_fresh("tflite", path, pictures, png(pictures[0].astype(np.uint8)))
-    want = model.predict(CONTRACT.scale(pictures), verbose=0)
+    got = run_fresh("tflite", path, images, png(images[0].astype(np.uint8)))
+    want = model.predict(CONTRACT.scale(images), verbose=0)
     limit = {"none": 1e-5, "dynamic": 0.02, "float16": 0.005, "int8": 0.05}[quantization]
     np.testing.assert_allclose(got["probabilities"], want, atol=limit)
     assert not [op for op in got["about"]["operations"] if op.startswith("Flex")]
@@ -99,11 +99,11 @@ def test_every_quantization_agrees(quantization, tmp_path):
 def test_a_bfloat16_model_becomes_ordinary_operations(tmp_path):
     """Converted as it is, it would hold Flex operations that phones refuse."""
     model = toy("mixed_bfloat16")
-    pictures = np.random.default_rng(0).integers(0, 256, (4, 12, 10, 3)).astype(np.float32)
+    images = np.random.default_rng(0).integers(0, 256, (4, 12, 10, 3)).astype(np.float32)
     path = export_tflite(model, tmp_path / "toy.tflite", CONTRACT, list("abc"))
-    got = run_fresh("tflite", path, pictures, png(np.zeros((9, 9, 3), np.uint8)))
+    got = run_fresh("tflite", path, images, png(np.zeros((9, 9, 3), np.uint8)))
     assert {"CONV_2D", "SOFTMAX"} <= set(got["about"]["operations"])
-    want = model.predict(CONTRACT.scale(pictures), verbose=0)
+    want = model.predict(CONTRACT.scale(images), verbose=0)
     np.testing.assert_allclose(got["probabilities"], want, atol=0.02)
 
 
@@ -126,7 +126,7 @@ def test_a_saved_model_takes_files_of_any_size(tmp_path):
     [
         ({"labels": ["a"]}, "1 labels"),
         ({"quantization": "int4"}, "'int4'"),
-        ({"quantization": "int8"}, "Received: 0 pictures"),
+        ({"quantization": "int8"}, "Received: 0 images"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message, tmp_path):

@@ -44,7 +44,7 @@ def test_tensorflow_is_not_there():
 
 @pytest.mark.parametrize("name", list_models())
 def test_channels_first_computes_what_channels_last_does(name, channels_first):
-    """The same arrays and pictures, with the axes swapped."""
+    """The same arrays and images, with the axes swapped."""
     size = SIZE.get(name, 139)
     arguments = {"weights": None, "classes": 5, "aux_logits": name in SIZE}
     keras.utils.set_random_seed(0)
@@ -87,8 +87,8 @@ def test_published_files_load_and_compute_the_same(peer, tmp_path):
     spec = json.loads((GOLDENS / f"{peer}.json").read_text())
     writer(spec, tmp_path / file)
     model = get_model(variant, weights=tmp_path / file, classifier_activation=None)
-    pictures = rule.images(spec["input_size"])
-    got = keras.ops.convert_to_numpy(model(model.preprocessing.scale(pictures)))
+    images = rule.images(spec["input_size"])
+    got = keras.ops.convert_to_numpy(model(model.preprocessing.scale(images)))
     with np.load(GOLDENS / f"{peer}.npz") as golden:
         key = "logits_transform_input" if "logits_transform_input" in golden else "logits"
         np.testing.assert_allclose(got, golden[key], atol=1e-3 if "v4" in peer else 2e-4)

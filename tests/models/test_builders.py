@@ -46,9 +46,9 @@ def build(name, /, **arguments):
     return get_model(name, weights=None, **arguments)
 
 
-def answer(model, pictures):
+def answer(model, images):
     """One eager call: `predict` would trace a graph for each model, which costs more."""
-    return keras.ops.convert_to_numpy(model(pictures, training=False))
+    return keras.ops.convert_to_numpy(model(images, training=False))
 
 
 def trainable(model):
@@ -277,23 +277,23 @@ def test_local_response_norm_is_the_formula():
 
 def test_file_round_trip_needs_nothing_from_us(variant, tmp_path):
     model = build(variant, input_shape=small(variant), include_preprocessing=True, classes=5)
-    picture = np.random.default_rng(0).integers(0, 256, (1, 96, 96, 3)).astype(np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (1, 96, 96, 3)).astype(np.uint8)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(answer(loaded, picture), answer(model, picture))
+    np.testing.assert_array_equal(answer(loaded, image), answer(model, image))
     assert {type(layer).__module__.partition(".")[0] for layer in loaded.layers} == {"keras"}
 
 
 def test_preprocessing_inside_is_preprocessing_outside(variant):
-    picture = np.random.default_rng(1).integers(0, 256, (1, 96, 96, 3)).astype(np.uint8)
+    image = np.random.default_rng(1).integers(0, 256, (1, 96, 96, 3)).astype(np.uint8)
     inside = build(variant, input_shape=small(variant), include_preprocessing=True, classes=5)
     outside = build(variant, input_shape=small(variant), classes=5)
     outside.set_weights(inside.get_weights())
-    scaled = keras_inception.default_preprocessing(variant).scale(picture)
+    scaled = keras_inception.default_preprocessing(variant).scale(image)
     # The last is the mistake: `preprocess_input`, then a model that scales by itself.
-    for given in (picture, picture.astype(np.float32), inside.preprocessing.scale(picture), scaled):
+    for given in (image, image.astype(np.float32), inside.preprocessing.scale(image), scaled):
         np.testing.assert_allclose(answer(inside, given), answer(outside, scaled), atol=1e-6)
-    np.testing.assert_array_equal(outside.preprocessing.scale(picture), scaled)
+    np.testing.assert_array_equal(outside.preprocessing.scale(image), scaled)
 
 
 TORCH = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
@@ -313,7 +313,7 @@ def test_scaling_inside_happens_once_whatever_comes_in(scaling, policy):
         keras.config.set_dtype_policy(before)
     photo = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.float32)
     black_frame = (photo > 250).astype(np.float32)  # 0 and 1 of 255
-    pictures = np.stack(
+    images = np.stack(
         [
             photo,
             black_frame,
@@ -325,10 +325,10 @@ def test_scaling_inside_happens_once_whatever_comes_in(scaling, policy):
         ]
     )
     scale, offset = contract.scale_and_offset(3)
-    want = pictures * np.float32(scale) + np.float32(offset)
-    np.testing.assert_allclose(answer(model, pictures), want, rtol=1e-6, atol=1e-5)
-    # Scaled ones beside unscaled ones: each picture is told by itself.
-    mixed = pictures.copy()
+    want = images * np.float32(scale) + np.float32(offset)
+    np.testing.assert_allclose(answer(model, images), want, rtol=1e-6, atol=1e-5)
+    # Scaled ones beside unscaled ones: each image is told by itself.
+    mixed = images.copy()
     scaled = [0, 1, 2, 6]  # those with a dark pixel
     mixed[scaled] = want[scaled]
     np.testing.assert_allclose(answer(model, mixed), want, rtol=1e-6, atol=1e-5)
@@ -388,8 +388,8 @@ def test_native_weights_bring_their_width(tmp_path):
     half = build("InceptionV1", width_multiplier=0.5, classes=3, input_shape=(48, 48, 3))
     keras_inception.save_weights(half, tmp_path / "half.safetensors")
     again = get_model("InceptionV1", weights=tmp_path / "half.safetensors", input_shape=(48, 48, 3))
-    picture = np.random.default_rng(0).uniform(-1, 1, (1, 48, 48, 3)).astype(np.float32)
-    np.testing.assert_array_equal(answer(again, picture), answer(half, picture))
+    image = np.random.default_rng(0).uniform(-1, 1, (1, 48, 48, 3)).astype(np.float32)
+    np.testing.assert_array_equal(answer(again, image), answer(half, image))
     with pytest.raises(
         ValueError,
         match="of another shape: stem_0_conv/kernel.*has 32 filters, not 64.*`width_multiplier`",
@@ -420,16 +420,16 @@ def test_two_instances_in_one_model_and_stable_names(variant):
     one = build(variant, input_shape=small(variant), classes=2, name="one")
     two = build(variant, input_shape=small(variant), classes=2, name="two")
     assert [layer.name for layer in one.layers] == [layer.name for layer in two.layers]
-    picture = keras.Input(small(variant))
-    both = keras.Model(picture, [one(picture), two(picture)])
+    image = keras.Input(small(variant))
+    both = keras.Model(image, [one(image), two(image)])
     assert len(both.weights) == 2 * len(one.weights)
 
 
 def test_input_tensor(variant):
-    picture = keras.Input(small(variant), name="photo")
-    model = build(variant, input_tensor=picture * 2.0, classes=2)
+    image = keras.Input(small(variant), name="photo")
+    model = build(variant, input_tensor=image * 2.0, classes=2)
     assert model.input_names == ["photo"] if hasattr(model, "input_names") else True
-    assert model.inputs[0] is picture
+    assert model.inputs[0] is image
     with pytest.raises(ValueError, match="too small for .* 8 x 300"):
         build(variant, input_tensor=keras.Input((8, 300, 3)) * 2.0, aux_logits=True)
 

@@ -1,7 +1,7 @@
 """Every published checkpoint computes what its publisher's own code computes.
 
 tests/goldens holds, for each peer, the names and shapes of its arrays and what its own code
-computed (float32, inference mode, before softmax) for arrays and pictures that are functions of a
+computed (float32, inference mode, before softmax) for arrays and images that are functions of a
 name (see goldens/rule.py). Here the same arrays are written in the peer's own file format, loaded
 by path and by catalogue name from a server on loopback, and the model's outputs compared. All four
 vectors of BatchNorm are random too, so that a wrong epsilon, padding, pool or order of branches

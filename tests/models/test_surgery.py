@@ -15,11 +15,11 @@ def variant(request):
     return request.param
 
 
-def pictures(side=96, n=4):
+def images(side=96, n=4):
     return np.random.default_rng(0).normal(0, 0.5, (n, side, side, 3)).astype(np.float32)
 
 
-# The papers' own maps, at their own picture size: (height and width, channels) after each stage.
+# The papers' own maps, at their own image size: (height and width, channels) after each stage.
 STAGES = {
     # 1409.4842 Table 1
     "InceptionV1": {
@@ -136,7 +136,7 @@ def test_to_inference_keeps_the_predictions():
         weights=None, aux_logits=True, input_shape=(96, 96, 3), classes=3
     )
     plain = keras_inception.to_inference(model)
-    x = pictures()
+    x = images()
     np.testing.assert_array_equal(plain(x), model(x, training=False)["predictions"])
     assert not any(layer.name.startswith("aux") for layer in plain.layers)
     assert plain.preprocessing == model.preprocessing
@@ -152,7 +152,7 @@ def test_frozen_means_frozen_moving_statistics_too(up_to):
     assert ("inception_5b_branch0_0_bn" in frozen) == (up_to is None)
     before = {w.path: w.numpy() for w in model.weights}
     model.compile("sgd", "sparse_categorical_crossentropy")
-    model.fit(pictures(64), np.array([0, 1, 0, 1]), epochs=1, verbose=0)
+    model.fit(images(64), np.array([0, 1, 0, 1]), epochs=1, verbose=0)
     moved = {w.path.split("/")[0] for w in model.weights if (before[w.path] != w.numpy()).any()}
     assert "predictions" in moved
     assert not moved & frozen
@@ -236,5 +236,5 @@ def test_residual_scale_sets_the_spread():
             weights=None, include_top=False, input_shape=(96, 96, 3), residual_scale=scale
         )
         block = keras.Model(model.input, model.get_layer("block17_10").output)
-        spread[scale] = float(np.std(block(pictures(), training=False)))
+        spread[scale] = float(np.std(block(images(), training=False)))
     assert spread[1.0] > 3 * spread[0.3] > 3 * spread[0.1]

@@ -15,7 +15,7 @@ from keras_inception.report import page, write_report
 
 
 class Page(HTMLParser):
-    """Checks that tags close, and collects text and pictures."""
+    """Checks that tags close, and collects text and images."""
 
     def __init__(self, path):
         super().__init__()
@@ -61,12 +61,12 @@ def test_a_page_shows_the_evaluation(run):
         Preprocessing(size=(40, 30), crop_fraction=1.0, keep_aspect=False),
     ],
 )
-def test_the_phones_code_fits_a_picture_as_the_contract_does(contract):
+def test_the_phones_code_fits_a_image_as_the_contract_does(contract):
     waves = np.sin(np.linspace(0, 9, 160))[:, None, None] + np.cos(np.linspace(0, 7, 240))[:, None]
     pixels = np.uint8(127 + 60 * waves * np.array([1.0, 0.5, -1.0]))
-    picture = Image.fromarray(pixels)
+    image = Image.fromarray(pixels)
     expression = page._fitted_by_pillow(contract)
-    fitted = eval(expression, {"picture": picture, "Image": Image, "ImageOps": ImageOps})
+    fitted = eval(expression, {"image": image, "Image": Image, "ImageOps": ImageOps})
     assert fitted.size == contract.size[::-1]
     assert np.abs(np.float32(fitted) - contract.fit(pixels)).max() < 3
 

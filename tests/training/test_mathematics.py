@@ -50,7 +50,7 @@ def test_schedules():
 def test_the_rate_scales_with_the_global_batch():
     from keras_inception.training.optimizers import make_schedule
 
-    recipe = RECIPES["inception_v3"]  # 0.165 per 256 pictures, batch 1024
+    recipe = RECIPES["inception_v3"]  # 0.165 per 256 images, batch 1024
     assert make_schedule(recipe, 1251).peak == pytest.approx(0.66)
 
 

@@ -18,7 +18,7 @@ from keras_inception.runs import RunFolder
 from keras_inception.training import NonFinite, train
 from keras_inception.training.checkpoints import Store
 
-# The real loop and network, dropout included, on tiny pictures.
+# The real loop and network, dropout included, on tiny images.
 RUN = """
 import sys
 from keras_inception.recipes import Recipe

@@ -107,7 +107,7 @@ def alone(tmp_path_factory):
 
 
 def test_validation_counts_every_example_once_when_a_replicas_share_is_empty(alone):
-    """26 validation pictures and two replicas of 48: the second one has none."""
+    """26 validation images and two replicas of 48: the second one has none."""
     run = RunFolder(alone)
     source, model = open_run(run), run.load_model()
     count = source.num_examples("validation")

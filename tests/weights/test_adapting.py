@@ -27,7 +27,7 @@ def scramble(model, seed=0):
     return model
 
 
-def pictures(channels=3):
+def images(channels=3):
     return np.random.default_rng(1).normal(size=(2, *SHAPE[:2], channels)).astype(np.float32)
 
 
@@ -43,10 +43,10 @@ def slim_like():
 def test_the_background_is_dropped_by_default(slim_like, caplog):
     loaded = weights_of(slim_like, label_offset=1)
     model = InceptionV3(weights=loaded, input_shape=SHAPE, classifier_activation=None)
-    np.testing.assert_allclose(model(pictures()), slim_like(pictures())[:, 1:], atol=1e-6)
+    np.testing.assert_allclose(model(images()), slim_like(images())[:, 1:], atol=1e-6)
     assert "1001 outputs; of these, 1 before the first class and 0 after" in caplog.text
     kept = InceptionV3(weights=loaded, input_shape=SHAPE, classes=1001, classifier_activation=None)
-    np.testing.assert_array_equal(kept(pictures()), slim_like(pictures()))
+    np.testing.assert_array_equal(kept(images()), slim_like(images()))
 
 
 def test_of_1008_outputs_the_thousand_classes_stay():
@@ -63,15 +63,15 @@ def test_the_files_own_number_of_classes_is_the_default(slim_like):
 
 
 def test_one_channel_computes_what_three_equal_ones_do(slim_like, caplog):
-    grey = InceptionV3(
+    gray = InceptionV3(
         weights=weights_of(slim_like),
         input_shape=(*SHAPE[:2], 1),
         classes=1001,
         classifier_activation=None,
     )
-    x = pictures(1)
+    x = images(1)
     want = slim_like(np.repeat(x, 3, axis=-1))
-    np.testing.assert_allclose(grey(x), want, atol=1e-5)
+    np.testing.assert_allclose(gray(x), want, atol=1e-5)
     assert "adapted to 1" in caplog.text
 
 
@@ -90,7 +90,7 @@ def test_a_head_that_the_file_lacks_is_new_and_said(caplog):
     plain = scramble(InceptionV1(weights=None, input_shape=SHAPE, classes=5))
     model = InceptionV1(weights=weights_of(plain), input_shape=SHAPE, aux_logits=True)
     assert set(model.output) == {"predictions", "aux1_logits", "aux2_logits"}
-    np.testing.assert_allclose(model(pictures())["predictions"], plain(pictures()), atol=1e-6)
+    np.testing.assert_allclose(model(images())["predictions"], plain(images()), atol=1e-6)
     assert "no auxiliary head: the model's (aux1_...) is initialised anew" in caplog.text
 
 
@@ -103,12 +103,12 @@ def test_without_the_files_classifier_the_top_is_refused():
 def test_gammas_that_the_file_lacks_are_one(caplog):
     plain = scramble(InceptionV1(weights=None, input_shape=SHAPE, classes=5))
     model = InceptionV1(weights=weights_of(plain), input_shape=SHAPE, bn_scale=True)
-    np.testing.assert_allclose(model(pictures()), plain(pictures()), atol=1e-6)
+    np.testing.assert_allclose(model(images()), plain(images()), atol=1e-6)
     assert "no gammas" in caplog.text
 
 
 def test_another_scaling_is_folded_into_the_first_convolution(slim_like):
-    """The same pictures in 0..255, scaled by either contract, give the same outputs."""
+    """The same images in 0..255, scaled by either contract, give the same outputs."""
     theirs = Preprocessing(size=(75, 75), mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4))
     ours = Preprocessing(size=(75, 75))
     folded = fold_input_scaling(weights_of(slim_like, preprocessing=theirs), ours)

@@ -24,7 +24,7 @@ def test_records_are_well_formed():
         assert layouts.LAYOUTS[record.layout].variant == record.variant
         assert re.fullmatch(r"https?://\S+", record.url)
         assert re.fullmatch(r"(md5|sha1|sha256|sha384):[0-9a-f]{8,96}|", record.hash), record.name
-        assert record.preprocessing is not None and record.licence and record.origin
+        assert record.preprocessing is not None and record.license and record.origin
         assert (record.top1 or 70) < (record.top5 or 90) <= 100
         assert record.label_offset == (record.classes in (1001, 1008))
         assert get_weights(record.tag, record.variant) is record

@@ -36,15 +36,15 @@ def file(model, tmp_path_factory):
     return save_weights(model, path, preprocessing=contract)
 
 
-def picture():
+def image():
     return np.random.default_rng(1).normal(size=(2, *SHAPE)).astype(np.float32)
 
 
 def test_the_file_says_what_to_build(model, file):
     """Gammas, epsilon, classes' heads and contract come from the file, not from the caller."""
     loaded = InceptionV1(weights=file, input_shape=SHAPE, classes=7, aux_logits=True)
-    for name, want in model(picture()).items():
-        np.testing.assert_array_equal(loaded(picture())[name], want)
+    for name, want in model(image()).items():
+        np.testing.assert_array_equal(loaded(image())[name], want)
     assert loaded.preprocessing.mean == (120.0, 115.0, 100.0)
     assert loaded.get_layer("stem_0_bn").epsilon == 0.01
 
@@ -70,10 +70,10 @@ def test_the_file_is_what_the_safetensors_package_reads(model, file):
 
 def test_without_heads_and_without_top(model, file):
     plain = InceptionV1(weights=file, input_shape=SHAPE, classes=7)
-    want = model(picture())["predictions"]
-    np.testing.assert_allclose(plain(picture()), want, atol=1e-6)
+    want = model(image())["predictions"]
+    np.testing.assert_allclose(plain(image()), want, atol=1e-6)
     features = InceptionV1(weights=file, include_top=False, pooling="avg")
-    assert features(picture()).shape == (2, 1024)
+    assert features(image()).shape == (2, 1024)
 
 
 def test_another_number_of_classes_gives_a_new_head_and_says_so(file, caplog):
@@ -92,7 +92,7 @@ def test_a_keras_file_is_loaded_by_name(model, tmp_path):
         weights=tmp_path / "model.keras",
         input_shape=SHAPE,
     )
-    np.testing.assert_allclose(loaded(picture()), model(picture())["predictions"], atol=1e-6)
+    np.testing.assert_allclose(loaded(image()), model(image())["predictions"], atol=1e-6)
 
 
 def test_what_does_not_fit_is_listed_and_nothing_is_set(file):
@@ -108,12 +108,12 @@ def test_what_does_not_fit_is_listed_and_nothing_is_set(file):
 
 def test_a_record_of_ones_own_names_a_file_or_an_address(model, file, file_server, monkeypatch):
     """What `weights=` takes besides names and paths."""
-    want = model(picture())["predictions"]
+    want = model(image())["predictions"]
     here = Weights(filename=str(file), variant="InceptionV1")
-    np.testing.assert_allclose(InceptionV1(weights=here, input_shape=SHAPE)(picture()), want, 1e-6)
+    np.testing.assert_allclose(InceptionV1(weights=here, input_shape=SHAPE)(image()), want, 1e-6)
     monkeypatch.setenv("KERAS_HOME", str(file.parent / "home"))
     there = Weights(url=f"{file_server.serve(file.parent)}/{file.name}", variant="InceptionV1")
-    np.testing.assert_allclose(InceptionV1(weights=there, input_shape=SHAPE)(picture()), want, 1e-6)
+    np.testing.assert_allclose(InceptionV1(weights=there, input_shape=SHAPE)(image()), want, 1e-6)
 
 
 def test_a_file_of_another_variant_is_refused(file):

@@ -150,9 +150,7 @@ def main() -> None:
     reader.setInput(np.ascontiguousarray(x.transpose(0, 3, 1, 2)), "data")
     names = ["loss3/classifier", "pool5/7x7_s1", "loss1/classifier", "loss2/classifier"]
     logits, pooled, aux1, aux2 = reader.forward(names)
-    print(
-        f"logits {logits.std():.3f}, pictures differ by {np.abs(logits[0] - logits[1]).max():.3f}"
-    )
+    print(f"logits {logits.std():.3f}, images differ by {np.abs(logits[0] - logits[1]).max():.3f}")
     np.savez(
         folder / "bvlc_googlenet.npz",
         logits=logits,

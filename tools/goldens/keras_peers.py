@@ -53,7 +53,7 @@ def compute(name: str) -> tuple[dict, dict]:
             values.append(rule.array_for(*row))
         layer.set_weights(values)
     features = keras.Model(model.input, [model.get_layer("avg_pool").output, model.output])
-    pooled, logits = features(record.pictures(spec), training=False)
+    pooled, logits = features(record.images(spec), training=False)
     return spec, {"logits": logits, "pooled": pooled}
 
 

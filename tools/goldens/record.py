@@ -57,8 +57,8 @@ def record(folder: Path, spec: dict[str, Any], outputs: dict[str, np.ndarray], c
     return True
 
 
-def pictures(spec: dict[str, Any]) -> np.ndarray:
-    """The goldens' pictures, scaled as the peer wants them."""
+def images(spec: dict[str, Any]) -> np.ndarray:
+    """The goldens' images, scaled as the peer wants them."""
     return rule.preprocess(rule.images(spec["input_size"]), spec)
 
 

@@ -66,9 +66,9 @@ def compute(name: str) -> tuple[dict, dict]:
         "arrays": [],
     }
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        pictures = tf.compat.v1.placeholder(tf.float32, (2, size, size, 3))
+        images = tf.compat.v1.placeholder(tf.float32, (2, size, size, 3))
         with arg_scope(scope()):
-            logits, ends = network(pictures, num_classes=1001, is_training=False)
+            logits, ends = network(images, num_classes=1001, is_training=False)
         for variable in tf.compat.v1.global_variables():
             owner = variable.op.name
             kind, axes = KINDS[owner.rpartition("/")[2]]
@@ -85,7 +85,7 @@ def compute(name: str) -> tuple[dict, dict]:
         wanted["pooled"] = tf.reshape(pools[-1], (2, -1))
         if "AuxLogits" in ends:
             wanted["aux_logits"] = ends["AuxLogits"]
-        outputs = session.run(wanted, {pictures: record.pictures(spec)})
+        outputs = session.run(wanted, {images: record.images(spec)})
     return spec, outputs
 
 

@@ -71,7 +71,7 @@ def compute(name: str) -> tuple[dict, dict]:
                     spec["arrays"].append(row)
                     data[...] = rule.array_for(*row)
         net.load_weights(path)
-    x = record.pictures(spec)
+    x = record.images(spec)
     pooled = np.asarray(net.features(x, training=False)).reshape(2, -1)
     return spec, {"logits": np.asarray(net(x, training=False)), "pooled": pooled}
 

@@ -101,7 +101,7 @@ PEERS: dict[str, tuple[Any, str, int, dict, int]] = {
 }
 
 
-# Pictures in 0..255 into a kernel for -1..1 would give activations of hundreds.
+# Images in 0..255 into a kernel for -1..1 would give activations of hundreds.
 GAINS = {"conv1_7x7_s2.weight": 1 / 64}
 
 
@@ -140,7 +140,7 @@ def compute(name: str) -> tuple[dict, dict]:
         if row[2] != "int":
             state[row[0]] = torch.from_numpy(np.array(rule.array_for(*row)))
     net.load_state_dict(state)
-    x = torch.from_numpy(record.pictures(spec).transpose(0, 3, 1, 2).copy())
+    x = torch.from_numpy(record.images(spec).transpose(0, 3, 1, 2).copy())
     seen: dict[str, torch.Tensor] = {}
     last = [m for m in net.modules() if isinstance(m, torch.nn.Linear)][-1]
     heads = {"aux1": "aux1_logits", "aux2": "aux2_logits", "AuxLogits": "aux_logits"}

@@ -34,7 +34,7 @@ class Layout:
         layers: Rows for single layers, by their full names.
         scheme: How the publisher calls a unit's convolution and its BatchNorm.
         prefix: What all of the publisher's names begin with; the tables leave it out.
-        bgr: Whether it was trained on B, G, R pictures: the first kernel is turned round.
+        bgr: Whether it was trained on B, G, R images: the first kernel is turned round.
         flattened: Our dense layers after a flattened map -> (channels, height, width) of that map,
             where the publisher flattens channels first.
         left_out: Regular expression of their layers that are no part of ours, on purpose.

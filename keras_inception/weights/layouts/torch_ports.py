@@ -131,7 +131,7 @@ classif                 predictions
 """,
 )
 
-# Trained on B, G, R pictures, as Caffe's networks were; every convolution has a bias as well.
+# Trained on B, G, R images, as Caffe's networks were; every convolution has a bias as well.
 BN_INCEPTION = Layout(
     "cadene/bn_inception",
     "BNInception",
