@@ -15,8 +15,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from keras_inception import Preprocessing
 from keras_inception.data import open_source, train_batches
-from keras_inception.data.mix import MIXES
 from keras_inception.data.pipeline import AUGMENTATIONS
+from keras_inception.data.transforms import MIXES
 
 
 def main() -> None:

@@ -12,11 +12,15 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.data.augment import POLICIES, make_policy
-from keras_inception.data.crops import distort_color, random_crop_box, random_mirror
-from keras_inception.data.mix import MIXES, mix_batch
-from keras_inception.data.readable import decode
+from keras_inception.data.policies import POLICIES, make_policy
 from keras_inception.data.splits import Source, Split
+from keras_inception.data.transforms import (
+    MIXES,
+    distort_color,
+    mix_batch,
+    random_crop_box,
+    random_mirror,
+)
 from keras_inception.preprocessing import Preprocessing
 
 AUGMENTATIONS = ("none", "flip", "crop", "inception", *POLICIES)
@@ -197,7 +201,7 @@ def _central_image(
     split: Split, index: tf.Tensor, preprocessing: Preprocessing, channels: int
 ) -> tf.Tensor:
     """The contract's central crop at the contract's size: float32 in 0..255."""
-    image = preprocessing.fit(_pixels(split.image(index), channels))
+    image = preprocessing.fit(split.pixels(index, channels))
     return tf.ensure_shape(image, (*preprocessing.size, channels))
 
 
@@ -213,7 +217,7 @@ def _training_image(
     if augmentation in ("none", "flip"):
         image = _central_image(split, index, preprocessing, channels)
     else:
-        image = _random_crop(split.image(index), channels, key)
+        image = split.crop(index, lambda size: random_crop_box(size, key), channels)
         image = tf.image.resize(image, preprocessing.size, preprocessing.interpolation)
         image = tf.clip_by_value(image, 0.0, 255.0)
     if augmentation != "none":
@@ -221,32 +225,3 @@ def _training_image(
     if augmentation == "inception" and channels == 3:
         image = distort_color(image, key)
     return image
-
-
-def _random_crop(image: tf.Tensor, channels: int, key: tf.Tensor) -> tf.Tensor:
-    """A random part of an image; of a JPEG only that part is decoded."""
-    if image.dtype != tf.string:
-        pixels = _pixels(image, channels)
-        top, left, height, width = tf.unstack(random_crop_box(tf.shape(pixels)[:2], key))
-        return pixels[top : top + height, left : left + width]
-
-    def fused() -> tf.Tensor:
-        size = tf.io.extract_jpeg_shape(image)[:2]
-        return tf.io.decode_and_crop_jpeg(image, random_crop_box(size, key), channels=channels)
-
-    def whole() -> tf.Tensor:
-        return _random_crop(decode(image, channels), channels, key)
-
-    image = tf.cond(tf.io.is_jpeg(image), fused, whole)
-    return tf.ensure_shape(image, (None, None, channels))
-
-
-def _pixels(image: tf.Tensor, channels: int) -> tf.Tensor:
-    """A split's image as uint8 (height, width, channels)."""
-    if image.dtype == tf.string:
-        return decode(image, channels)
-    if image.shape[-1] == channels:
-        return image
-    if image.shape[-1] == 1:
-        return tf.repeat(image, channels, axis=-1)
-    return tf.cast(tf.round(tf.image.rgb_to_grayscale(tf.cast(image, tf.float32))), tf.uint8)

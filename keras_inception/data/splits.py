@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_inception.data.decode import crop, decode, decode_crop, unreadable, with_channels
 from keras_inception.data.kept import kept
-from keras_inception.data.readable import unreadable
 
 SPLITS = ("train", "validation", "test")
 # Share of unreadable images above which a data set is refused rather than used without them.
@@ -35,6 +35,32 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def pixels(self, i: tf.Tensor | int, channels: int = 3) -> tf.Tensor:
+        """An example's image: uint8 (height, width, channels); gray is repeated for 3 channels."""
+        image = self.image(tf.cast(i, tf.int64))
+        return (decode if image.dtype == tf.string else with_channels)(image, channels)
+
+    def crop(
+        self, i: tf.Tensor, choose: Callable[[tf.Tensor], tf.Tensor], channels: int = 3
+    ) -> tf.Tensor:
+        """A rectangle of `pixels(i)`; of a JPEG only that part is decoded.
+
+        Args:
+            i: int64 scalar.
+            choose: int32 (2,), the image's height and width -> int32 (4,): top, left, height,
+                width of the rectangle.
+            channels: 3 or 1.
+        """
+        image = self.image(i)
+        if image.dtype == tf.string:
+            return decode_crop(image, choose, channels)
+        return crop(with_channels(image, channels), choose)
+
+    def file(self, i: int) -> bytes:
+        """An example as an image file's bytes: its own, or a PNG where the source has no files."""
+        image = self.image(tf.constant(i, tf.int64))
+        return (image if image.dtype == tf.string else tf.io.encode_png(image)).numpy()
 
     def subset(self, indices: np.ndarray) -> Split:
         """The examples `indices`, renumbered from 0."""
@@ -109,3 +135,16 @@ def without_unreadable(splits: dict[str, Split], state: object, where: str) -> d
         )
     logging.warning("Left out %d unreadable images: %s", len(names), shown)
     return {s: v.subset(np.setdiff1d(np.arange(len(v)), bad[s])) for s, v in splits.items()}
+
+
+def array_split(images: np.ndarray, labels: np.ndarray, noun: str) -> Split:
+    """uint8 (n, height, width, channels) in memory as a split; `noun` names an example."""
+    pixels = tf.constant(images, tf.uint8)
+
+    def image(i: tf.Tensor) -> tf.Tensor:
+        return tf.gather(pixels, i)
+
+    def describe(i: int) -> str:
+        return f"{noun} {i}"
+
+    return Split(labels.astype(np.int64), image, describe)

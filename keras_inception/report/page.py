@@ -175,14 +175,9 @@ def _mistakes(run: RunFolder) -> str:
 
 def _png(split: Any, index: int) -> bytes:
     """A small PNG of an example."""
-    import tensorflow as tf
     from PIL import Image
 
-    from keras_inception.data.readable import decode
-
-    image = split.image(tf.constant(index, tf.int64))
-    pixels = (decode(image, 3) if image.dtype == tf.string else image).numpy()
-    image = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
+    image = Image.fromarray(split.pixels(index).numpy())
     image.thumbnail((160, 160))
     buffer = io.BytesIO()
     image.save(buffer, "PNG")

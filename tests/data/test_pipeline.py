@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_inception import Preprocessing
 from keras_inception.data import evaluation_batches, open_source, train_batches
-from keras_inception.data.augment import POLICIES
+from keras_inception.data.policies import POLICIES
 
 CONTRACT = Preprocessing(size=(32, 32), crop_fraction=1.0)
 

@@ -9,7 +9,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from keras_inception import Preprocessing
 from keras_inception.data import open_source, train_batches
-from keras_inception.data.readable import decode
+from keras_inception.data.decode import decode
 
 SHADES = {1: 40, 2: 120, 3: 220}  # label, counted from 1 -> brightness of its images
 

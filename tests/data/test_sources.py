@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from keras_inception.data import open_source
-from keras_inception.data.readable import decode
+from keras_inception.data.decode import decode
 from keras_inception.data.splits import stratified
 
 
@@ -145,7 +145,7 @@ def numbers(split):
 @pytest.mark.parametrize("where", ["in memory", "by an index"])
 def test_tfds_without_a_test_part_is_sliced(shades, where, monkeypatch):
     if where == "by an index":
-        monkeypatch.setattr("keras_inception.data.tfds_sets.IN_MEMORY_BYTES", 10)
+        monkeypatch.setattr("keras_inception.data.sources.tfds.IN_MEMORY_BYTES", 10)
     source = open_source("tfds:shades", data_dir=str(shades), validation_fraction=0.25)
     assert source.class_names == ("even", "odd")
     assert source.provenance["splits"]["test"] == "train[80%:]"

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_inception import InceptionV1, save_weights
-from keras_inception.data.mix import cutmix, mix_batch, mixup
+from keras_inception.data.transforms import cutmix, mix_batch, mixup
 from keras_inception.recipes import Recipe
 from keras_inception.runs import RunFolder
 from keras_inception.training import train

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception.data.kept import state_of
-from keras_inception.data.records import Keys, index_shards
+from keras_inception.data.sources.shards import Keys, index_shards
 from keras_inception.data.splits import SPLITS, Source, Split, without_unreadable
 
 # Encoded bytes up to which a split is kept in memory; of a larger one records are read when they
