@@ -13,6 +13,86 @@ from typing import Any
 
 from keras_inception.preprocessing import Preprocessing
 
+# Builder arguments that decide what a network computes with given weights: name -> types of its
+# values. A list from JSON becomes a tuple. A test holds these tables against the signatures.
+_EVERY_VARIANT: dict[str, tuple[type, ...]] = {
+    "classifier_activation": (str, type(None)),
+    "width_multiplier": (float, int),
+    "batch_norm": (bool,),
+    "bn_scale": (bool,),
+    "bn_epsilon": (float, int),
+}
+_PADDED_AVERAGES: dict[str, tuple[type, ...]] = {"avg_pool_counts_padding": (bool,)}
+_RESIDUALS: dict[str, tuple[type, ...]] = {"residual_scale": (float, int, tuple)}
+BUILDER_ARGUMENTS: dict[str, dict[str, tuple[type, ...]]] = {
+    "InceptionV1": {
+        **_EVERY_VARIANT,
+        "lrn": (bool,),
+        "branch5x5": (int,),
+        "last_pool": (int,),
+        "symmetric_padding": (bool,),
+        "adaptive_aux_pool": (bool,),
+    },
+    "BNInception": {
+        **_EVERY_VARIANT,
+        **_PADDED_AVERAGES,
+        "separable_stem": (bool,),
+        "widths": (str,),
+        "symmetric_padding": (bool,),
+        "symmetric_pool_padding": (bool,),
+    },
+    "InceptionV2": _EVERY_VARIANT,
+    "InceptionV3": {**_EVERY_VARIANT, **_PADDED_AVERAGES, "last_pool": (str,)},
+    "InceptionV4": {**_EVERY_VARIANT, **_PADDED_AVERAGES},
+    "InceptionResNetV1": {
+        **_EVERY_VARIANT,
+        **_RESIDUALS,
+        "embedding": (int, type(None)),
+        "blocks": (tuple,),
+    },
+    "InceptionResNetV2": {
+        **_EVERY_VARIANT,
+        **_PADDED_AVERAGES,
+        **_RESIDUALS,
+        "paper": (bool,),
+    },
+}
+
+
+def checked_arguments(variant: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Builder arguments that a file claims, held against what the variant's builder takes.
+
+    Nothing is built. Lists, which JSON has for tuples, become tuples.
+
+    Args:
+        variant: Name of the builder; empty if it is not known, and then any builder's arguments
+            pass.
+        arguments: Name -> value.
+
+    Raises:
+        ValueError: the variant is unknown, or an argument has a name or a type that its builder
+            does not take; the message names it.
+    """
+    if variant and variant not in BUILDER_ARGUMENTS:
+        raise ValueError(
+            f"The variants are {', '.join(BUILDER_ARGUMENTS)}. Received: variant={variant!r}"
+        )
+    tables = [BUILDER_ARGUMENTS[variant]] if variant else list(BUILDER_ARGUMENTS.values())
+    checked = {}
+    for name, value in arguments.items():
+        value = tuple(value) if isinstance(value, list) else value
+        types = {kind for table in tables for kind in table.get(name, ())}
+        numbers = value if isinstance(value, tuple) else ()
+        # bool is an int to isinstance, and tuples hold numbers only
+        if type(value) not in types or any(type(n) not in (int, float) for n in numbers):
+            raise ValueError(
+                f"{variant or 'A builder'} takes the arguments "
+                f"{', '.join(sorted({n for table in tables for n in table}))} from a file, each "
+                f"with a value of its own type. Received: {name}={value!r}"
+            )
+        checked[name] = value
+    return checked
+
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
@@ -21,7 +101,8 @@ class Identity:
     Attributes:
         variant: Name of the builder, such as "InceptionV3".
         builder_arguments: (name, value) pairs, sorted by name: the builder's arguments that decide
-            what is computed, such as ("bn_epsilon", 0.001). `arguments` gives them as a dict.
+            what is computed with given weights, defaults included, such as ("bn_epsilon", 0.001).
+            `arguments` gives them as a dict.
         preprocessing: The contract of the model's input, with the model's own size.
         class_names: Names of the classes in the order of the outputs; empty if they are not known.
     """
@@ -39,8 +120,12 @@ class Identity:
         preprocessing: Preprocessing | None = None,
         class_names: Sequence[str] = (),
     ) -> Identity:
-        """The record from a dict of builder arguments."""
-        pairs = tuple(sorted(builder_arguments.items()))
+        """The record from a dict of builder arguments.
+
+        Raises:
+            ValueError: the variant's builder takes no such argument or value.
+        """
+        pairs = tuple(sorted(checked_arguments(variant, builder_arguments).items()))
         return cls(variant, pairs, preprocessing, tuple(class_names))
 
     @property

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{loaded.source}: {loaded.layout}; {len(loaded.arrays)} arrays for {arguments.model}")
     if arguments.show_mapping:
         print("\n".join(f"  {theirs} -> {ours}" for theirs, ours in loaded.layers.items()))
-    print(f"built with {model.builder_arguments or 'the default arguments'}")
+    print(f"built with {model.identity.arguments}")
     print(f"input: {model.preprocessing}")
     if output.suffix == ".keras":
         temporary = output.with_name(f".{output.name}.temporary.keras")

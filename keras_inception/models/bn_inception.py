@@ -122,6 +122,7 @@ def BNInception(
     dropout: float = 0.2,
     include_preprocessing: bool | Preprocessing = False,
     width_multiplier: float = 1.0,
+    batch_norm: bool = True,
     separable_stem: bool = True,
     widths: str = "slim",
     symmetric_padding: bool = False,
@@ -150,6 +151,7 @@ def BNInception(
             `preprocess_input` returns.
         width_multiplier: Share of every convolution's filters, of which at least 16 stay (TF-Slim's
             `depth_multiplier`). Published weights need all of them, 1.0.
+        batch_norm: Whether convolutions are batch-normalised; without, they have biases instead.
         separable_stem: Whether the 7 x 7 convolution is TF-Slim's depthwise separable one.
         widths: "slim" or "caffe": pool projections of 4c and 4d are 96 or the figure's 128 wide.
         symmetric_padding: Whether convolutions with stride 2 pad the same on every side, as torch
@@ -180,6 +182,7 @@ def BNInception(
     with conventions(
         Conventions(
             width_multiplier=width_multiplier,
+            batch_norm=batch_norm,
             bn_scale=bn_scale,
             bn_epsilon=bn_epsilon,
             bn_momentum=bn_momentum,

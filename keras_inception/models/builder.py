@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 from keras import layers
 
 from keras_inception import weights as weights_floor
+from keras_inception.identity import BUILDER_ARGUMENTS, Identity, attach
 from keras_inception.models.layers import Tensor, channel_axis, named
 from keras_inception.models.measure import smallest_input
 from keras_inception.preprocessing import Preprocessing
+from keras_inception.weights import Loaded
 
 # endpoint that a head hangs on, and the function that draws it: (x, classes, name) -> logits
 Auxiliary = dict[str, tuple[str, Callable[[Tensor, int, str], Tensor]]]
@@ -29,10 +31,7 @@ def published(function: Callable[..., keras.Model]) -> Callable[..., keras.Model
     classes hold unless the caller gave the argument explicitly.
     """
     signature = inspect.signature(function)
-    # Keyword-only arguments decide what is computed, these aside.
-    checkpoint_facts = {
-        name for name, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY
-    } - {"aux_logits", "dropout", "include_preprocessing", "bn_momentum"}
+    recorded = BUILDER_ARGUMENTS[function.__name__]
 
     @functools.wraps(function)
     def build(*args: Any, **kwargs: Any) -> keras.Model:
@@ -55,16 +54,56 @@ def published(function: Callable[..., keras.Model]) -> Callable[..., keras.Model
         model = function(weights=None, **arguments)
         if loaded:
             weights_floor.load_into(model, loaded)
-            model.class_names = loaded.class_names
         if contract and not arguments.get("include_preprocessing"):
-            model.preprocessing = contract
-        model.variant = variant
-        model.builder_arguments = {
-            name: value for name, value in arguments.items() if name in checkpoint_facts
-        }
-        return model
+            model.preprocessing = with_size_of(model, contract)
+        bound = signature.bind(**arguments)
+        bound.apply_defaults()
+        return attach(
+            model,
+            Identity.create(
+                variant,
+                _recorded(bound.arguments, recorded),
+                model.preprocessing,
+                _class_names(loaded, bound.arguments),
+            ),
+        )
 
     return build
+
+
+def _recorded(arguments: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """The arguments that an identity holds, of all that a builder was called with."""
+    chosen = {name: arguments[name] for name in names if name != "classifier_activation"}
+    if arguments["include_top"]:
+        chosen |= recorded_activation(arguments["classifier_activation"])
+    return chosen
+
+
+def recorded_activation(activation: str | Callable | None) -> dict[str, str | None]:
+    """A classifier's activation as an identity holds it: by Keras' name, None for logits.
+
+    Empty for a function of the user's own, which has no name that a file could hold.
+    """
+    name = keras.activations.serialize(keras.activations.get(activation))
+    if not isinstance(name, str):
+        return {}
+    return {"classifier_activation": None if name == "linear" else name}
+
+
+def _class_names(loaded: Loaded | None, arguments: Mapping[str, Any]) -> Sequence[str]:
+    """The names of the classes in a file, if the model predicts those classes."""
+    if loaded is None or not arguments["include_top"]:
+        return ()
+    return loaded.class_names if len(loaded.class_names) == arguments["classes"] else ()
+
+
+def with_size_of(model: keras.Model, contract: Preprocessing) -> Preprocessing:
+    """The contract with the size of a model's own input, where that is known."""
+    shape = tuple(model.inputs[0].shape[1:])
+    height, width = shape[:2] if channel_axis() == -1 else shape[1:3]
+    if len(shape) != 3 or height is None or width is None:
+        return contract
+    return contract.replace(size=(height, width))
 
 
 def assemble(
@@ -140,7 +179,8 @@ def assemble(
         model = keras.Model(sources, outputs if auxiliary else predictions, name=name)
     else:
         model = keras.Model(sources, x, name=name)
-    model.preprocessing = preprocessing.replace(inside_model=bool(include_preprocessing))
+    contract = preprocessing.replace(inside_model=bool(include_preprocessing))
+    model.preprocessing = with_size_of(model, contract)
     return model
 
 

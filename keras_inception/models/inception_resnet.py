@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-from keras import layers
 
 from keras_inception.models import inception_v4
 from keras_inception.models.builder import assemble, published
@@ -20,11 +19,11 @@ from keras_inception.models.layers import (
     V,
     auxiliary_head,
     avg_pool,
-    batch_norm,
     chain,
     concat,
     conv_bn,
     conventions,
+    dense_bn,
     max_pool,
     residual,
 )
@@ -121,9 +120,8 @@ def features_v1(x: Tensor, *, blocks: tuple[int, int, int], scales: tuple[float,
 
 
 def bottleneck(x: Tensor, width: int) -> Tensor:
-    """FaceNet's: a linear layer without bias, batch-normalised, on the pooled features."""
-    x = layers.Dense(width, use_bias=False, name="bottleneck")(x)
-    return batch_norm(x, "bottleneck_bn")
+    """FaceNet's: a linear layer on the pooled features, batch-normalised instead of a bias."""
+    return dense_bn(x, width, name="bottleneck")
 
 
 @published
@@ -141,6 +139,7 @@ def InceptionResNetV1(
     dropout: float = 0.2,
     include_preprocessing: bool | Preprocessing = False,
     width_multiplier: float = 1.0,
+    batch_norm: bool = True,
     embedding: int | None = None,
     blocks: tuple[int, int, int] = (5, 10, 6),
     residual_scale: tuple[float, float, float] | float = SCALES,
@@ -165,6 +164,7 @@ def InceptionResNetV1(
             `preprocess_input` returns.
         width_multiplier: Share of every convolution's filters, of which at least 16 stay (TF-Slim's
             `depth_multiplier`). Published weights need all of them, 1.0.
+        batch_norm: Whether convolutions are batch-normalised; without, they have biases instead.
         embedding: Width of a linear layer with BatchNorm between the pooled features and the
             classifier; None for none. Without top it needs `pooling`.
         blocks: How many of block35, block17 and block8. Released networks have 5, 10 and 6, the
@@ -201,6 +201,7 @@ def InceptionResNetV1(
     with conventions(
         Conventions(
             width_multiplier=width_multiplier,
+            batch_norm=batch_norm,
             bn_scale=bn_scale,
             bn_epsilon=bn_epsilon,
             bn_momentum=bn_momentum,
@@ -326,6 +327,7 @@ def InceptionResNetV2(
     dropout: float = 0.2,
     include_preprocessing: bool | Preprocessing = False,
     width_multiplier: float = 1.0,
+    batch_norm: bool = True,
     paper: bool = False,
     residual_scale: tuple[float, float, float] | float = SCALES,
     avg_pool_counts_padding: bool = False,
@@ -347,6 +349,7 @@ def InceptionResNetV2(
             `preprocess_input` returns.
         width_multiplier: Share of every convolution's filters, of which at least 16 stay (TF-Slim's
             `depth_multiplier`). Published weights need all of them, 1.0.
+        batch_norm: Whether convolutions are batch-normalised; without, they have biases instead.
         paper: Whether to build the paper's network (v4's stem; 5, 10 and 5 blocks), of which no
             weights are published, instead of the released one (10, 20 and 10 blocks).
         residual_scale: Share of a residual that is added, one for all or one for each of block35,
@@ -376,6 +379,7 @@ def InceptionResNetV2(
     with conventions(
         Conventions(
             width_multiplier=width_multiplier,
+            batch_norm=batch_norm,
             bn_scale=bn_scale,
             bn_epsilon=bn_epsilon,
             bn_momentum=bn_momentum,

@@ -122,6 +122,7 @@ def InceptionV2(
     dropout: float = 0.2,
     include_preprocessing: bool | Preprocessing = False,
     width_multiplier: float = 1.0,
+    batch_norm: bool = True,
     bn_scale: bool = False,
     bn_epsilon: float = 1e-3,
     bn_momentum: float = 0.99,
@@ -142,6 +143,7 @@ def InceptionV2(
             `preprocess_input` returns.
         width_multiplier: Share of every convolution's filters, of which at least 16 stay (TF-Slim's
             `depth_multiplier`). Published weights need all of them, 1.0.
+        batch_norm: Whether convolutions are batch-normalised; without, they have biases instead.
         bn_scale: Whether BatchNorm has a gamma.
         bn_epsilon: What BatchNorm adds to the variance.
         bn_momentum: Share that BatchNorm's moving statistics keep at each training step.
@@ -160,6 +162,7 @@ def InceptionV2(
     with conventions(
         Conventions(
             width_multiplier=width_multiplier,
+            batch_norm=batch_norm,
             bn_scale=bn_scale,
             bn_epsilon=bn_epsilon,
             bn_momentum=bn_momentum,

@@ -129,6 +129,7 @@ def InceptionV3(
     dropout: float = 0.2,
     include_preprocessing: bool | Preprocessing = False,
     width_multiplier: float = 1.0,
+    batch_norm: bool = True,
     last_pool: str = "avg",
     avg_pool_counts_padding: bool = False,
     bn_scale: bool = False,
@@ -157,6 +158,7 @@ def InceptionV3(
             `preprocess_input` returns.
         width_multiplier: Share of every convolution's filters, of which at least 16 stay (TF-Slim's
             `depth_multiplier`). Published weights need all of them, 1.0.
+        batch_norm: Whether convolutions are batch-normalised; without, they have biases instead.
         last_pool: The pool of mixed10's fourth branch: "avg", or "max" as in the network of
             2015-12-05 that computes FID.
         avg_pool_counts_padding: Whether the padded average pools divide by 9 at the border too, as
@@ -185,6 +187,7 @@ def InceptionV3(
     with conventions(
         Conventions(
             width_multiplier=width_multiplier,
+            batch_norm=batch_norm,
             bn_scale=bn_scale,
             bn_epsilon=bn_epsilon,
             bn_momentum=bn_momentum,

@@ -145,6 +145,7 @@ def InceptionV4(
     dropout: float = 0.2,
     include_preprocessing: bool | Preprocessing = False,
     width_multiplier: float = 1.0,
+    batch_norm: bool = True,
     avg_pool_counts_padding: bool = False,
     bn_scale: bool = False,
     bn_epsilon: float = 1e-3,
@@ -164,6 +165,7 @@ def InceptionV4(
             `preprocess_input` returns.
         width_multiplier: Share of every convolution's filters, of which at least 16 stay (TF-Slim's
             `depth_multiplier`). Published weights need all of them, 1.0.
+        batch_norm: Whether convolutions are batch-normalised; without, they have biases instead.
         avg_pool_counts_padding: Whether the padded average pools divide by 9 at the border too
             (tf2cv).
         bn_scale: Whether BatchNorm has a gamma.
@@ -184,6 +186,7 @@ def InceptionV4(
     with conventions(
         Conventions(
             width_multiplier=width_multiplier,
+            batch_norm=batch_norm,
             bn_scale=bn_scale,
             bn_epsilon=bn_epsilon,
             bn_momentum=bn_momentum,

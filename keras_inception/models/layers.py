@@ -121,6 +121,13 @@ def conv_bn(
     return layers.Activation("relu", name=name if endpoint else f"{name}_relu")(x)
 
 
+def dense_bn(x: Tensor, units: int, *, name: str) -> Tensor:
+    """Linear layer and BatchNorm, as `{name}` and `{name}_bn`; without BatchNorm it has a bias."""
+    normalised = _conventions.get().batch_norm
+    x = layers.Dense(units, use_bias=not normalised, name=name)(x)
+    return batch_norm(x, f"{name}_bn") if normalised else x
+
+
 def batch_norm(x: Tensor, name: str) -> Tensor:
     """BatchNorm over the channels, by the conventions in force."""
     how = _conventions.get()

@@ -11,6 +11,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from keras_inception.identity import attach, identity_of
+
 
 def smallest_input(model: keras.Model) -> tuple[int, int]:
     """The smallest (height, width), in pixels, that every unpadded layer of a model can take.
@@ -83,7 +85,9 @@ def feature_pyramid(model: keras.Model) -> keras.Model:
             level = {4: "P2", 8: "P3", 16: "P4", 32: "P5"}.get(strides.get(layer.name, 0))
             if level is not None:
                 levels[level] = layer.output  # a later layer replaces an earlier one
-    return keras.Model(model.input, levels, name=f"{model.name}_pyramid")
+    pyramid = keras.Model(model.input, levels, name=f"{model.name}_pyramid")
+    identity = identity_of(model)
+    return attach(pyramid, identity.replace(class_names=())) if identity else pyramid
 
 
 def last_endpoint(model: keras.Model) -> str:

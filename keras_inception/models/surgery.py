@@ -11,6 +11,8 @@ from typing import Any
 import keras
 from keras import layers
 
+from keras_inception.identity import Identity, attach, identity_of
+from keras_inception.models.builder import recorded_activation
 from keras_inception.models.measure import endpoints, last_endpoint
 
 
@@ -22,7 +24,8 @@ def to_inference(model: keras.Model) -> keras.Model:
     if not isinstance(model.output, dict):
         return model
     stripped = keras.Model(model.input, model.output["predictions"], name=model.name)
-    return _with_contract_of(model, stripped)
+    identity = identity_of(model)
+    return attach(stripped, identity) if identity else stripped
 
 
 def freeze_backbone(model: keras.Model, up_to: str | None = None) -> keras.Model:
@@ -86,11 +89,12 @@ def replace_head(
         dense = layers.Dense(classes, activation, dtype="float32", name=name)
         outputs[name] = dense(model.get_layer(name).input)
     output: Any = outputs if isinstance(model.output, dict) else outputs["predictions"]
-    return _with_contract_of(model, keras.Model(model.input, output, name=model.name))
-
-
-def _with_contract_of(model: keras.Model, other: keras.Model) -> keras.Model:
-    """Other, with the preprocessing contract of a builder's model (a loaded file has none)."""
-    if hasattr(model, "preprocessing"):
-        other.preprocessing = model.preprocessing
-    return other
+    new = keras.Model(model.input, output, name=model.name)
+    identity = identity_of(model)
+    if identity is None:
+        return new
+    body = {k: v for k, v in identity.arguments.items() if k != "classifier_activation"}
+    arguments = {**body, **recorded_activation(classifier_activation)}
+    return attach(
+        new, Identity.create(identity.variant, arguments, identity.preprocessing, class_names=())
+    )

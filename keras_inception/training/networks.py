@@ -44,7 +44,7 @@ def inference_network(recipe: Recipe, trained: keras.Model) -> keras.Model:
         input_shape=trained.input_shape[1:],
         classes=trained.get_layer("predictions").units,
         dropout=recipe.dropout,
-        **trained.builder_arguments,
+        **{**trained.identity.arguments, "classifier_activation": "softmax"},
     )
 
 

@@ -8,7 +8,6 @@ into another layer without a word.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_inception.identity import Identity, identity_of
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.weights.readers import safetensors
 
@@ -43,7 +43,7 @@ def save_weights(
         builder_arguments: The builder's arguments that the weights need; by default those that the
             model was built with.
         preprocessing: The contract; by default the model's.
-        class_names: Names of the classes, in the order of the outputs.
+        class_names: Names of the classes, in the order of the outputs; by default the model's.
 
     Returns:
         The path.
@@ -54,19 +54,16 @@ def save_weights(
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"Native weights end in .safetensors. Received: {path}")
-    contract = preprocessing or getattr(model, "preprocessing", None)
-    if contract:
-        contract = contract.replace(inside_model=False)  # the file holds the features only
-    built_with = getattr(model, "builder_arguments", {})
-    metadata = {
-        "format": safetensors.NATIVE,
-        "variant": variant or getattr(model, "variant", ""),
-        "builder_arguments": json.dumps(
-            dict(built_with) if builder_arguments is None else builder_arguments
-        ),
-        "preprocessing": json.dumps(contract.to_dict() if contract else None),
-        "class_names": json.dumps(list(class_names)),
-    }
+    known = identity_of(model) or Identity("", preprocessing=getattr(model, "preprocessing", None))
+    contract = preprocessing or known.preprocessing
+    identity = Identity.create(
+        variant or known.variant,
+        known.arguments if builder_arguments is None else builder_arguments,
+        # The file holds the features only.
+        contract.replace(inside_model=False) if contract else None,
+        class_names or known.class_names,
+    )
+    metadata = {"format": safetensors.NATIVE, **identity.to_metadata()}
     arrays = {
         name: np.ascontiguousarray(keras.ops.convert_to_numpy(v), "<f4")
         for name, v in variables(model).items()

@@ -139,7 +139,7 @@ def test_to_inference_keeps_the_predictions():
     x = images()
     np.testing.assert_array_equal(plain(x), model(x, training=False)["predictions"])
     assert not any(layer.name.startswith("aux") for layer in plain.layers)
-    assert plain.preprocessing == model.preprocessing
+    assert plain.identity == model.identity
     assert keras_inception.to_inference(plain) is plain
 
 
@@ -177,6 +177,9 @@ def test_a_new_head_keeps_the_features():
         "aux2_logits": (None, 3),
     }
     assert new.get_layer("stem_0_conv") is model.get_layer("stem_0_conv")
+    logits = keras_inception.replace_head(model, 3, classifier_activation=None)
+    assert new.identity == model.identity
+    assert logits.identity.arguments == {**new.identity.arguments, "classifier_activation": None}
     with pytest.raises(ValueError, match="include_top=True"):
         keras_inception.replace_head(
             keras_inception.InceptionV1(weights=None, include_top=False), 3

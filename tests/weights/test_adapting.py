@@ -17,7 +17,7 @@ SHAPE = (75, 75, 3)
 
 def weights_of(model, **facts):
     arrays = {name: v.numpy() for name, v in variables(model).items()}
-    return Loaded("test.file", arrays, model.variant, **facts)
+    return Loaded("test.file", arrays, model.identity.variant, **facts)
 
 
 def scramble(model, seed=0):
@@ -122,7 +122,10 @@ def test_another_scaling_is_folded_into_the_first_convolution(slim_like):
 def test_class_names_travel_in_the_native_file(tmp_path):
     model = InceptionV1(weights=None, input_shape=SHAPE, classes=2)
     path = save_weights(model, tmp_path / "cells.safetensors", class_names=["defective", "sound"])
-    assert InceptionV1(weights=path, input_shape=SHAPE).class_names == ("defective", "sound")
+    assert InceptionV1(weights=path, input_shape=SHAPE).identity.class_names == (
+        "defective",
+        "sound",
+    )
 
 
 def test_nothing_is_said_when_nothing_is_adapted(slim_like, caplog):
