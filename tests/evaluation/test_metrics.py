@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from keras_inception.evaluation import summarize, wilson_interval
+from keras_inception.evaluation import metrics, summarize, wilson_interval
 
 
 def test_wilson_interval_is_the_textbooks():
@@ -40,6 +40,124 @@ def test_classes_that_do_not_occur_do_not_lower_balanced_accuracy():
 def test_arrays_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="2 labels, 3 names"):
         summarize(np.zeros((2, 2)), np.zeros(2, int), ["a", "b", "c"])
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """Answers of a mediocre classifier: probabilities (500, 12) and labels."""
+    rng = np.random.default_rng(7)
+    labels = rng.choice(12, 500, p=rng.dirichlet(np.full(12, 2.0)))
+    logits = rng.normal(size=(500, 12)) + 2.0 * np.eye(12)[labels]
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    return probabilities.astype(np.float32), labels
+
+
+def test_the_summary_is_scikit_learns(drawn):
+    from sklearn import metrics as peer
+
+    probabilities, labels = drawn
+    result = summarize(probabilities, labels, [f"c{i}" for i in range(12)])
+    called = probabilities.argmax(1)
+    shares = peer.precision_recall_fscore_support(labels, called, labels=range(12), zero_division=0)
+    for name, column in zip(("precision", "recall", "f1", "images"), shares, strict=True):
+        assert [row[name] for row in result["per_class"]] == pytest.approx(column, abs=1e-6)
+    precision, _, f1, _ = peer.precision_recall_fscore_support(
+        labels, called, average="macro", zero_division=0
+    )
+    top5 = peer.top_k_accuracy_score(labels, probabilities, k=5, labels=range(12))
+    expected = {
+        "accuracy": peer.accuracy_score(labels, called),
+        "balanced_accuracy": peer.balanced_accuracy_score(labels, called),
+        "macro_precision": precision,
+        "macro_f1": f1,
+        "top5_accuracy": top5,
+    }
+    assert {name: result[name] for name in expected} == pytest.approx(expected, abs=1e-6)
+    matrix = peer.confusion_matrix(labels, called, labels=range(12))
+    assert result["confusion_matrix"] == matrix.tolist()
+
+
+def test_calibration_is_scikit_learns_curve_and_its_error_by_hand(drawn):
+    from sklearn.calibration import calibration_curve
+
+    probabilities, labels = drawn
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
+    ours = metrics.calibration(confidence, right, bins=10)
+    accuracy, said = calibration_curve(right, confidence, n_bins=10, strategy="uniform")
+    assert [b["accuracy"] for b in ours["bins"]] == pytest.approx(accuracy, abs=1e-6)
+    assert [b["confidence"] for b in ours["bins"]] == pytest.approx(said, abs=1e-6)
+    # 4 answers of 0.9, 3 right; 2 of 0.5, which ends the bin 0.4..0.5, 1 right; 1 of 0, wrong
+    ours = metrics.calibration([0.9] * 4 + [0.5] * 2 + [0.0], [1, 1, 1, 0, 1, 0, 0], bins=10)
+    assert ours["expected_calibration_error"] == pytest.approx(4 / 7 * 0.15)
+    assert ours["maximum_calibration_error"] == pytest.approx(0.15)
+    assert [b["high"] for b in ours["bins"]] == [0.1, 0.5, 0.9]
+
+
+def test_mcnemar_and_the_difference_of_paired_shares():
+    from scipy.stats import binomtest
+
+    def answers(both, one, other, neither):
+        rows = [(1, 1)] * both + [(1, 0)] * one + [(0, 1)] * other + [(0, 0)] * neither
+        return np.array(rows, bool).T
+
+    # Newcombe 1998, Statistics in Medicine 17, table III, method 10
+    result = metrics.compare(*answers(36, 12, 2, 0))
+    assert result["difference"] == pytest.approx(0.2)
+    assert result["difference_interval"] == pytest.approx((0.0569, 0.3404), abs=1e-4)
+    for one, other in [(12, 2), (0, 0), (5, 5), (900, 1100)]:
+        p = binomtest(one, one + other).pvalue if one + other else 1.0
+        assert metrics.compare(*answers(50, one, other, 3))["p_value"] == pytest.approx(p)
+    same = metrics.compare(*answers(40, 0, 0, 10))
+    assert same["difference"] == 0 and same["p_value"] == 1
+    with pytest.raises(ValueError, match="same images"):
+        metrics.compare([True], [True, False])
+
+
+def test_the_bootstrap_agrees_with_wilsons_interval():
+    right = np.arange(400) < 300
+    low, high = metrics.bootstrap_interval(lambda drawn: right[drawn].mean(), 400, seed=1)
+    assert (low, high) == pytest.approx(wilson_interval(300, 400), abs=0.01)
+    again = metrics.bootstrap_interval(lambda drawn: right[drawn].mean(), 400, seed=1)
+    assert (low, high) == again
+
+
+def test_answers_in_parts_are_the_answers_as_a_whole(drawn):
+    probabilities, labels = drawn
+    parts = [
+        metrics.Answers.of(probabilities[i : i + 64], labels[i : i + 64]) for i in range(0, 500, 64)
+    ]
+    names = [f"c{i}" for i in range(12)]
+    assert metrics.summarize_answers(metrics.Answers.joined(parts), names) == summarize(
+        probabilities, labels, names
+    )
+
+
+def test_of_equal_scores_the_lower_class_is_answered():
+    answers = metrics.Answers.of(np.full((2, 7), 1 / 7), np.array([0, 5]))
+    assert answers.rank.tolist() == [0, 5]
+    assert answers.top[0].tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "labels", "message"),
+    [
+        (np.full((2, 3), np.nan), [0, 1], "2 of 2 images without finite answers"),
+        (np.eye(3), [0, 1, 3], "labels from 0 to 3"),
+        (np.eye(3), [0, 1], "2 labels"),
+    ],
+)
+def test_answers_that_cannot_be_measured_are_refused(probabilities, labels, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.Answers.of(probabilities, np.array(labels))
+
+
+def test_the_reliability_plot_can_be_drawn(drawn, tmp_path):
+    from keras_inception.evaluation.plots import reliability
+
+    probabilities, labels = drawn
+    result = metrics.calibration(probabilities.max(1), probabilities.argmax(1) == labels)
+    reliability(result, tmp_path / "reliability.png")
+    assert (tmp_path / "reliability.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("classes", [2, 12, 300])

@@ -245,23 +245,6 @@ def test_the_papers_inception_resnets_have_the_parameters_of_their_figures():
     assert trainable(build("InceptionResNetV2", include_top=False, paper=True)) == v2
 
 
-def test_class_names_need_imagenets_classes(monkeypatch):
-    """1000 or 1001 columns, the background of the 1001 left out; nothing is downloaded here."""
-    seen = []
-    monkeypatch.setattr(
-        "keras_inception.models.builder.imagenet_utils.decode_predictions",
-        lambda preds, top: seen.append((preds, top)),
-    )
-    from keras_inception.models.inception_v4 import decode_predictions
-
-    given = np.arange(2002, dtype=np.float32).reshape(2, 1001)
-    decode_predictions(given, top=3)
-    np.testing.assert_array_equal(seen[0][0], given[:, 1:])
-    assert seen[0][1] == 3
-    with pytest.raises(ValueError, match=r"your list of names.*\(2, 5\)"):
-        decode_predictions(given[:, :5])
-
-
 def test_local_response_norm_is_the_formula():
     from keras_inception.models.inception_v1 import local_response_norm
 
