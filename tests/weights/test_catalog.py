@@ -56,5 +56,7 @@ def test_an_unknown_name_lists_those_that_there_are():
 
 
 def test_the_docs_table_is_the_commands(capsys):
-    run(["weights"])
+    with pytest.raises(SystemExit) as end:
+        run(["weights"])
+    assert end.value.code == 0
     assert capsys.readouterr().out in DOCS.read_text()
