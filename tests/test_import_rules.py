@@ -30,8 +30,6 @@ FLOORS = [
 # What the lower floors may import besides Python's own library, so that they run on every backend.
 KERAS_ONLY = {"files", "preprocessing", "identity", "weights", "models"}
 ALLOWED_THERE = {"keras", "numpy", "h5py", "filelock"}
-# The one reader that needs the framework that wrote its files; it imports it when it reads.
-NEEDS_TENSORFLOW = {"weights/readers/tf_checkpoint.py"}
 
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 
@@ -68,5 +66,4 @@ def test_models_and_weights_import_keras_and_numpy_only():
         relative = path.relative_to(PACKAGE)
         if relative.parts[0].removesuffix(".py") in KERAS_ONLY:
             foreign = {name.split(".")[0] for name in imports(path)} - own
-            allowed = {"tensorflow"} if relative.as_posix() in NEEDS_TENSORFLOW else set()
-            assert foreign <= allowed, f"{relative} imports {sorted(foreign)}"
+            assert not foreign, f"{relative} imports {sorted(foreign)}"

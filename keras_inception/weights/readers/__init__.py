@@ -1,34 +1,47 @@
 """One module a file format; all return arrays in Keras' own layout, under the file's own names.
 
-`read` recognises a format by looking into the file, whatever its name says.
+`read` recognises a format by looking into the file, whatever its name says. All readers work on
+bytes in memory and share one `Budget`, and `refusing` is the one boundary around them.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
-import shutil
-import tarfile
-import tempfile
-import zipfile
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
-
-import numpy as np
 
 from keras_inception.weights.readers import (
+    archives,
     caffemodel,
     keras_h5,
     safetensors,
     tf_checkpoint,
     torch_pickle,
 )
+from keras_inception.weights.readers.budget import (
+    LARGEST_FILE,
+    Budget,
+    Layers,
+    Refused,
+    check_values,
+    one_line,
+    refusing,
+    whole,
+)
 
-# layer, by the file's name for it -> variable, by Keras' name for it -> array in Keras' layout
-Layers = dict[str, dict[str, np.ndarray]]
+__all__ = [
+    "LARGEST_FILE",
+    "Budget",
+    "Contents",
+    "Layers",
+    "Refused",
+    "archives",
+    "one_line",
+    "read",
+    "refusing",
+    "tf_checkpoint",
+    "whole",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,113 +66,108 @@ def read(path: str | os.PathLike) -> Contents:
         path: The file, or the prefix of a TensorFlow checkpoint.
 
     Raises:
-        ValueError: there is no such file, its format is not known, or it is damaged.
+        ValueError: there is no such file, its format is not known, it is damaged, or reading it
+            would take more than the `Budget` of a file of its size.
+        OSError: the file cannot be opened.
     """
-    path = Path(path)
-    if not path.exists():
-        if tf_checkpoint.is_prefix(path):
-            return Contents("TensorFlow checkpoint", tf_checkpoint.read(path))
-        raise ValueError(f"There is no weights file {path}.")
+    with refusing(path):
+        contents = _read(Path(path))
+        check_values(contents.layers)
+    return contents
+
+
+def _read(path: Path) -> Contents:
+    folder, name = path.parent, path.name
     if path.is_dir():
-        return Contents("TensorFlow checkpoint", tf_checkpoint.read(_checkpoint_in(path)))
-    with path.open("rb") as file:
-        start = file.read(512)
-    if start.startswith(b"PK\x03\x04"):
-        return _read_zip(path)
-    if start.startswith(b"\x89HDF\r\n\x1a\n"):
-        return Contents("Keras .h5", keras_h5.read(path))
-    if start.startswith(b"\x1f\x8b") or start[257:262] == b"ustar":
-        with _untarred(path) as folder:
-            return read(_checkpoint_in(folder))
-    if torch_pickle.is_legacy(start):
-        return Contents("torch pickle", torch_pickle.read(path))
-    if start[8:9] == b"{":
-        layers, metadata = safetensors.read(path)
+        folder, name = path, _the_checkpoint({p.name: _end(p) for p in path.iterdir()})
+    elif not path.exists():
+        if not tf_checkpoint.is_prefix(path):
+            raise Refused(f"There is no weights file {one_line(os.fspath(path))}.")
+        name = f"{path.name}.index"
+    data = whole(folder / name)
+    budget = Budget.of(len(data))
+
+    def beside(suffix: str) -> bytes:
+        shard = whole(folder / (name.removesuffix(".index") + suffix))
+        budget.memory += Budget.of(len(shard)).memory
+        return shard
+
+    return _from_bytes(data, budget, beside)
+
+
+def _from_bytes(data: bytes, budget: Budget, beside: tf_checkpoint.Beside) -> Contents:
+    """The contents of a file's bytes; `beside` gives a V2 checkpoint's further files."""
+    if data.startswith(b"PK\x03\x04"):
+        return _from_zip(archives.Zip(data, budget), budget)
+    if data.startswith(b"\x89HDF\r\n\x1a\n"):
+        return Contents("Keras .h5", keras_h5.read(data, budget))
+    if data.startswith(b"\x1f\x8b") or data[257:262] == b"ustar":
+        return _from_files(archives.tar_files(data, budget), budget)
+    if torch_pickle.is_legacy(data[:32]):
+        return Contents("torch pickle", torch_pickle.read(data, budget))
+    view = memoryview(data)
+    if data[8:9] == b"{":
+        layers, metadata = safetensors.read(view, budget)
         return Contents("safetensors", layers, metadata)
-    if tf_checkpoint.is_file(path):
-        return Contents("TensorFlow checkpoint", tf_checkpoint.read(path))
-    if caffemodel.is_net(start):
-        return Contents("caffemodel", caffemodel.read(path))
+    if tf_checkpoint.is_table(view):
+        return Contents("TensorFlow checkpoint", tf_checkpoint.read(view, beside, budget))
+    if caffemodel.is_net(data[:512]):
+        return Contents("caffemodel", caffemodel.read(view, budget))
     raise ValueError(
-        f"{path} is in no format that can be read: .safetensors, .keras, .weights.h5, .h5, .pth, a "
+        "it is in no format that can be read: .safetensors, .keras, .weights.h5, .h5, .pth, a "
         "TensorFlow checkpoint (also in a .tar.gz) or a .caffemodel. "
-        f"Received: a file of {path.stat().st_size:,} bytes that begins with {start[:8]!r}"
+        f"Received: a file of {len(data):,} bytes that begins with {data[:8]!r}"
     )
 
 
-def _read_zip(path: Path) -> Contents:
+def _from_zip(archive: archives.Zip, budget: Budget) -> Contents:
     """A .keras archive, a torch file, or one weights file that was zipped."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            if "model.weights.h5" in names:
-                layers, metadata = keras_h5.read_keras_archive(archive)
-                return Contents("Keras .keras", layers, metadata)
-            if any(name.endswith("data.pkl") for name in names):
-                return Contents("torch zip", torch_pickle.read_zip(archive))
-            if len(names) == 1 or any(name.endswith(".index") for name in names):
-                with tempfile.TemporaryDirectory() as folder:
-                    for name in names:
-                        _unpack(path, name, archive.open(name), Path(folder))
-                    members = list(Path(folder).iterdir())
-                    return read(members[0] if len(members) == 1 else _checkpoint_in(Path(folder)))
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path} is a damaged zip archive: {error}") from error
+    if "model.weights.h5" in archive.names:
+        layers, metadata = keras_h5.read_keras_archive(archive, budget)
+        return Contents("Keras .keras", layers, metadata)
+    if any(name.endswith("data.pkl") for name in archive.names):
+        return Contents("torch zip", torch_pickle.read_zip(archive, budget))
+    if len(archive.names) == 1 or any(name.endswith(".index") for name in archive.names):
+        return _from_files(archive.files(), budget)
     raise ValueError(
-        f"{path} is a zip archive that is neither a .keras file, a torch file nor one zipped "
-        f"weights file. Received: members {names[:5]}"
+        "it is a zip archive that is neither a .keras file, a torch file nor one zipped weights "
+        f"file. Received: members {archive.names[:5]}"
     )
 
 
-@contextlib.contextmanager
-def _untarred(path: Path) -> Iterator[Path]:
-    """The plain files of a tar archive in a temporary folder, which is removed afterwards.
+def _from_files(files: dict[str, bytes], budget: Budget) -> Contents:
+    """The one weights file, or the one checkpoint, among an archive's files."""
+    budget.archive()
+    name = next(iter(files)) if len(files) == 1 else _the_checkpoint(files)
 
-    Raises:
-        ValueError: the archive is damaged, or a member is refused.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            with tarfile.open(path) as archive:
-                for member in archive:
-                    if member.isdir():
-                        continue
-                    source = archive.extractfile(member) if member.isfile() else None
-                    _unpack(path, member.name, source, Path(folder))
-        except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
-            raise ValueError(f"{path} is a damaged tar archive: {error}") from error
-        yield Path(folder)
+    def beside(suffix: str) -> bytes:
+        wanted = name.removesuffix(".index") + suffix
+        if wanted not in files:
+            raise ValueError(f"it lacks {wanted!r:.80}")
+        return files[wanted]
+
+    return _from_bytes(files[name], budget, beside)
 
 
-def _unpack(archive: Path, member: str, source: IO[bytes] | None, folder: Path) -> None:
-    """Copies one member of an archive into a folder, under the last part of its name.
-
-    Raises:
-        ValueError: it is no plain file, or its name points outside of the archive's folder.
-    """
-    parts = Path(member).parts
-    if source is None or ".." in parts or Path(member).is_absolute():
-        raise ValueError(
-            f"{archive} is refused: its member {member!r} is a link or would be written outside of "
-            "the folder that it is unpacked into."
-        )
-    if not member.endswith("/"):
-        with source, (folder / parts[-1]).open("wb") as copy:
-            shutil.copyfileobj(source, copy)
-
-
-def _checkpoint_in(folder: Path) -> Path:
-    """The one checkpoint in a folder, as the prefix or the file that TensorFlow takes.
+def _the_checkpoint(ends: dict[str, bytes]) -> str:
+    """The name of the one checkpoint among files, of which the last bytes are given.
 
     Raises:
         ValueError: there is none, or more than one.
     """
-    found = [p.with_suffix("") for p in sorted(folder.glob("*.index"))]
-    found += [p for p in sorted(folder.iterdir()) if p.is_file() and tf_checkpoint.is_file(p)]
-    found = [p for p in found if not p.name.endswith(".index")]
+    found = sorted(n for n, e in ends.items() if tf_checkpoint.is_table(e) and n[0] != ".")
     if len(found) != 1:
         raise ValueError(
-            f"{folder} should hold one TensorFlow checkpoint; give the path of the one that you "
-            f"mean. Received: {len(found)} checkpoints {[p.name for p in found]}"
+            "it should hold one TensorFlow checkpoint; give the path of the one that you mean. "
+            f"Received: {len(found)} checkpoints {found[:8]}"
         )
     return found[0]
+
+
+def _end(path: Path) -> bytes:
+    """A file's last bytes; none of what is no regular file."""
+    if not path.is_file() or path.stat().st_size < 8:
+        return b""
+    with path.open("rb") as file:
+        file.seek(-8, os.SEEK_END)
+        return file.read(8)

@@ -1,52 +1,95 @@
-"""Keras' HDF5 files, old and new, and the weights inside a .keras archive."""
+"""Keras' HDF5 files, old and new, and the weights inside a .keras archive.
+
+HDF5's library is not made for files that somebody damaged or made up: it was seen to loop for
+ever. So h5py reads in a process of its own, with limits of time and memory (`h5_child`), and the
+arrays come back through a temporary file. That costs about a third of a second.
+"""
 
 from __future__ import annotations
 
-import io
-import itertools
 import json
 import os
-import re
-import zipfile
-from typing import Any
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import IO
 
-import h5py
 import numpy as np
 
-# Keras 3 numbers a layer's variables; the order is that of their creation.
-_BY_COUNT: dict[str, dict[int, tuple[str, ...]]] = {
-    "batch_normalization": {
-        4: ("gamma", "beta", "moving_mean", "moving_variance"),
-        3: ("beta", "moving_mean", "moving_variance"),
-    },
-    "separable_conv2d": {3: ("depthwise_kernel", "pointwise_kernel", "bias")},
-}
-_KERNEL_AND_BIAS = ("kernel", "bias")
+from keras_inception.weights.readers import archives
+from keras_inception.weights.readers.budget import Budget, Layers, add
+
+_CHILD = Path(__file__).with_name("h5_child.py")
+# Wall seconds a second of processor time, for a machine that is busy with other things.
+_BUSY = 10
 
 
-def read(path: str | os.PathLike) -> dict[str, dict[str, np.ndarray]]:
+def read(data: bytes, budget: Budget) -> Layers:
     """The layers of a legacy .h5 (weights or whole model) or of a Keras 3 .weights.h5 file.
 
     Raises:
-        ValueError: the file is damaged, or is a Keras 3 file without its layers' names.
+        ValueError: the file is damaged, reads other files, or is a Keras 3 file without its layers'
+            names.
     """
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as found:
+        given.write(data)
+        given.seek(0)
+        _run_child(given, found, budget)
+        found.seek(0)
+        return _layers(found, budget)
+
+
+def _run_child(given: IO[bytes], found: IO[bytes], budget: Budget) -> None:
+    """Runs `h5_child`. Raises ValueError if it did not come to an end by itself."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "OPENBLAS_NUM_THREADS": "1",
+        "HDF5_PLUGIN_PRELOAD": "::",  # no filters from libraries that lie around
+    }
+    limits = [str(n) for n in (budget.memory, budget.members, budget.seconds)]
+    command = [sys.executable, "-W", "ignore", os.fspath(_CHILD), *limits]
     try:
-        with h5py.File(path, "r") as file:
-            return _layers(file, path)
-    except OSError as error:
-        raise ValueError(f"{path} is a damaged HDF5 file: {error}") from error
+        done = subprocess.run(
+            command,
+            stdin=given,
+            stdout=found,
+            stderr=subprocess.PIPE,
+            timeout=_BUSY * budget.seconds,
+            env=environment,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ValueError("HDF5's library did not come to an end with it") from error
+    if done.returncode == -getattr(signal, "SIGXCPU", 0):
+        raise ValueError(f"reading it takes more than {budget.seconds} seconds of processor time")
+    if done.returncode:
+        last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise ValueError(f"HDF5's library broke down on it (exit code {done.returncode}) {last}")
 
 
-def read_keras_archive(
-    archive: zipfile.ZipFile,
-) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, str]]:
+def _layers(found: IO[bytes], budget: Budget) -> Layers:
+    """What the child wrote: a line of JSON, then each array as numpy writes it."""
+    answer = json.loads(found.readline())
+    if "error" in answer:
+        raise ValueError(answer["error"])
+    layers: Layers = {}
+    for layer, variable in answer["names"]:
+        array = np.load(found, allow_pickle=False)
+        budget.array(f"{layer}/{variable}", array.shape, array.dtype)
+        add(layers, layer, variable, array)
+    return layers
+
+
+def read_keras_archive(archive: archives.Zip, budget: Budget) -> tuple[Layers, dict[str, str]]:
     """The layers of a .keras archive, and BatchNorm's epsilon as a builder argument.
 
     The model is not built, so that nothing in the archive is run.
     """
-    with h5py.File(io.BytesIO(archive.read("model.weights.h5")), "r") as file:
-        layers = _layers(file, archive.filename)
-    config = json.loads(archive.read("config.json"))
+    layers = read(archive.read("model.weights.h5"), budget)
+    config = budget.json(archive.read("config.json"), "its config.json")
     epsilons = [
         layer["config"]["epsilon"]
         for layer in config.get("config", {}).get("layers", [])
@@ -54,62 +97,3 @@ def read_keras_archive(
     ]
     arguments = {"bn_epsilon": epsilons[0]} if epsilons else {}
     return layers, {"builder_arguments": json.dumps(arguments)}
-
-
-def _layers(file: h5py.File, path: Any) -> dict[str, dict[str, np.ndarray]]:
-    if "model_weights" in file:  # a whole legacy model
-        file = file["model_weights"]
-    if _names(file, "layer_names"):
-        return _legacy(file)
-    if "layers" in file:
-        return _keras_3(file["layers"], path)
-    raise ValueError(f"{path} is an HDF5 file, but none of Keras' weights.")
-
-
-def _names(group: h5py.Group, attribute: str) -> list[str]:
-    """A list attribute, which Keras splits into `name0`, `name1`, ... when it is long."""
-    found: list[Any] = []
-    if attribute in group.attrs:
-        found = list(group.attrs[attribute])
-    else:
-        for i in itertools.count():
-            if f"{attribute}{i}" not in group.attrs:
-                break
-            found += list(group.attrs[f"{attribute}{i}"])
-    return [name.decode() if isinstance(name, bytes) else str(name) for name in found]
-
-
-def _legacy(file: h5py.Group) -> dict[str, dict[str, np.ndarray]]:
-    """Keras 1 and 2: groups and weights are named. Nested models repeat their parents' names."""
-    layers: dict[str, dict[str, np.ndarray]] = {}
-    for group in _names(file, "layer_names"):
-        for weight in _names(file[group], "weight_names"):
-            parts = weight.split(":")[0].split("/")
-            owner = "/".join(part for part, _ in itertools.groupby([group, *parts[:-1]]))
-            layers.setdefault(owner, {})[parts[-1]] = np.asarray(file[group][weight])
-    return layers
-
-
-def _keras_3(groups: h5py.Group, path: Any) -> dict[str, dict[str, np.ndarray]]:
-    """Keras 3: a group for each class and number; the layer's own name is an attribute.
-
-    Without that attribute the file says only in which order layers of a class came, which was
-    seen to load an auxiliary head's kernel into another layer.
-    """
-    layers = {}
-    for group in groups:
-        values = groups.get(f"{group}/vars")
-        if not isinstance(values, h5py.Group) or not len(values):
-            continue
-        if "name" not in values.attrs:
-            raise ValueError(
-                f"{path} was written by a Keras before 3.6 and does not say which layer is which. "
-                "Load it with the code that wrote it and save it as .keras or with "
-                "keras_inception.save_weights."
-            )
-        kind = re.sub(r"_\d+$", "", group)
-        named = _BY_COUNT.get(kind, {}).get(len(values), _KERNEL_AND_BIAS[: len(values)])
-        layers[str(values.attrs["name"])] = {
-            v: np.asarray(values[str(i)]) for i, v in enumerate(named)
-        }
-    return layers

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from keras_inception.weights.readers import torch_pickle
+from keras_inception.weights.readers.budget import Budget, Layers, add, refusing, whole
 
 # safetensors' names of the dtypes that weights have in a file.
 _DTYPES = {
@@ -22,15 +23,15 @@ _DTYPES = {
     "I32": "<i4",
     "I64": "<i8",
     "F16": "<f2",
+    "BF16": "<u2",
     "F32": "<f4",
     "F64": "<f8",
 }
-_HEADER_LIMIT = 100 * 2**20
 # What the metadata of a native file call its format.
 NATIVE = "keras_inception"
 
 
-def read(path: str | os.PathLike) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, str]]:
+def read(data: memoryview, budget: Budget) -> tuple[Layers, dict[str, str]]:
     """The layers and the metadata of a .safetensors file.
 
     A native file's names are "layer/variable"; any other is taken as a torch-born one.
@@ -38,40 +39,61 @@ def read(path: str | os.PathLike) -> tuple[dict[str, dict[str, np.ndarray]], dic
     Raises:
         ValueError: the file is damaged or holds a dtype that no weight has.
     """
-    arrays, metadata = read_arrays(path)
+    arrays, metadata = _arrays(data, budget)
     if metadata.get("format") != NATIVE:
         return torch_pickle.layers(arrays), metadata
-    layers: dict[str, dict[str, np.ndarray]] = {}
+    layers: Layers = {}
     for name, array in arrays.items():
         layer, _, variable = name.rpartition("/")
-        layers.setdefault(layer, {})[variable] = array
+        add(layers, layer, variable, array)
     return layers, metadata
 
 
 def read_arrays(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The arrays by their full names, and the metadata. Raises ValueError if damaged."""
-    size = os.path.getsize(path)
-    try:
-        with open(path, "rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > min(size - 8, _HEADER_LIMIT):
-                raise ValueError("its header is longer than the file")
-            header = json.loads(file.read(length))
-            data = file.read()
-        metadata = header.pop("__metadata__", {})
-        arrays = {}
-        for name, entry in header.items():
-            begin, end = entry["data_offsets"]
-            raw = data[begin:end]
-            if len(raw) != end - begin:
-                raise ValueError(f"it ends within {name}")
-            if entry["dtype"] == "BF16":  # the upper half of a float32
-                array = (np.frombuffer(raw, "<u2").astype("<u4") << 16).view("<f4")
-            else:
-                array = np.frombuffer(raw, _DTYPES[entry["dtype"]])
-            arrays[name] = array.reshape(entry["shape"])
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no whole .safetensors file: {error}") from error
+    with refusing(path, "safetensors"):
+        data = whole(Path(path))
+        return _arrays(memoryview(data), Budget.of(len(data)))
+
+
+def _arrays(data: memoryview, budget: Budget) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    if len(data) < 8:
+        raise ValueError("it ends within its first number")
+    (length,) = struct.unpack("<Q", data[:8])
+    if length > len(data) - 8:
+        raise ValueError("its header is longer than the file")
+    header = budget.json(bytes(data[8 : 8 + length]), "its header")
+    if not isinstance(header, dict):
+        raise ValueError("its header is no JSON object")
+    data = data[8 + length :]
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or any(not isinstance(v, str) for v in metadata.values()):
+        raise ValueError("its metadata are no texts by name")
+    parts = []
+    for name, entry in header.items():
+        shape, (begin, end), kind = entry["shape"], entry["data_offsets"], entry["dtype"]
+        if kind not in _DTYPES:
+            raise ValueError(f"{name} has the dtype {kind!r:.40}, which no weights have")
+        dtype = np.dtype(_DTYPES[kind])
+        count = budget.array(name, shape, dtype)
+        if type(begin) is not int or type(end) is not int or end - begin != count * dtype.itemsize:
+            raise ValueError(f"{name} has {end - begin} bytes for a shape of {shape}")
+        parts.append((begin, end, name, kind, dtype, shape))
+    # The format wants the arrays without gaps, overlaps or anything after them.
+    last = 0
+    for begin, end, name, *_ in sorted(parts, key=lambda part: part[:2]):
+        if begin != last:
+            raise ValueError(f"{name} does not begin where the array before it ends")
+        last = end
+    if last != len(data):
+        raise ValueError(f"its arrays take {last:,} bytes, and {len(data):,} follow its header")
+    arrays = {}
+    for begin, end, name, kind, dtype, shape in parts:
+        array = np.frombuffer(data[begin:end], dtype)
+        if kind == "BF16":  # the upper half of a float32
+            budget.take(2 * array.nbytes, name)
+            array = (array.astype("<u4") << 16).view("<f4")
+        arrays[name] = array.reshape(shape)
     return arrays, metadata
 
 

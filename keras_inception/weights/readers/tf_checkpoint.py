@@ -1,14 +1,21 @@
-"""TensorFlow checkpoints, V1 (one file) and V2 (a prefix), through TensorFlow's own reader."""
+"""TensorFlow checkpoints, V1 (one file) and V2 (an index and its shards), without TensorFlow."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-# The last eight bytes of a table file: of a V1 checkpoint and of a V2 checkpoint's index.
-_TABLE_MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
+from keras_inception.weights.readers import tf_table
+from keras_inception.weights.readers.budget import Budget, Layers, add
+from keras_inception.weights.readers.protobuf import Message, fields
+from keras_inception.weights.readers.tf_table import masked_crc32c
+
+# A further file of a V2 checkpoint, by what follows its prefix
+Beside = Callable[[str], bytes]
+Entries = Iterator[tuple[bytes, memoryview]]
+
 _VARIABLES = {
     "weights": "kernel",
     "biases": "bias",
@@ -16,6 +23,16 @@ _VARIABLES = {
     "pointwise_weights": "pointwise_kernel",
 }
 _OURS = {*_VARIABLES.values(), "gamma", "beta", "moving_mean", "moving_variance"}
+# TensorFlow's numbers of the dtypes that weights have -> numpy's, and TensorProto's field.
+_DTYPES = {1: ("<f4", 5), 2: ("<f8", 6)}
+# Field numbers of saved_tensor_slice.proto, tensor.proto and tensor_bundle.proto.
+_SLICES_META, _SLICES_DATA = 1, 2
+_META_TENSOR, _META_NAME, _META_SHAPE, _META_TYPE, _META_SLICE = 1, 1, 2, 3, 4
+_SLICE_NAME, _SLICE_DATA = 1, 3
+_SHAPE_DIM, _DIM_SIZE = 2, 1
+_HEADER_SHARDS, _HEADER_ENDIANNESS = 1, 2
+_ENTRY_DTYPE, _ENTRY_SHAPE, _ENTRY_SHARD, _ENTRY_OFFSET, _ENTRY_SIZE = 1, 2, 3, 4, 5
+_ENTRY_CRC, _ENTRY_SLICES = 6, 7
 
 
 def is_prefix(path: str | os.PathLike) -> bool:
@@ -23,45 +40,104 @@ def is_prefix(path: str | os.PathLike) -> bool:
     return os.path.isfile(f"{os.fspath(path)}.index")
 
 
-def is_file(path: str | os.PathLike) -> bool:
-    """Whether a file is a V1 checkpoint, or the index of a V2 checkpoint."""
-    if os.path.getsize(path) < 48:
-        return False
-    with open(path, "rb") as file:
-        file.seek(-8, os.SEEK_END)
-        return file.read() == _TABLE_MAGIC
+def is_table(end: bytes | memoryview) -> bool:
+    """Whether a file that ends so is a V1 checkpoint, or the index of a V2 checkpoint."""
+    return end[-8:] == tf_table.MAGIC
 
 
-def read(path: str | os.PathLike) -> dict[str, dict[str, np.ndarray]]:
+def read(table: memoryview, beside: Beside, budget: Budget) -> Layers:
     """The weights of a TF1 checkpoint, by their variable scopes.
 
     Left out are the steps' counter, optimizers' slots and moving averages of weights: whatever is
     no variable of a convolution, a dense layer or BatchNorm.
 
+    Args:
+        table: A V1 checkpoint, or the index of a V2 checkpoint.
+        beside: A V2 checkpoint's further file, by what follows its prefix.
+
     Raises:
-        ValueError: the checkpoint is damaged.
-        ImportError: TensorFlow is not installed.
+        ValueError, KeyError, IndexError: the checkpoint is damaged.
     """
-    path = Path(path)
-    if path.name.endswith(".index") and not path.name.startswith("."):
-        path = path.with_suffix("")
-    try:
-        import tensorflow as tf
-    except ImportError as error:
-        raise ImportError(
-            f"{path} is a TensorFlow checkpoint, which only TensorFlow reads: "
-            "pip install tensorflow-cpu. `keras-inception convert` then makes a file for any "
-            "backend."
-        ) from error
-    layers: dict[str, dict[str, np.ndarray]] = {}
-    try:
-        reader = tf.train.load_checkpoint(os.fspath(path))
-        for name in reader.get_variable_to_shape_map():
-            owner, _, variable = name.rpartition("/")
-            variable = _VARIABLES.get(variable, variable)
-            if variable in _OURS:
-                layers.setdefault(owner, {})[variable] = reader.get_tensor(name)
-    except (tf.errors.OpError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path} is a damaged TensorFlow checkpoint: {reason}") from error
+    entries = tf_table.entries(table, budget)
+    first, value = next(entries, (b"-", memoryview(b"")))
+    if first:
+        raise ValueError("it does not begin with a header")
+    # A V1 header begins with the tensors' shapes, a V2 header with a number.
+    if next((field for field, v in fields(value, budget) if not isinstance(v, int)), 0) == 1:
+        arrays = _v1(Message(value, budget), entries, budget)
+    else:
+        arrays = _v2(Message(value, budget), entries, beside, budget)
+    layers: Layers = {}
+    for name, array in arrays:
+        owner, _, variable = name.rpartition("/")
+        add(layers, owner, _VARIABLES.get(variable, variable), array)
     return layers
+
+
+def _v1(header: Message, entries: Entries, budget: Budget) -> Iterator[tuple[str, np.ndarray]]:
+    known = {}
+    for tensor in header.message(_SLICES_META).messages(_META_TENSOR):
+        name = tensor.text(_META_NAME)
+        if _is_ours(name):
+            if name in known or len(tensor.all(_META_SLICE)) > 1:
+                raise ValueError(f"{name!r:.80} is stored twice, or in parts")
+            known[name] = tensor
+    for _, value in entries:
+        saved = Message(value, budget).message(_SLICES_DATA)
+        name = saved.text(_SLICE_NAME)
+        if not _is_ours(name):
+            continue
+        if name not in known:
+            raise ValueError(f"{name!r:.80} is not in its header")
+        tensor = known.pop(name)
+        dtype, field = _dtype(name, tensor.number(_META_TYPE))
+        raw = b"".join(saved.message(_SLICE_DATA).all(field))
+        yield name, _array(name, raw, dtype, tensor.message(_META_SHAPE), budget)
+    if known:
+        raise ValueError(f"it lacks the values of {', '.join(list(known)[:3])}")
+
+
+def _v2(
+    header: Message, entries: Entries, beside: Beside, budget: Budget
+) -> Iterator[tuple[str, np.ndarray]]:
+    count = header.number(_HEADER_SHARDS)
+    if header.number(_HEADER_ENDIANNESS):
+        raise ValueError("it is big-endian; only little-endian is read")
+    shards: dict[int, memoryview] = {}
+    for key, value in entries:
+        if not _is_ours(name := key.decode(errors="replace")):
+            continue
+        entry = Message(value, budget)
+        if entry.all(_ENTRY_SLICES):
+            raise ValueError(f"{name!r:.80} is stored in parts")
+        dtype, _ = _dtype(name, entry.number(_ENTRY_DTYPE))
+        number, offset, size = map(entry.number, (_ENTRY_SHARD, _ENTRY_OFFSET, _ENTRY_SIZE))
+        if number not in shards:
+            if number >= count:
+                raise ValueError(f"{name} is in part {number} of {count}")
+            shards[number] = memoryview(beside(f".data-{number:05}-of-{count:05}"))
+        raw = shards[number][offset : offset + size]
+        if masked_crc32c(raw) != int.from_bytes(entry.bytes(_ENTRY_CRC), "little"):
+            raise ValueError(f"the checksum of {name} is wrong")
+        yield name, _array(name, raw, dtype, entry.message(_ENTRY_SHAPE), budget)
+
+
+def _is_ours(name: str) -> bool:
+    variable = name.rpartition("/")[2]
+    return _VARIABLES.get(variable, variable) in _OURS
+
+
+def _dtype(name: str, number: int) -> tuple[np.dtype, int]:
+    if number not in _DTYPES:
+        raise ValueError(f"{name!r:.80} has TensorFlow's dtype {number}, which no weights have")
+    kind, field = _DTYPES[number]
+    return np.dtype(kind), field
+
+
+def _array(
+    name: str, raw: bytes | memoryview, dtype: np.dtype, shape: Message, budget: Budget
+) -> np.ndarray:
+    sizes = [dim.number(_DIM_SIZE) for dim in shape.messages(_SHAPE_DIM)]
+    if budget.array(name, sizes, dtype) * dtype.itemsize != len(raw):
+        raise ValueError(f"{name} has {len(raw):,} bytes for a shape of {sizes}")
+    return np.frombuffer(raw, dtype).reshape(sizes)

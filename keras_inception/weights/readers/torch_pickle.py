@@ -1,21 +1,23 @@
 """torch's .pth files without torch, and without running what is in them.
 
 A .pth file is a pickle of a dict of tensors, with the tensors' bytes beside it: in a zip archive
-(torch 1.6 and later) or after the pickle in one file (before). A pickle may name any function to
-call; the unpickler here knows the few that rebuild a tensor, and refuses everything else.
+(torch 1.6 and later) or after the pickle in one file (before). A pickle is a program that may name
+any function to call. Here it is not run by Python's machine but by a small one, which knows how to
+build dicts, lists, tuples, numbers, texts and tensors, and refuses everything else.
 """
 
 from __future__ import annotations
 
-import collections
 import io
-import os
 import pickle
-import zipfile
+import pickletools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from keras_inception.weights.readers import archives
+from keras_inception.weights.readers.budget import Budget, Layers, add
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _DTYPES = {
@@ -37,8 +39,6 @@ class _Storage:
     """The bytes of some tensors, filled in once they have been read."""
 
     def __init__(self, kind: str) -> None:
-        if kind not in _DTYPES:
-            raise pickle.UnpicklingError(f"tensors of type {kind} are not weights")
         self.dtype = np.dtype(_DTYPES[kind])
         self.values = np.empty(0, self.dtype)
 
@@ -46,66 +46,181 @@ class _Storage:
 class _Tensor:
     """A view of a storage."""
 
-    def __init__(self, storage: _Storage, offset: int, shape: tuple, strides: tuple) -> None:
+    def __init__(
+        self, storage: Any, offset: Any, shape: Any, strides: Any, *_gradient: Any
+    ) -> None:
+        if not isinstance(storage, _Storage):
+            raise ValueError("it holds a tensor without a storage")
         self.storage, self.offset, self.shape, self.strides = storage, offset, shape, strides
 
-    def array(self) -> np.ndarray:
-        sizes = (*self.shape, *self.strides, self.offset)
+    def array(self, name: str, budget: Budget) -> np.ndarray:
+        dtype, stored = self.storage.dtype, len(self.storage.values)
+        count = budget.array(name, self.shape, dtype)
+        if any(type(n) is not int or n < 0 for n in (*self.strides, self.offset)):
+            raise ValueError(f"{name} has impossible strides")
         last = self.offset + sum(
             (n - 1) * step for n, step in zip(self.shape, self.strides, strict=True)
         )
-        inside = all(isinstance(n, int) and n >= 0 for n in sizes)
-        if not inside or (0 not in self.shape and last >= len(self.storage.values)):
-            raise ValueError("it holds a tensor that is larger than its storage")
-        bytes_ = self.storage.dtype.itemsize
+        if count and last >= stored:
+            raise ValueError(f"{name} is a tensor that is larger than its storage")
         view = np.lib.stride_tricks.as_strided(
-            self.storage.values[self.offset :], self.shape, [s * bytes_ for s in self.strides]
+            self.storage.values[self.offset :],
+            self.shape,
+            [s * dtype.itemsize if count else 0 for s in self.strides],
         )
         return np.array(view)
 
 
-def _rebuild_tensor(storage: _Storage, offset: int, shape: tuple, strides: tuple) -> _Tensor:
-    return _Tensor(storage, offset, shape, strides)
+def _dictionary(pairs: Any = ()) -> dict[Any, Any]:
+    """collections.OrderedDict: Python 2 gave it its content as an argument."""
+    found: dict[Any, Any] = {}
+    for name, value in pairs:
+        _set(found, name, value)
+    return found
 
 
-def _rebuild_tensor_v2(
-    storage: _Storage, offset: int, shape: tuple, strides: tuple, *_gradient: Any
-) -> _Tensor:
-    return _Tensor(storage, offset, shape, strides)
-
-
-def _rebuild_parameter(tensor: _Tensor, *_gradient: Any) -> _Tensor:
+def _parameter(tensor: Any, *_gradient: Any) -> Any:
     return tensor
 
 
-class _WeightsUnpickler(pickle.Unpickler):
-    """Builds dicts and tensors; a pickle that names anything else is refused."""
+# All that a pickle can call.
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "collections OrderedDict": _dictionary,
+    "torch._utils _rebuild_tensor": _Tensor,
+    "torch._utils _rebuild_tensor_v2": _Tensor,
+    "torch._utils _rebuild_parameter": _parameter,
+}
 
-    _KNOWN: dict[tuple[str, str], Any] = {
-        ("collections", "OrderedDict"): collections.OrderedDict,
-        ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
-        ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor_v2,
-        ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
-    }
 
-    def __init__(self, file: Any) -> None:
-        super().__init__(file, encoding="latin1")
+class _Global:
+    """A function or a type of storage that a pickle names."""
+
+    def __init__(self, name: str) -> None:
+        kind = name.removeprefix("torch ")
+        if name not in _FUNCTIONS and (kind == name or kind not in _DTYPES):
+            raise ValueError(
+                f"it asks to load {name.replace(' ', '.')!r:.80}, which no weights need: nothing "
+                "of it was run"
+            )
+        self.name, self.kind = name, kind
+
+    def __call__(self, *arguments: Any) -> Any:
+        return _FUNCTIONS[self.name](*arguments)
+
+
+def _set(target: Any, name: Any, value: Any) -> None:
+    # A tuple as a key could take for ever to hash.
+    if type(target) is not dict or type(name) not in (str, int):
+        raise ValueError("it holds names that are neither texts nor numbers")
+    if name in target:
+        raise ValueError(f"it holds {name!r:.80} twice")
+    target[name] = value
+
+
+_CONSTANTS: dict[str, Callable[[], Any]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_TUPLE": tuple,
+    "EMPTY_DICT": dict,
+    "EMPTY_LIST": list,
+}
+_LITERALS = {
+    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "FLOAT", "BINFLOAT"),
+    *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES"),
+    *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE"),
+}
+
+
+class _Machine:
+    """Runs one pickle. Its storages are there afterwards, still empty."""
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
         self.storages: dict[str, _Storage] = {}
 
-    def find_class(self, module: str, name: str) -> Any:
-        if module == "torch" and name in _DTYPES:
-            return name
-        if (module, name) in self._KNOWN:
-            return self._KNOWN[module, name]
-        raise pickle.UnpicklingError(
-            f"it asks to load {module}.{name}, which no weights need: nothing of it was run"
-        )
+    def load(self, stream: io.BytesIO) -> Any:
+        """The object of the pickle that the stream stands at.
 
-    def persistent_load(self, pid: Any) -> _Storage:
+        Raises:
+            ValueError, IndexError, KeyError, TypeError: it is damaged, or does what no weights do.
+        """
+        stack: list[Any] = []
+        marks: list[int] = []
+        memo: dict[int, Any] = {}
+
+        def above_the_mark() -> list[Any]:
+            mark = marks.pop()
+            items = stack[mark:]
+            del stack[mark:]
+            return items
+
+        argument: Any
+        for opcode, argument, _ in pickletools.genops(stream):
+            self.budget.step()
+            name = opcode.name
+            if name in _LITERALS:
+                stack.append(argument)
+            elif name in _CONSTANTS:
+                stack.append(_CONSTANTS[name]())
+            elif name in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
+                memo[len(memo) if argument is None else argument] = stack[-1]
+            elif name in ("BINGET", "LONG_BINGET"):
+                stack.append(memo[argument])
+            elif name == "MARK":
+                marks.append(len(stack))
+            elif name == "TUPLE":
+                stack.append(tuple(above_the_mark()))
+            elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
+                count = int(name[-1])
+                stack[-count:] = [tuple(stack[-count:])]
+            elif name == "APPEND":
+                value = stack.pop()
+                stack[-1].append(value)
+            elif name == "APPENDS":
+                values = above_the_mark()
+                stack[-1].extend(values)
+            elif name == "SETITEM":
+                value, key = stack.pop(), stack.pop()
+                _set(stack[-1], key, value)
+            elif name == "SETITEMS":
+                items = above_the_mark()
+                for key, value in zip(items[::2], items[1::2], strict=True):
+                    _set(stack[-1], key, value)
+            elif name == "GLOBAL":
+                stack.append(_Global(argument))
+            elif name == "STACK_GLOBAL":
+                attribute, module = stack.pop(), stack.pop()
+                stack.append(_Global(f"{module!s:.80} {attribute!s:.80}"))
+            elif name == "REDUCE":
+                arguments, function = stack.pop(), stack.pop()
+                if not isinstance(function, _Global) or not isinstance(arguments, tuple):
+                    raise ValueError("it calls what is no function")
+                stack.append(function(*arguments))
+            elif name == "BINPERSID":
+                stack.append(self._storage(stack.pop()))
+            elif name == "BUILD":  # attributes, such as a state_dict's _metadata
+                stack.pop()
+            elif name == "STOP":
+                return stack.pop()
+            elif name not in ("PROTO", "FRAME"):
+                raise ValueError(f"it uses pickle's {name}, which no weights need")
+        raise ValueError("its pickle does not end")
+
+    def _storage(self, pid: Any) -> _Storage:
         if not isinstance(pid, tuple) or len(pid) < 3 or pid[0] != "storage":
-            raise pickle.UnpicklingError(f"unknown persistent object {pid!r:.80}")
-        _, kind, key = pid[:3]
-        return self.storages.setdefault(str(key), _Storage(kind))
+            raise ValueError("it refers to something that is no storage")
+        kind, key = pid[1:3]
+        if not isinstance(kind, _Global) or type(key) not in (str, int):
+            raise ValueError("it holds a storage without a type or a name")
+        if kind.kind not in _DTYPES:
+            raise ValueError(f"tensors of type {kind.name!r:.80} are not weights")
+        if len(pid) > 5 and pid[5] is not None:
+            raise ValueError("its storages are parts of others, which is not read")
+        storage = self.storages.setdefault(str(key), _Storage(kind.kind))
+        if storage.dtype != np.dtype(_DTYPES[kind.kind]):
+            raise ValueError(f"its storage {key!r:.80} has two types")
+        return storage
 
 
 def is_legacy(start: bytes) -> bool:
@@ -113,90 +228,79 @@ def is_legacy(start: bytes) -> bool:
     return start.startswith(pickle.dumps(_LEGACY_MAGIC, 2))
 
 
-def read(path: str | os.PathLike) -> dict[str, dict[str, np.ndarray]]:
+def read(data: bytes, budget: Budget) -> Layers:
     """The weights in a file of torch before 1.6.
 
     Raises:
         ValueError: the file is damaged, or asks for something that weights do not need.
     """
-    with open(path, "rb") as file:
+    stream = io.BytesIO(data)
+    for _ in range(3):  # magic number, protocol version, sizes of C types
+        _Machine(budget).load(stream)
+    machine = _Machine(budget)
+    content = machine.load(stream)
+    unread = dict(machine.storages)
+    at_most = memoryview(data)
+    for key in _Machine(budget).load(stream):
+        storage = unread.pop(key)
+        at = stream.tell() + 8
+        count = int.from_bytes(data[at - 8 : at], "little", signed=True)
+        raw = at_most[at : at + max(0, count) * storage.dtype.itemsize]
+        if count < 0 or len(raw) != count * storage.dtype.itemsize:
+            raise ValueError("it ends within a tensor")
+        storage.values = np.frombuffer(raw, storage.dtype)
+        stream.seek(at + len(raw))
+    if unread:
+        raise ValueError(f"it lacks the storages of {len(unread)} tensors")
+    if stream.tell() != len(data):
+        raise ValueError(f"{len(data) - stream.tell():,} bytes follow its last tensor")
+    return layers(_tensors(content, budget))
 
-        def parse() -> Any:
-            for _ in range(3):  # magic number, protocol version, sizes of C types
-                _WeightsUnpickler(file).load()
-            main = _WeightsUnpickler(file)
-            content = main.load()
-            for key in _WeightsUnpickler(file).load():
-                storage = main.storages[key]
-                (count,) = np.frombuffer(file.read(8), "<i8")
-                raw = file.read(int(count) * storage.dtype.itemsize)
-                if len(raw) != count * storage.dtype.itemsize:
-                    raise ValueError("it ends within a tensor")
-                storage.values = np.frombuffer(raw, storage.dtype)
-            return content
 
-        return layers(_checked(path, parse))
-
-
-def read_zip(archive: zipfile.ZipFile) -> dict[str, dict[str, np.ndarray]]:
+def read_zip(archive: archives.Zip, budget: Budget) -> Layers:
     """The weights in a file of torch 1.6 and later.
 
     Raises:
         ValueError: the file is damaged, or asks for something that weights do not need.
     """
-
-    def parse() -> Any:
-        (index,) = (name for name in archive.namelist() if name.endswith("data.pkl"))
-        root = index.removesuffix("data.pkl")
-        if f"{root}byteorder" in archive.namelist():
-            order = archive.read(f"{root}byteorder")
-            if order != b"little":
-                raise ValueError(f"its byte order is {order!r}; only little-endian is read")
-        unpickler = _WeightsUnpickler(io.BytesIO(archive.read(index)))
-        content = unpickler.load()
-        for key, storage in unpickler.storages.items():
-            storage.values = np.frombuffer(archive.read(f"{root}data/{key}"), storage.dtype)
-        return content
-
-    return layers(_checked(archive.filename or "the file", parse))
-
-
-def _checked(path: Any, parse: Callable[[], Any]) -> Any:
-    """`parse()` with whatever a bad pickle raises as one ValueError that names the file."""
-    try:
-        content = parse()
-        for wrapper in _WRAPPERS:
-            if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-                content = content[wrapper]
-        if not isinstance(content, dict):
-            raise ValueError(f"it holds a {type(content).__name__} instead of named weights")
-        return {
-            str(name).removeprefix("module."): tensor.array()
-            for name, tensor in content.items()
-            if isinstance(tensor, _Tensor)
-        }
-    except (
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        ValueError,
-        KeyError,
-        IndexError,
-        EOFError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-        MemoryError,
-    ) as error:
-        raise ValueError(f"{path} is refused as a torch weights file: {error}") from error
+    (index,) = (name for name in archive.names if name.endswith("data.pkl"))
+    root = index.removesuffix("data.pkl")
+    if f"{root}byteorder" in archive.names:
+        order = archive.read(f"{root}byteorder")
+        if order != b"little":
+            raise ValueError(f"its byte order is {order!r:.40}; only little-endian is read")
+    machine = _Machine(budget)
+    stream = io.BytesIO(archive.read(index))
+    content = machine.load(stream)
+    if stream.read(1):
+        raise ValueError("bytes follow its pickle")
+    for key, storage in machine.storages.items():
+        storage.values = np.frombuffer(archive.read(f"{root}data/{key}"), storage.dtype)
+    return layers(_tensors(content, budget))
 
 
-def layers(arrays: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+def _tensors(content: Any, budget: Budget) -> dict[str, np.ndarray]:
+    """The tensors of a dict by name, whatever it is wrapped in."""
+    for wrapper in _WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict):
+        raise ValueError(f"it holds a {type(content).__name__} instead of named weights")
+    found: dict[str, np.ndarray] = {}
+    for key, tensor in content.items():
+        if isinstance(tensor, _Tensor):
+            name = str(key).removeprefix("module.")
+            _set(found, name, tensor.array(name, budget))
+    return found
+
+
+def layers(arrays: dict[str, np.ndarray]) -> Layers:
     """torch's names and layouts as Keras': OIHW kernels become HWIO, "weight" what it is.
 
     BatchNorm's counter `num_batches_tracked` is left out: it only matters to a torch optimizer
     that averages without momentum.
     """
-    found: dict[str, dict[str, np.ndarray]] = {}
+    found: Layers = {}
     for name, array in arrays.items():
         owner, _, variable = name.rpartition(".")
         if variable == "num_batches_tracked":
@@ -208,5 +312,5 @@ def layers(arrays: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
         names = {"running_mean": "moving_mean", "running_var": "moving_variance"}
         if norm:
             names |= {"weight": "gamma", "bias": "beta"}
-        found.setdefault(owner, {})[names.get(variable, variable)] = array
+        add(found, owner, names.get(variable, variable), array)
     return found

@@ -1,0 +1,196 @@
+"""What reading one weights file may cost, and the one boundary around reading it.
+
+All readers share one `Budget` a file and ask it before they allocate. Whatever is wrong in a file
+leaves `refusing` as a ValueError of one line that names the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# layer, by the file's name for it -> variable, by Keras' name for it -> array in Keras' layout
+Layers = dict[str, dict[str, np.ndarray]]
+
+# The largest published file, with its optimizer's slots, has about 700 MB.
+LARGEST_FILE = 4 * 2**30
+# Compressed weights shrink by a tenth, a checkpoint of fresh zeros by more.
+_FACTOR = 10
+_ALWAYS = 64 * 2**20
+# A whole training checkpoint of Inception-ResNet v2 holds about 4,000 arrays.
+_MEMBERS = 20_000
+# Opcodes of a pickle, fields of a protocol buffer: some 30 an array, a microsecond or two each.
+_STEPS = 2_000_000
+_LONGEST_MESSAGE = 1000
+# Python's objects take up to so many times the bytes of the JSON that they are read from.
+_JSON_OBJECTS = 32
+_LARGEST_RANK = 8
+
+
+class Refused(ValueError):
+    """A weights file cannot be used; the message is one line that names it."""
+
+
+@dataclasses.dataclass
+class Budget:
+    """What is left for reading one file; every reader that touches the file draws on it.
+
+    Attributes:
+        memory: Bytes that may still be unpacked or copied into arrays: in all 64 MiB and ten times
+            the file's own size, at most 4 GiB.
+        members: Arrays and archive members that may still come.
+        steps: Smallest parts (opcodes, fields) that may still come: what bounds the time of
+            the readers that are written in Python.
+        archives: Archives that may still be opened inside of each other.
+        seconds: Processor time of the readers in a process of their own.
+    """
+
+    memory: int
+    seconds: int
+    members: int = _MEMBERS
+    steps: int = _STEPS
+    archives: int = 2
+
+    @classmethod
+    def of(cls, size: int) -> Budget:
+        """The budget of a file of `size` bytes."""
+        if size > LARGEST_FILE:
+            raise ValueError(f"it has {size:,} bytes; at most {LARGEST_FILE:,} are read")
+        return cls(min(_ALWAYS + _FACTOR * size, LARGEST_FILE), 20 + size // (5 * 2**20))
+
+    def take(self, count: int, what: str) -> None:
+        """Draws bytes, before they are allocated. Raises ValueError if they are too many."""
+        if count < 0 or count > self.memory:
+            raise ValueError(
+                f"{what} would take {count:,} bytes; {max(self.memory, 0):,} are left of the "
+                f"{_ALWAYS // 2**20} MiB and {_FACTOR} times its own size that reading may take"
+            )
+        self.memory -= count
+
+    def array(self, what: str, shape: Sequence[Any], dtype: np.dtype) -> int:
+        """Draws an array's bytes and returns how many values it has.
+
+        Raises:
+            ValueError: the shape is none, or too large.
+        """
+        self.member()
+        if len(shape) > _LARGEST_RANK or any(
+            not isinstance(n, int) or isinstance(n, bool) or n < 0 for n in shape
+        ):
+            raise ValueError(f"{what} has an impossible shape")
+        count = math.prod(shape)
+        self.take(count * dtype.itemsize, what)
+        return count
+
+    def member(self, count: int = 1) -> None:
+        """Draws arrays or archive members."""
+        self.members -= count
+        if self.members < 0:
+            raise ValueError(f"it has more than {_MEMBERS:,} arrays or members")
+
+    def step(self, count: int = 1) -> None:
+        """Draws opcodes or fields."""
+        self.steps -= count
+        if self.steps < 0:
+            raise ValueError(f"it has more than {_STEPS:,} opcodes or fields")
+
+    def archive(self) -> None:
+        """Draws one level of archives."""
+        self.archives -= 1
+        if self.archives < 0:
+            raise ValueError("it is an archive in an archive in an archive")
+
+    def json(self, text: bytes, what: str) -> Any:
+        """The content of JSON text, whose keys must be unique."""
+        self.take(_JSON_OBJECTS * len(text), what)
+
+        def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+            found = dict(pairs)
+            if len(found) != len(pairs):
+                raise ValueError(f"{what} has a key twice")
+            return found
+
+        return json.loads(text, object_pairs_hook=unique)
+
+
+def whole(path: Path) -> bytes:
+    """A regular file's bytes.
+
+    Raises:
+        ValueError: it is a pipe, a device or a folder, or larger than any weights.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("it is a pipe, a device or something else that is no regular file")
+    Budget.of(status.st_size)
+    with path.open("rb") as file:
+        data = file.read(status.st_size)
+    if len(data) != status.st_size:
+        raise ValueError("it changed while it was read")
+    return data
+
+
+def add(layers: Layers, layer: str, variable: str, array: np.ndarray) -> None:
+    """Puts an array under its names. Raises ValueError if there is one already."""
+    if variable in layers.setdefault(layer, {}):
+        raise ValueError(f"it holds {layer}/{variable} twice")
+    layers[layer][variable] = array
+
+
+def check_values(layers: Layers) -> None:
+    """Raises ValueError for values that no trained network has: NaN, Inf, negative variances."""
+    problems = {
+        f"{layer}/{variable}": array
+        for layer, variables in layers.items()
+        for variable, array in variables.items()
+        if (array.dtype.kind == "f" and not np.isfinite(array).all())
+        or (variable == "moving_variance" and array.size and array.min() < 0)
+    }
+    if problems:
+        raise ValueError(
+            "these hold NaN, infinite values or a negative variance: "
+            + ", ".join(sorted(problems)[:6])
+            + f" and {len(problems) - 6} more" * (len(problems) > 6)
+        )
+
+
+@contextlib.contextmanager
+def refusing(path: str | os.PathLike, what: str = "") -> Iterator[None]:
+    """Turns whatever reading a file raises into one `Refused` that names the file.
+
+    Args:
+        path: The file as its user gave it.
+        what: What it was taken for, if that is known.
+
+    Raises:
+        Refused: whatever is wrong with the file's content.
+        OSError: the file cannot be opened.
+    """
+    try:
+        yield
+    except Refused:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
+        reason = str(error)
+        if type(error) not in (ValueError, OSError):
+            reason = f"{type(error).__name__} {reason}"
+        kind = f" ({what})" if what else ""
+        raise Refused(one_line(f"{os.fspath(path)}{kind} cannot be used: {reason}")) from error
+
+
+def one_line(text: str) -> str:
+    """Text that others wrote, for a message: control characters escaped, and not too long."""
+    if len(text) > _LONGEST_MESSAGE:
+        text = f"{text[:_LONGEST_MESSAGE]}..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,173 @@
+"""The table files of TensorFlow's checkpoints (LevelDB's format), and their checksums.
+
+TensorFlow's own reader aborts the whole process on some damaged tables, and takes ten seconds to
+import; a table is a few dozen lines.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+
+from keras_inception.weights.readers.budget import Budget
+from keras_inception.weights.readers.protobuf import varint
+
+MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
+_FOOTER = 48
+_TRAILER = 5  # after each block: how it is compressed, and a checksum
+_RAW, _SNAPPY = 0, 1
+_POLYNOMIAL = 0x82F63B78  # CRC-32C, reflected
+_CHUNK = 2**20
+
+
+def entries(data: memoryview, budget: Budget) -> Iterator[tuple[bytes, memoryview]]:
+    """The keys and values of a table, whose checksums are verified.
+
+    Raises:
+        ValueError, IndexError: it is damaged.
+    """
+    if len(data) < _FOOTER or data[-8:] != MAGIC:
+        raise ValueError("it does not end as a table does")
+    footer, numbers, at = data[-_FOOTER:], [], 0
+    for _ in range(4):  # offset and size of the metaindex, and of the index
+        number, at = varint(footer, at)
+        numbers.append(number)
+    offset, size = numbers[2:]
+    last = b""
+    for _, handle in _block(data, offset, size, budget):
+        offset, at = varint(handle, 0)
+        size, _ = varint(handle, at)
+        for key, value in _block(data, offset, size, budget):
+            if key <= last and last:
+                raise ValueError("its keys are not in order")
+            yield key, value
+            last = key
+
+
+def _block(
+    data: memoryview, offset: int, size: int, budget: Budget
+) -> Iterator[tuple[bytes, memoryview]]:
+    """The keys and values of one block."""
+    block = data[offset : offset + size + _TRAILER]
+    if len(block) != size + _TRAILER:
+        raise ValueError("one of its blocks is not in the file")
+    budget.take(size, "one of its blocks")
+    if masked_crc32c(block[: size + 1]) != int.from_bytes(block[size + 1 :], "little"):
+        raise ValueError("the checksum of one of its blocks is wrong")
+    kind, block = block[size], block[:size]
+    if kind == _SNAPPY:
+        block = memoryview(_unsnapped(block, budget))
+    elif kind != _RAW:
+        raise ValueError("one of its blocks is compressed in an unknown way")
+    restarts = int.from_bytes(block[-4:], "little")
+    end = len(block) - 4 * (restarts + 1)
+    if end < 0:
+        raise ValueError("one of its blocks is damaged")
+    at, key = 0, b""
+    while at < end:
+        budget.step()
+        shared, at = varint(block, at)
+        more, at = varint(block, at)
+        length, at = varint(block, at)
+        if shared > len(key) or at + more + length > end:
+            raise ValueError("one of its blocks is damaged")
+        key = key[:shared] + bytes(block[at : at + more])
+        yield key, block[at + more : at + more + length]
+        at += more + length
+
+
+def _unsnapped(data: memoryview, budget: Budget) -> bytearray:
+    """Snappy's format: literal bytes, and copies of what came before."""
+    size, at = varint(data, 0)
+    budget.take(size, "one of its blocks")
+    out = bytearray()
+    while at < len(data):
+        budget.step()
+        tag = data[at]
+        kind, length = tag & 3, (tag >> 2) + 1
+        if kind == 0:
+            extra = max(0, length - 60)
+            if extra:
+                length = int.from_bytes(data[at + 1 : at + 1 + extra], "little") + 1
+            at += 1 + extra
+            out += data[at : at + length]
+            at += length
+        else:
+            if kind == 1:
+                length, distance = (tag >> 2 & 7) + 4, tag >> 5 << 8 | data[at + 1]
+                at += 2
+            else:
+                width = 2 if kind == 2 else 4
+                distance = int.from_bytes(data[at + 1 : at + 1 + width], "little")
+                at += 1 + width
+            if not 0 < distance <= len(out):
+                raise ValueError("one of its blocks is damaged")
+            start = len(out) - distance
+            piece = out[start : start + length]
+            out += (piece * (length // distance + 1))[:length]
+        if len(out) > size:
+            break
+    if len(out) != size:
+        raise ValueError("one of its blocks is damaged")
+    return out
+
+
+def masked_crc32c(data: memoryview) -> int:
+    """CRC-32C of some bytes, rotated and shifted as TensorFlow stores it."""
+    crc = 0xFFFFFFFF
+    for start in range(0, len(data), _CHUNK):
+        crc = _crc_on(data[start : start + _CHUNK], crc)
+    crc ^= 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def _crc_on(data: memoryview, crc: int) -> int:
+    """The register after more bytes.
+
+    The register is linear over exclusive or, so that halves are combined: neighboring words are
+    folded into one, in which the first counts as moved on by the second's length.
+    """
+    whole = len(data) // 4 * 4
+    if whole:
+        words = np.frombuffer(data[:whole], "<u4").copy()
+        words[0] ^= crc
+        level = 0
+        while len(words) > 1:
+            if len(words) % 2:
+                words = np.concatenate([np.zeros(1, np.uint32), words])
+            words = _moved(words[0::2], level) ^ words[1::2]
+            level += 1
+        crc = int(_moved(words, 0)[0])
+    byte_table = _tables(0)[3]  # the register's last byte leaves it first
+    for byte in data[whole:]:
+        crc = int(byte_table[(crc ^ byte) & 255]) ^ crc >> 8
+    return crc
+
+
+def _moved(words: np.ndarray, level: int) -> np.ndarray:
+    """Registers after 4 * 2**level bytes of zeros."""
+    tables = _tables(level)
+    moved = tables[0][words & 255]
+    for i in (1, 2, 3):
+        moved ^= tables[i][words >> np.uint32(8 * i) & 255]
+    return moved
+
+
+@functools.cache
+def _tables(level: int) -> np.ndarray:
+    """(4, 256): what each byte of a register becomes after 4 * 2**level bytes of zeros."""
+    if level:
+        shifts = np.arange(4, dtype=np.uint32)[:, None] * 8
+        registers = np.arange(256, dtype=np.uint32)[None] << shifts
+        for _ in range(2):
+            registers = _moved(registers, level - 1)
+        return registers
+    registers = np.arange(256, dtype=np.uint32)
+    tables = []
+    for _ in range(4):
+        for _ in range(8):
+            registers = registers >> 1 ^ np.uint32(_POLYNOMIAL) * (registers & 1)
+        tables.append(registers)
+    return np.stack(tables[::-1])
