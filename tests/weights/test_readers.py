@@ -7,8 +7,12 @@ import io
 import json
 import os
 import pickle
+import re
+import socket
+import struct
 import sys
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -18,6 +22,8 @@ import numpy as np
 import pytest
 
 from keras_inception.weights import readers
+from keras_inception.weights.readers import protobuf, tf_table
+from keras_inception.weights.readers.budget import Budget
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "goldens"))
 import native  # noqa: E402
@@ -273,3 +279,425 @@ def test_no_file_at_all(tmp_path):
         readers.read(tmp_path / "v4.h5")
     with pytest.raises(ValueError, match="should hold one TensorFlow checkpoint"):
         readers.read(tmp_path)
+
+
+# --- Made to cost more than a file of its size may, or to say what is not so ----------------------
+
+
+def reading_takes(path):
+    """What is said of a refused file, and the most memory that Python took meanwhile."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=re.escape(path.name)) as caught:
+            readers.read(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1500
+    return str(caught.value), peak
+
+
+def pickled(*opcodes):
+    return b"\x80\x02" + b"".join(opcodes) + b"."
+
+
+def torch_archive(path, program, storages=()):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", program)
+        for name, content in storages:
+            archive.writestr(f"a/data/{name}", content)
+
+
+def safetensors_file(header, data=b""):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def entry(shape, begin, end, dtype="F32"):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+TENSOR = (
+    b"}X\x01\0\0\0wctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\n"
+    b"X\x01\0\0\x000X\x03\0\0\0cpuK\x04tQK\0%s%s\x89}tRs"
+)
+
+
+def torch_bombs(path):
+    """(program, storages, what is said)"""
+    four = [("0", bytes(16))]
+    huge = b"J\0\0\0\x20"
+    laughs = b"".join(b"h\x01h\x01\x86q\x01" for _ in range(60))
+    yield pickled(b"}r\xff\xff\xff\x7f"), (), None  # a memo of 2**31 places: harmless here
+    yield pickled(TENSOR % (huge + b"\x85", b"K\0\x85")), four, "w would take 2,147,483,648 bytes"
+    yield pickled(TENSOR % (b"J\xff\xff\xff\xff\x85", b"K\1\x85")), four, "impossible shape"
+    yield pickled(TENSOR % (b"K\4\x85", b"J\xff\xff\xff\xff\x85")), four, "impossible strides"
+    yield pickled(b")q\x01", laughs, b"}h\x01K\1s"), (), "names that are neither texts nor numbers"
+    yield pickled(b")q\x01", laughs, b"Q"), (), "no storage"
+    yield pickled(b"}", b"K\1" * 10, b"\x85" * 2_100_000), (), "more than 2,000,000 opcodes"
+    yield pickled(b"}X\1\0\0\0wK\1sX\1\0\0\0wK\2s"), (), "holds 'w' twice"
+    yield pickled(b"cbuiltins\nprint\n)R"), (), "builtins.print.*nothing of it was run"
+    yield b"\x80\x04\x8c\x02os\x8c\x06system\x93.", (), "os.system.*nothing of it was run"
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_pickles_that_cost_or_lie(number, tmp_path):
+    path = tmp_path / "bomb.pth"
+    program, storages, message = list(torch_bombs(path))[number]
+    torch_archive(path, program, storages)
+    if message is None:
+        assert readers.read(path).layers == {}
+        return
+    said, peak = reading_takes(path)
+    assert re.search(message, said)
+    assert peak < 2**27
+
+
+WEIGHTS = {"conv.weight": entry([2, 2], 0, 16), "conv.bias": entry([2], 16, 24)}
+
+
+@pytest.mark.parametrize(
+    ("header", "size", "message"),
+    [
+        ({"w": entry([10**12], 0, 4 * 10**12)}, 16, "w would take 4,000,000,000,000 bytes"),
+        ({"w": entry([4], 0, 16), "v": entry([4], 0, 16)}, 16, "does not begin where"),
+        ({"w": entry([4], 0, 16), "v": entry([4], 8, 24)}, 24, "does not begin where"),
+        ({"w": entry([4], -16, 0)}, 16, "does not begin where"),
+        ({"w": entry([4], 16, 0)}, 16, "-16 bytes for a shape"),
+        ({"w": entry([4], 0, 16)}, 20, "take 16 bytes, and 20 follow"),
+        ({"w": entry([4], 0, 16), "v": entry([4], 16, 32)}, 20, "take 32 bytes, and 20 follow"),
+        ({"w": entry([-4], 0, 16)}, 16, "impossible shape"),
+        ({"w": entry([1] * 9, 0, 4)}, 4, "impossible shape"),
+        ({"w": entry([4], 0, 16, "C64")}, 16, "has the dtype 'C64'"),
+        ({str(i): entry([0], 0, 0) for i in range(20_001)}, 0, "more than 20,000 arrays"),
+        (b'{"w":%s}' % json.dumps(entry([4], 0, 16)).encode() * 1, 15, "take 16 bytes"),
+        (b'{"w":{},"w":{}}', 0, "key twice"),
+        (b'{"w":' + b"[" * 100_000 + b"]" * 100_000 + b"}", 0, "RecursionError"),
+        (b"{" + b" " * 4_000_000 + b"}", 0, "its header would take 128,000,064 bytes"),
+        (b'{"w\\n\\u001b[2J":{}}', 0, "KeyError"),
+        (b'{"__metadata__":{"format":7}}', 0, "metadata are no texts"),
+        (b"[]", 0, "in no format"),
+        ({"conv.weight": entry([2, 2], 0, 16), "conv.kernel": entry([4], 16, 32)}, 32, "twice"),
+    ],
+)
+def test_safetensors_that_cost_or_lie(header, size, message, tmp_path):
+    path = tmp_path / "bomb.safetensors"
+    path.write_bytes(safetensors_file(header, bytes(size)))
+    said, peak = reading_takes(path)
+    assert message in said
+    assert peak < 2**27
+
+
+def tar_member(name, content=b"", size=None, kind=b"0"):
+    header = bytearray(512)
+    header[: len(name)] = name
+    header[124:136] = b"%011o\0" % (len(content) if size is None else size)
+    header[148:156], header[156:157], header[257:265] = b" " * 8, kind, b"ustar\x0000"
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header) + content + bytes(-len(content) % 512)
+
+
+END_OF_TAR = bytes(1024)
+
+
+def zipped(*members, compression=zipfile.ZIP_DEFLATED):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", compression) as archive:
+        for name, data in members:
+            archive.writestr(name, data)
+    return content.getvalue()
+
+
+def damaged_trailer(content):
+    return content[:-6] + bytes([content[-6] ^ 1]) + content[-5:]
+
+
+ZEROS = bytes(80 * 2**20)
+TAR = tar_member(b"a.ckpt", b"data") + END_OF_TAR
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lambda: zipped(("a.pth", ZEROS)), "its member 'a.pth' would take 83,886,080 bytes"),
+        (lambda: zipped(("a/data.pkl", ZEROS)), "would take 83,886,080 bytes"),
+        (lambda: zipped(("model.weights.h5", ZEROS)), "would take 83,886,080 bytes"),
+        (lambda: zipped(*((f"{i}.index", b"") for i in range(20_001))), "more than 20,000"),
+        (lambda: zipped(("a", zipped(("b", zipped(("c", b"")))))), "an archive in an archive"),
+        (lambda: zipped(("a", b"data" * 99), compression=zipfile.ZIP_LZMA), "neither stored nor"),
+        (lambda: zipped(("a", b"data")) + b"more", "bytes follow the end of the zip"),
+        (lambda: gzip.compress(TAR[:512] + ZEROS), "what is packed in it would take"),
+        (lambda: gzip.compress(tar_member(b"a.ckpt", size=2**33 - 1)), "ends within its member"),
+        (lambda: gzip.compress(tar_member(b"a.ckpt", size=2**30, kind=b"S")), "ends within"),
+        (lambda: tar_member(b"a.ckpt", kind=b"S") + END_OF_TAR, "a sparse file"),
+        (lambda: tar_member(b"p", b"19 GNU.sparse.a=12\n", kind=b"x") + TAR, "a sparse file"),
+        (lambda: tar_member(b"p", b"1" * 2**20, kind=b"x") + TAR, "in no format"),
+        (lambda: b"".join(tar_member(b"%d" % i) for i in range(20_001)), "more than 20,000"),
+        (lambda: tar_member(b"a") + TAR[:600], "it ends too early"),
+        (lambda: TAR[:1024] + b"x" * 512 + END_OF_TAR, "one of its headers is damaged"),
+        (lambda: tar_member(b"a", b"data") + tar_member(b"b/a") + END_OF_TAR, "called 'a'"),
+        (lambda: gzip.compress(TAR)[:-4], "end before their checksum"),
+        (lambda: damaged_trailer(gzip.compress(TAR)), "incorrect data check"),
+        (lambda: gzip.compress(TAR) + b"more", "bytes follow the end of its gzip data"),
+        (lambda: gzip.compress(TAR + b"more"), "bytes follow its end"),
+        (lambda: gzip.compress(gzip.compress(gzip.compress(TAR))), "one of its headers"),
+    ],
+)
+def test_archives_that_cost_or_lie(content, message, tmp_path):
+    path = tmp_path / "bomb.zip"
+    path.write_bytes(content())
+    said, peak = reading_takes(path)
+    assert message in said
+    assert peak < 2**28
+
+
+def varint(value):
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def field(number, content):
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def caffe_net(*blobs, name=b"conv"):
+    layer = field(1, name) + field(2, b"InnerProduct") + b"".join(field(7, b) for b in blobs)
+    return field(1, b"net") + field(100, layer)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (field(1, b"net") + b"\x80" * 10_000_000 + b"\1", "more than 64 bits"),
+        (field(1, b"net") + varint(100 << 3 | 2) + varint(2**63), "ends within a field"),
+        (field(1, b"net") + b"\x18\0" * 2_100_000, "more than 2,000,000 opcodes or fields"),
+        (caffe_net(field(7, field(1, varint(10**12)))), "a blob would take 4,000,000,000,000"),
+        (caffe_net(field(7, field(1, b"\1" * 1_000_000))), "a blob has an impossible shape"),
+        (caffe_net(field(5, bytes(8)) + field(7, field(1, b"\1\2"))) * 2, "conv/kernel twice"),
+        (caffe_net(field(5, bytes(8)), name=b"\xff\xfe"), "UnicodeDecodeError"),
+    ],
+)
+def test_caffemodels_that_cost_or_lie(content, message, tmp_path):
+    path = tmp_path / "bomb.caffemodel"
+    path.write_bytes(content)
+    said, peak = reading_takes(path)
+    assert message in said
+    assert peak < 2**28
+
+
+def h5_bomb(file, kind, tmp_path):
+    """A legacy file whose one array is not what it seems."""
+    group = file.create_group("predictions")
+    if kind == "external links":
+        del file["predictions"]
+        file["predictions"] = h5py.ExternalLink(str(tmp_path / "secret.h5"), "/predictions")
+        group = None
+    file.attrs["layer_names"] = np.array([b"predictions"])
+    if group is None:
+        return
+    group.attrs["weight_names"] = np.array([b"bias:0"])
+    secret = str(tmp_path / "secret.h5")
+    if kind == "external storage":
+        group.create_dataset("bias:0", (4,), "<f4", external=[(secret, 0, 16)])
+    elif kind == "virtual data sets":
+        layout = h5py.VirtualLayout((4,), "<f4")
+        layout[:] = h5py.VirtualSource(secret, "predictions/bias:0", (4,))
+        group.create_virtual_dataset("bias:0", layout)
+    elif kind == "external links of arrays":
+        group["bias:0"] = h5py.ExternalLink(secret, "/predictions/bias:0")
+    elif kind == "soft links":
+        group["bias:0"] = h5py.SoftLink("/predictions")
+    elif kind == "3.64 TB":
+        group.create_dataset("bias:0", (10**12,), "<f4", chunks=(2**20,))
+    elif kind == "a deflate bomb":
+        data = group.create_dataset("bias:0", (2**26,), "<f4", chunks=(2**26,), compression="gzip")
+        data[:4] = 1
+    elif kind == "no values":
+        group.create_dataset("bias:0", (4,), "<f4")
+    elif kind == "texts":
+        group["bias:0"] = ["a", "b"]
+    elif kind == "the same twice":
+        group["bias:0"] = np.zeros(4, np.float32)
+        file.attrs["layer_names"] = np.array([b"predictions"] * 2)
+    elif kind == "lzf":
+        group.create_dataset("bias:0", data=np.zeros(4, np.float32), compression="lzf")
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("external storage", "lies in another file"),
+        ("external storage in .keras", "lies in another file"),
+        ("virtual data sets", "lies in another file"),
+        ("virtual data sets in .keras", "lies in another file"),
+        ("external links", "'predictions' is a link"),
+        ("external links in .keras", "'predictions' is a link"),
+        ("external links of arrays", "'bias:0' is a link"),
+        ("soft links", "'bias:0' is a link"),
+        ("3.64 TB", "would take 4,000,000,000,000 bytes"),
+        ("a deflate bomb", "would take 268,435,456 bytes"),
+        ("no values", "has no values in the file"),
+        ("texts", "is no array of numbers"),
+        ("the same twice", "predictions/bias twice"),
+        ("lzf", "is packed with HDF5's filters"),
+    ],
+)
+def test_hdf5_that_costs_lies_or_reads_other_files(kind, message, tmp_path):
+    kind, _, packed = kind.partition(" in ")
+    with h5py.File(tmp_path / "secret.h5", "w") as file:
+        file["predictions/bias:0"] = np.full(4, 42, np.float32)
+    path = tmp_path / "bomb.h5"
+    with h5py.File(path, "w") as file:
+        h5_bomb(file, kind, tmp_path)
+    if packed:
+        members = ("model.weights.h5", path.read_bytes()), ("config.json", b"{}")
+        path = tmp_path / "bomb.keras"
+        path.write_bytes(zipped(*members))
+    said, _ = reading_takes(path)
+    assert message in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("conv.bias", np.nan), ("bn.weight", np.inf), ("bn.running_var", -1e-3)],
+)
+def test_values_that_no_network_has_are_named(name, value, tmp_path):
+    arrays = dict(native.arrays(TORCH))
+    arrays[name] = np.full_like(arrays[name], value)
+    header, data = {}, b""
+    for key, array in arrays.items():
+        end = len(data) + array.nbytes
+        kind = {"float32": "F32", "int64": "I64"}[str(array.dtype)]
+        header[key] = entry(list(array.shape), len(data), end, kind)
+        data += array.tobytes()
+    path = tmp_path / "bad.safetensors"
+    path.write_bytes(safetensors_file(header, data))
+    said, _ = reading_takes(path)
+    ours = {"conv.bias": "conv/bias", "bn.weight": "bn/gamma"}.get(name, "bn/moving_variance")
+    assert f"NaN, infinite values or a negative variance: {ours}" in said
+
+
+@pytest.mark.parametrize("kind", ["fifo", "/dev/zero", "socket"])
+def test_a_pipe_or_a_device_is_no_file(kind, tmp_path):
+    path = Path("/dev/zero")
+    if kind == "fifo":
+        os.mkfifo(path := tmp_path / "fifo.h5")
+    elif kind == "socket":
+        path = tmp_path / "socket.h5"
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+    with pytest.raises(ValueError, match="no regular file"):
+        readers.read(path)
+
+
+def test_a_name_with_control_characters_stays_in_its_line(tmp_path):
+    path = tmp_path / "two\nlines\x1b[2J.h5"
+    path.write_bytes(b"nothing")
+    with pytest.raises(ValueError) as caught:
+        readers.read(path)
+    assert r"two\nlines\x1b[2J.h5" in str(caught.value)
+
+
+def test_a_file_that_cannot_be_opened_is_an_oserror(tmp_path, monkeypatch):
+    path = tmp_path / "secret.h5"
+    path.write_bytes(b"secret")
+    denied = PermissionError(13, "Permission denied", str(path))
+    monkeypatch.setattr(Path, "open", lambda *a, **k: (_ for _ in ()).throw(denied))
+    with pytest.raises(PermissionError, match="secret.h5"):
+        readers.read(path)
+
+
+# --- TensorFlow's tables --------------------------------------------------------------------------
+
+
+def snappy(data):
+    """Snappy's format with literals, and copies of what was just written."""
+    out, at = bytearray(varint(len(data))), 0
+    while at < len(data):
+        run = next((d for d in (1, 4, 8) if at >= d and data[at : at + 8] == data[at - d :][:8]), 0)
+        if run and at + 8 <= len(data) and data[at : at + 8] == (data[at - run : at] * 8)[:8]:
+            out += bytes([(8 - 4) << 2 | 1, run])
+            at += 8
+        else:
+            piece = data[at : at + 5]
+            out += bytes([len(piece) - 1 << 2]) + piece
+            at += len(piece)
+    return bytes(out)
+
+
+def recompressed(table):
+    """A V1 checkpoint with its blocks compressed, as the format allows."""
+    content = memoryview(table)
+    out, handles = bytearray(), []
+    index = [number for number in tf_table_numbers(content)][2:]
+    for key, handle in list(tf_table._block(content, *index, Budget.of(len(table)))):
+        offset, at = protobuf.varint(handle, 0)
+        size, _ = protobuf.varint(handle, at)
+        packed = snappy(table[offset : offset + size])
+        handles.append((key, varint(len(out)) + varint(len(packed))))
+        out += sealed(packed, 1)
+    block = b"".join(varint(0) + varint(len(k)) + varint(len(v)) + k + v for k, v in handles)
+    block += struct.pack("<II", 0, 1)
+    footer = varint(0) * 2 + varint(len(out)) + varint(len(block))
+    out += sealed(block, 0)
+    return bytes(out) + footer + bytes(40 - len(footer)) + tf_table.MAGIC
+
+
+def sealed(block, kind):
+    block += bytes([kind])
+    return block + struct.pack("<I", tf_table.masked_crc32c(memoryview(block)))
+
+
+def tf_table_numbers(table):
+    at = len(table) - 48
+    for _ in range(4):
+        number, at = protobuf.varint(table, at)
+        yield number
+
+
+def test_tensorflow_reads_the_compressed_table_as_well(tmp_path):
+    """So that what is tested is the format, and not our idea of it."""
+    import tensorflow as tf
+
+    path = tmp_path / "model.ckpt"
+    native.tf_v1(SLIM, path)
+    wanted = readers.read(path).layers
+    path.write_bytes(recompressed(path.read_bytes()))
+    got = readers.read(path).layers
+    theirs = tf.train.load_checkpoint(str(path))
+    np.testing.assert_array_equal(
+        theirs.get_tensor("Net/Conv/weights"), wanted["Net/Conv"]["kernel"]
+    )
+    for layer, variables in wanted.items():
+        for name, array in variables.items():
+            np.testing.assert_array_equal(got[layer][name], array)
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 4, 5, 31, 32, 1000, 4099])
+def test_the_checksum_is_crc32c(size):
+    data = np.random.default_rng(size).bytes(size)
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ 0x82F63B78 * (crc & 1)
+    crc ^= 0xFFFFFFFF
+    masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) % 2**32
+    assert tf_table.masked_crc32c(memoryview(data)) == masked
+
+
+def test_a_checkpoint_without_its_shard_and_with_a_damaged_one(tmp_path):
+    native.tf_v2(SLIM, tmp_path / "model.ckpt")
+    (shard,) = tmp_path.glob("*.data-*")
+    content = bytearray(shard.read_bytes())
+    content[3] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(ValueError, match="model.ckpt.*the checksum of Net/.* is wrong"):
+        readers.read(tmp_path / "model.ckpt")
+    shard.unlink()
+    with pytest.raises(OSError, match="model.ckpt.data-00000-of-00001"):
+        readers.read(tmp_path / "model.ckpt")
