@@ -29,7 +29,7 @@ _ALWAYS = 64 * 2**20
 # A whole training checkpoint of Inception-ResNet v2 holds about 4,000 arrays.
 _MEMBERS = 20_000
 # Opcodes of a pickle, fields of a protocol buffer: some 30 an array, a microsecond or two each.
-_STEPS = 2_000_000
+_STEPS = 1_000_000
 _LONGEST_MESSAGE = 1000
 # Python's objects take up to so many times the bytes of the JSON that they are read from.
 _JSON_OBJECTS = 32
