@@ -65,6 +65,7 @@ def resolve(weights: Any, variant: str) -> Loaded | None:
     return loaded
 
 
+@readers.refuses
 def read(path: str | os.PathLike, record: Weights | None = None) -> Loaded:
     """The weights in a file, under our names, with what a model needs for them.
 

@@ -25,6 +25,7 @@ from keras_inception.weights.readers.budget import (
     Refused,
     check_values,
     one_line,
+    refuses,
     refusing,
     whole,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "archives",
     "one_line",
     "read",
+    "refuses",
     "refusing",
     "tf_checkpoint",
     "whole",
@@ -59,6 +61,7 @@ class Contents:
     metadata: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
+@refuses
 def read(path: str | os.PathLike) -> Contents:
     """Reads a weights file of any known format.
 
@@ -70,9 +73,8 @@ def read(path: str | os.PathLike) -> Contents:
             would take more than the `Budget` of a file of its size.
         OSError: the file cannot be opened.
     """
-    with refusing(path):
-        contents = _read(Path(path))
-        check_values(contents.layers)
+    contents = _read(Path(path))
+    check_values(contents.layers)
     return contents
 
 

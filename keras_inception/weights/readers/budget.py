@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 # layer, by the file's name for it -> variable, by Keras' name for it -> array in Keras' layout
 Layers = dict[str, dict[str, np.ndarray]]
+Result = TypeVar("Result")
 
 # The largest published file, with its optimizer's slots, has about 700 MB.
 LARGEST_FILE = 4 * 2**30
@@ -182,11 +184,24 @@ def refusing(path: str | os.PathLike, what: str = "") -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.filename is not None:
             raise
-        reason = str(error)
+        name, reason = os.fspath(path), str(error)
         if type(error) not in (ValueError, OSError):
             reason = f"{type(error).__name__} {reason}"
-        kind = f" ({what})" if what else ""
-        raise Refused(one_line(f"{os.fspath(path)}{kind} cannot be used: {reason}")) from error
+        if name not in reason:
+            kind = f" ({what})" if what else ""
+            reason = f"{name}{kind} cannot be used: {reason}"
+        raise Refused(one_line(reason)) from error
+
+
+def refuses(function: Callable[..., Result]) -> Callable[..., Result]:
+    """Puts `refusing` around a function whose first argument is the file's path."""
+
+    @functools.wraps(function)
+    def bounded(path: str | os.PathLike, *arguments: Any, **options: Any) -> Result:
+        with refusing(path):
+            return function(path, *arguments, **options)
+
+    return bounded
 
 
 def one_line(text: str) -> str:

@@ -146,14 +146,18 @@ def _limit(limit_bytes: int, seconds: int) -> None:
         return
     import resource
 
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    def limit(kind: int, most: int) -> None:
+        hard = resource.getrlimit(kind)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(kind, (most, hard))
+
+    limit(resource.RLIMIT_CPU, seconds)
+    limit(resource.RLIMIT_CORE, 0)
     if sys.platform == "linux":
         with open("/proc/self/statm") as file:
             used = int(file.read().split()[0]) * resource.getpagesize()
         # The arrays, once more while they are written, and a chunk while it is unpacked.
-        allowed = used + 3 * limit_bytes + _SPARE
-        resource.setrlimit(resource.RLIMIT_AS, (allowed, allowed))
+        limit(resource.RLIMIT_AS, used + 3 * limit_bytes + _SPARE)
 
 
 def main(limit_bytes: int, limit_members: int, seconds: int) -> None:
