@@ -10,22 +10,24 @@ import contextlib
 import errno
 import hashlib
 import http.client
+import io
 import logging
 import os
 import re
-import shutil
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import filelock
 import keras
 
 from keras_inception.files import cache_folder
+from keras_inception.weights import readers
 from keras_inception.weights.catalog import Weights
 
 MIRROR_VARIABLE = "KERAS_INCEPTION_MIRROR"
@@ -33,6 +35,10 @@ _CHUNK = 2**20
 _ATTEMPTS = 5
 _FIRST_PAUSE = 1.0  # seconds; doubled after each failed attempt
 _TIMEOUT = 30.0  # seconds without a byte
+_PROGRESS = 2**16  # bytes that make an attempt a successful one
+_TOTAL_TIME = 6 * 3600.0  # seconds
+_WINDOW, _SLOWEST = 60.0, 4096  # seconds, and the fewest bytes a second over them
+_ZIPS_ADD = 2**20
 # What a server may mean to answer better the next time.
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 
@@ -88,6 +94,12 @@ def fetch(record: Weights, mirror: str | None = None) -> Path:
 
 def _bring(url: str, path: Path, record: Weights) -> None:
     """Downloads, unzips, verifies, and only then renames."""
+    if not url.startswith("https:") and not _published_in_full(record):
+        logging.warning(
+            "%s comes without https and without a whole published digest: anybody on the way could "
+            "exchange it.",
+            url,
+        )
     part = path.with_name(f"{path.name}.part")
     member = path.with_name(f"{path.name}.member")
     resumed = part.exists()
@@ -118,40 +130,169 @@ def _bring(url: str, path: Path, record: Weights) -> None:
 def _download(url: str, part: Path, record: Weights, path: Path) -> None:
     """Appends to `part` until it is complete, over as many connections as it takes.
 
+    A connection counts as progress only where it brought the file further than any before it, so
+    that the number of connections has an end.
+
     Raises:
-        DownloadError: the server refuses, or stays away for all attempts.
+        DownloadError: the server refuses, stays away for all attempts, or does not come to an end.
     """
-    pause, failures, reason = _FIRST_PAUSE, 0, ""
+    limits = _Limits(record)
+    pause, failures, reason, furthest = _FIRST_PAUSE, 0, "", 0
     while True:
-        before = part.stat().st_size if part.exists() else 0
+        furthest = max(furthest, part.stat().st_size if part.exists() else 0)
         try:
-            return _append(url, part)
+            return _append(url, part, limits)
         except urllib.error.HTTPError as error:
+            error.close()
             reason = f"the server answered {error.code} {error.reason}"
             if error.code not in _PASSING:
                 break
+        except (_GivenUp, ValueError) as error:  # ValueError: an address that is none
+            reason = str(error)
+            break
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
             reason = str(getattr(error, "reason", error)) or type(error).__name__
         except ConnectionError as error:
             reason = str(error)
-        progressed = part.exists() and part.stat().st_size > before
+        progressed = part.exists() and part.stat().st_size >= furthest + _PROGRESS
         failures = 1 if progressed else failures + 1
         if failures >= _ATTEMPTS:
             break
-        logging.warning("%s: %s; trying again in %.0f s.", url, reason, pause)
+        logging.warning("%s: %s; trying again in %.0f s.", url, readers.one_line(reason), pause)
         time.sleep(pause)
         pause = _FIRST_PAUSE if progressed else pause * 2
     raise DownloadError(
-        f"{record.name} could not be downloaded from {url}: {reason}. Download it elsewhere and "
-        f"put it at {path}, or give its path as `weights=`; {MIRROR_VARIABLE} names another server."
+        readers.one_line(
+            f"{record.name} could not be downloaded from {url}: {reason}. Download it elsewhere "
+            f"and put it at {path}, or give its path as `weights=`; {MIRROR_VARIABLE} names "
+            "another server."
+        )
     )
 
 
-def _append(url: str, part: Path) -> None:
+class _GivenUp(Exception):
+    """A server does what no further attempt makes better."""
+
+
+class _Limits:
+    """What a download may take: checked at each read from the network."""
+
+    def __init__(self, record: Weights) -> None:
+        # A zip archive of a published file is hardly larger than the file.
+        self.bytes = record.size + _ZIPS_ADD if record.size else readers.LARGEST_FILE
+        self.needs_https = not _published_in_full(record)
+        self._end = time.monotonic() + _TOTAL_TIME
+        self._window_end, self._window_bytes = 0.0, 0
+
+    def connected(self) -> None:
+        """A new connection begins, and with it a new measurement of its speed."""
+        self._window_end, self._window_bytes = time.monotonic() + _WINDOW, 0
+
+    def came(self, count: int) -> None:
+        """Some bytes came from the network.
+
+        Raises:
+            TimeoutError: too few came lately.
+            _GivenUp: it takes too long in all.
+        """
+        now = time.monotonic()
+        if now > self._end:
+            raise _GivenUp(f"it takes more than {_TOTAL_TIME / 3600:.1f} hours")
+        self._window_bytes += count
+        if now > self._window_end:
+            if self._window_bytes < _SLOWEST * _WINDOW:
+                raise TimeoutError(
+                    f"it sent {self._window_bytes:,} bytes in the last {_WINDOW:.0f} seconds"
+                )
+            self.connected()
+
+    def check_size(self, total: int) -> None:
+        """Raises `_GivenUp` if the file has or says more bytes than it may have."""
+        if total > self.bytes:
+            raise _GivenUp(
+                f"it sends {total:,} bytes or more; at most {self.bytes:,} were expected"
+            )
+
+
+class _Watched(io.RawIOBase):
+    """What comes from a connection, headers included, held against limits."""
+
+    def __init__(self, raw: io.RawIOBase, limits: _Limits) -> None:
+        self._raw, self._limits = raw, limits
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        try:
+            count = self._raw.readinto(buffer)
+        except (TimeoutError, ConnectionError):
+            raise
+        except OSError as error:  # such as "no route to host": the disk is not to blame
+            raise ConnectionError(str(error)) from error
+        self._limits.came(count or 0)
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _opener(limits: _Limits) -> urllib.request.OpenerDirector:
+    """Opens http and https addresses within limits, and follows redirects to such."""
+
+    class Response(http.client.HTTPResponse):
+        def __init__(self, sock: Any, *arguments: Any, **options: Any) -> None:
+            super().__init__(sock, *arguments, **options)
+            limits.connected()
+            self.fp = io.BufferedReader(_Watched(self.fp.detach(), limits))  # type: ignore
+
+    class Plain(http.client.HTTPConnection):
+        response_class = Response
+
+    class Secure(http.client.HTTPSConnection):
+        response_class = Response
+
+    class HTTP(urllib.request.HTTPHandler):
+        def http_open(self, request: urllib.request.Request) -> Any:
+            return self.do_open(Plain, request)
+
+    class HTTPS(urllib.request.HTTPSHandler):
+        def https_open(self, request: urllib.request.Request) -> Any:
+            return self.do_open(Secure, request)
+
+    class Redirects(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore
+            fp.close()  # urllib would read all of it
+            if urllib.parse.urlsplit(newurl).scheme not in ("http", "https"):
+                raise _GivenUp(f"it redirects to {newurl}, which is neither http nor https")
+            if req.type == "https" and not newurl.startswith("https:") and limits.needs_https:
+                raise _GivenUp(
+                    f"it redirects from https to {newurl}: anybody on the way could exchange the "
+                    "file, of which no whole digest is known"
+                )
+            return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.UnknownHandler(),
+        HTTP(),
+        HTTPS(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        Redirects(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+def _append(url: str, part: Path, limits: _Limits) -> None:
     """One connection: the rest of the file, or all of it if it changed since or cannot be resumed.
 
     Raises:
         URLError, HTTPException, ConnectionError, TimeoutError: it broke off.
+        _GivenUp: another attempt would be no better.
     """
     request = urllib.request.Request(url, headers={"User-Agent": "keras_inception"})
     start = part.stat().st_size if part.exists() else 0
@@ -160,34 +301,52 @@ def _append(url: str, part: Path) -> None:
         request.add_header("Range", f"bytes={start}-")
         request.add_header("If-Range", validator.read_text())
     try:
-        response = urllib.request.urlopen(request, timeout=_TIMEOUT)
+        response = _opener(limits).open(request, timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
-        if error.code != 416:  # 416: nothing is left after what we have
+        if error.code != 416 or not request.has_header("Range"):
             raise
-        found = re.search(r"/(\d+)$", error.headers.get("Content-Range", ""))
+        error.close()  # 416: nothing is left after what we have
+        found = re.search(r"/(\d{1,18})$", error.headers.get("Content-Range", ""))
         if found and int(found[1]) == start:
             return
         part.unlink()
         raise http.client.IncompleteRead(b"") from error
     with response:
-        resumes = response.status == 206
-        start = start if resumes else 0
-        tag = response.headers.get("ETag") or response.headers.get("Last-Modified")
-        if tag and not tag.startswith("W/"):
+        start = _resumed_at(response, start)
+        tag = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
+        if re.fullmatch(r"(?!W/)[ -~]{1,200}", tag):
             _write(validator, tag)
         else:
             validator.unlink(missing_ok=True)
-        length = response.headers.get("Content-Length")
-        total = start + int(length) if length else None
+        # http.client holds the body against the header's number, where that is one.
+        total = None if response.length is None else start + response.length
+        limits.check_size(total or 0)
         bar = keras.utils.Progbar(total, unit_name="byte")
-        with part.open("ab" if resumes else "wb") as file:
+        with part.open("ab" if start else "wb") as file:
             done = start
             while chunk := response.read(_CHUNK):
-                file.write(chunk)
                 done += len(chunk)
+                limits.check_size(done)
+                file.write(chunk)
                 bar.update(done, finalize=done == total)
         if total is not None and done < total:
             raise http.client.IncompleteRead(b"", total - done)
+
+
+def _resumed_at(response: http.client.HTTPResponse, start: int) -> int:
+    """The byte of the file that a response begins with.
+
+    Raises:
+        _GivenUp: it is not the file, or another part of it than was asked for.
+    """
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise _GivenUp("the server packs the file, which was not asked for")
+    if response.status == 200:
+        return 0
+    sent = re.match(r"bytes (\d{1,18})-", response.headers.get("Content-Range", ""))
+    if response.status != 206 or (sent and int(sent[1]) != start):
+        raise _GivenUp(f"the server answered {response.status} with another part of the file")
+    return start
 
 
 def _validator(part: Path) -> Path:
@@ -201,15 +360,14 @@ def _is_zipped(record: Weights) -> bool:
 
 def _unzipped(part: Path, target: Path, record: Weights) -> Path:
     """The one member that is wanted out of a downloaded zip. Raises ValueError without it."""
-    try:
-        with zipfile.ZipFile(part) as archive:
-            members = [n for n in archive.namelist() if n.rsplit("/", 1)[-1] == record.filename]
-            if len(members) != 1:
-                raise ValueError(f"it holds {archive.namelist()[:5]} instead of {record.filename}")
-            with archive.open(members[0]) as source, target.open("wb") as copy:
-                shutil.copyfileobj(source, copy)
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"it is a damaged zip archive ({error})") from error
+    with readers.refusing(part, "zip"):
+        content = readers.whole(part)
+        archive = readers.archives.Zip(content, readers.Budget.of(len(content)))
+        members = [n for n in archive.names if n.rsplit("/", 1)[-1] == record.filename]
+        if len(members) != 1:
+            raise ValueError(f"it holds {archive.names[:5]} instead of {record.filename}")
+        member = archive.read(members[0])
+    target.write_bytes(member)
     return target
 
 
@@ -236,17 +394,19 @@ def _published_in_full(record: Weights) -> bool:
 
 def _check_cached(path: Path, record: Weights) -> None:
     """Raises ValueError if a cached file is not the one that was published, or downloaded."""
+    if not path.is_file():
+        raise ValueError(f"{path} should be a file: it is where {record.name} belongs.")
     note = path.with_name(f"{path.name}.sha256")
     kind, _, digest = record.hash.partition(":")
     checks = [(kind, digest)] if digest else []
     if note.exists():
-        checks.append(("sha256", note.read_text()))
+        checks.append(("sha256", note.read_text(errors="replace").strip() or "unknown"))
     for kind, wanted in checks:
         found = _digests(path, {kind})[kind]
         if not found.startswith(wanted):
             raise ValueError(
-                f"The cached file {path} is damaged (its {kind} is {found}, not {wanted}). Remove "
-                "it, and it is downloaded again."
+                f"The cached file {path} is damaged (its {kind} is {found}, not {wanted!r:.80}). "
+                "Remove it, and it is downloaded again."
             )
 
 

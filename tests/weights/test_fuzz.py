@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -99,11 +100,12 @@ def run(folder, first, last, kind):
     """What is wrong with how mutants are read, and which of them ended the process."""
     wrong, ended = [], []
     while first < last:
-        process = subprocess.run(
-            [sys.executable, HERE / "fuzzing.py", folder, str(first), str(last), kind],
-            capture_output=True,
-            text=True,
-        )
+        with tempfile.TemporaryDirectory() as place:
+            process = subprocess.run(
+                [sys.executable, HERE / "fuzzing.py", folder, place, str(first), str(last), kind],
+                capture_output=True,
+                text=True,
+            )
         lines = process.stdout.splitlines()
         wrong += [line for line in lines if line.startswith("{")]
         begun = [line for line in lines if line[:1].isdigit()]
