@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import http.client
 import http.server
 import multiprocessing
 import os
+import socketserver
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 
 import numpy as np
@@ -263,3 +267,213 @@ def test_progress_is_shown(server, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert f"{len(CONTENT)}/{len(CONTENT)}" in done.stdout
+
+
+# --- Servers that do what no server should ------------------------------------------------------
+
+
+class HostileServer:
+    """Answers each connection with what a function of it and its number sends."""
+
+    def __init__(self, behave):
+        self.connections = 0
+        outer = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self):
+                outer.connections += 1
+                self.request.settimeout(5)
+                with contextlib.suppress(OSError):
+                    self.range = b"Range:" in self.request.recv(65536)
+                    behave(self, outer.connections)
+
+            def send(self, *parts):
+                for part in parts:
+                    self.request.sendall(part if isinstance(part, bytes) else part.encode())
+
+            def trickle(self, content, pause=0.02, limit=500):
+                for byte in content[:limit]:
+                    self.request.sendall(bytes([byte]))
+                    time.sleep(pause)
+
+            def redirect(self, address):
+                self.send(f"HTTP/1.1 302 Found\r\nLocation: {address}\r\n\r\n")
+
+        self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.host = f"127.0.0.1:{self.server.server_address[1]}"
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+OK = "HTTP/1.1 200 OK\r\n"
+WHOLE = f"Content-Length: {len(CONTENT)}\r\n"
+
+
+def one_byte_a_connection(server, number):
+    if server.range:
+        server.send(f'HTTP/1.1 206 Partial\r\nETag: "1"\r\nContent-Length: {2**21}\r\n\r\n', b"x")
+    else:
+        server.send(OK, 'ETag: "1"\r\n', WHOLE, "\r\n", b"x")
+
+
+def another_etag_each_time(server, number):
+    server.send(OK, f'ETag: "{number}"\r\n', WHOLE, "\r\n", CONTENT[: 2**17])
+
+
+def longer_each_time(server, number):
+    server.send(OK, f'ETag: "{number}"\r\n', WHOLE, "\r\n", CONTENT[: number * 700])
+
+
+def nothing_left(server, number):
+    if server.range:
+        server.send("HTTP/1.1 416 Range Not Satisfiable\r\n\r\n")
+    else:
+        server.send(OK, 'ETag: "1"\r\n', WHOLE, "\r\n", CONTENT[:1000])
+
+
+def endless(server, number, head=OK + "\r\n", limit=64):
+    server.send(head)
+    for _ in range(limit):
+        server.send(CONTENT[: 2**20])
+
+
+# What a server does -> what is said, where that does not depend on time, and at most how often it
+# is asked.
+HOSTILE = {
+    "416 without a size": (nothing_left, "", 12),
+    "416 without a range": (lambda s, n: s.send("HTTP/1.1 416 No\r\n\r\n"), "answered 416", 1),
+    "one byte a connection": (one_byte_a_connection, "", 6),
+    "another ETag each time": (another_etag_each_time, "", 8),
+    "a little longer each time": (longer_each_time, "", 60),
+    "endless body": (endless, "were expected", 1),
+    "too long a body": (
+        lambda s, n: s.send(OK, f"Content-Length: {10**15}\r\n\r\n"),
+        "1,000,000,000,000,000 bytes or more",
+        1,
+    ),
+    "endless body of a redirect": (
+        lambda s, n: endless(s, n, "HTTP/1.1 302 Found\r\nLocation: ftp://a/b\r\n\r\n"),
+        "neither http nor https",
+        1,
+    ),
+    "endless headers": (lambda s, n: endless(s, n, OK), "", 5),
+    "many headers": (lambda s, n: s.send(OK, *(f"h{i}: 1\r\n" for i in range(999)), "\r\n"), "", 5),
+    "slow headers": (lambda s, n: s.trickle(OK.encode() + b"a: " + b"b" * 500), "", 5),
+    "slow body": (lambda s, n: (s.send(OK, WHOLE, "\r\n"), s.trickle(CONTENT)), "", 5),
+    "silence": (lambda s, n: time.sleep(1), "", 5),
+    "no answer": (lambda s, n: None, "", 5),
+    "noise": (lambda s, n: s.send(CONTENT[:5000]), "", 5),
+    "a redirect to itself": (lambda s, n: s.redirect("/v4"), "", 12),
+    "a redirect to a file": (lambda s, n: s.redirect("file:///etc/passwd"), "is not allowed", 1),
+    "a redirect to no host": (lambda s, n: s.redirect("http://" + "a" * 70 + ".b/"), "", 5),
+    "a redirect to no address": (lambda s, n: s.redirect("http://[/"), "", 5),
+    "a packed body": (
+        lambda s, n: s.send(OK, "Content-Encoding: gzip\r\n\r\n", CONTENT[:99]),
+        "packs the file",
+        1,
+    ),
+    "another part": (
+        lambda s, n: s.send("HTTP/1.1 206 Partial\r\nContent-Range: bytes 5-9/10\r\n\r\n12345"),
+        "another part",
+        1,
+    ),
+    "no content": (lambda s, n: s.send("HTTP/1.1 204 No\r\n\r\n"), "answered 204", 1),
+    "a length of words": (lambda s, n: s.send(OK, "Content-Length: many\r\n\r\n", b"x"), "", 1),
+    "a length below zero": (lambda s, n: s.send(OK, "Content-Length: -1\r\n\r\n", b"x"), "", 1),
+    "chunks of no size": (
+        lambda s, n: s.send(OK, "Transfer-Encoding: chunked\r\n\r\nwords\r\n"),
+        "",
+        5,
+    ),
+    "an ETag of control characters": (
+        lambda s, n: s.send(OK, 'ETag: "\x01\x7f\xff"\r\n'.encode("latin-1"), WHOLE, "\r\n"),
+        "",
+        5,
+    ),
+    "a reason of control characters": (
+        lambda s, n: s.send("HTTP/1.1 404 \x1b[2J\x07Not\r\n\r\n"),
+        r"404 \x1b[2J\x07Not",
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_servers(kind, tmp_path, monkeypatch):
+    """All end in one line, after a bounded number of connections, with little on the disk."""
+    behave, message, most = HOSTILE[kind]
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv(download.MIRROR_VARIABLE, raising=False)
+    for name, value in {
+        "_FIRST_PAUSE": 0.001,
+        "_TIMEOUT": 0.3,
+        "_WINDOW": 0.2,
+        "_SLOWEST": 10_000,
+        "_TOTAL_TIME": 60.0,
+        "_ZIPS_ADD": 2**20,
+    }.items():
+        monkeypatch.setattr(download, name, value)
+    server = HostileServer(behave)
+    record = Weights(
+        name="inception_v4.test",
+        url=f"http://{server.host}/v4.safetensors",
+        variant="InceptionV4",
+        hash=f"sha256:{SHA256}",
+        size=len(CONTENT),
+    )
+    try:
+        with pytest.raises(DownloadError) as caught:
+            fetch(record)
+    finally:
+        server.close()
+    assert message in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert "weights=" in str(caught.value) or "not what was published" in str(caught.value)
+    assert 0 < server.connections <= most
+    cache = download.cache_folder("models")
+    assert sum(p.stat().st_size for p in cache.iterdir()) < len(CONTENT) + 2**22
+
+
+@pytest.mark.parametrize("digest", ["", SHA256[:8], SHA256])
+def test_https_is_not_left_for_http_unless_the_whole_digest_is_known(
+    digest, server, tmp_path, monkeypatch
+):
+    """The first server stands in for one with https: what a client sees of it is the same."""
+    monkeypatch.setattr(http.client.HTTPSConnection, "connect", http.client.HTTPConnection.connect)
+    plain = server.record().url
+    secure = HostileServer(lambda s, n: s.redirect(plain))
+    record = server.record(hash=f"sha256:{digest}" if digest else "")
+    record = dataclasses.replace(record, url=f"https://{secure.host}/v4.safetensors")
+    try:
+        if len(digest) == 64:
+            assert fetch(record).read_bytes() == CONTENT
+            return
+        with pytest.raises(DownloadError, match=f"redirects from https to {plain}: anybody"):
+            fetch(record)
+    finally:
+        secure.close()
+    assert not server.requests and not left_behind()
+
+
+def test_http_without_a_digest_is_said(server, caplog):
+    fetch(server.record(hash=""))
+    assert "anybody on the way could exchange it" in caplog.text
+
+
+def test_what_is_no_file_in_the_cache_is_named(server):
+    path = download.cache_folder("models") / "v4.safetensors"
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match=r"v4\.safetensors should be a file"):
+        fetch(server.record())
+
+
+def test_a_note_without_a_digest_is_no_digest(server):
+    path = fetch(server.record(hash=""))
+    path.with_name(f"{path.name}.sha256").write_text("")
+    with pytest.raises(ValueError, match="is damaged"):
+        fetch(server.record(hash=""))
