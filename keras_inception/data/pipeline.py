@@ -130,6 +130,7 @@ def evaluation_batches(
     channels: int = 3,
     shard: tuple[int, int] = (0, 1),
     replicas: int = 1,
+    start_step: int = 0,
 ) -> tf.data.Dataset:
     """Every example of a split once, in order, in full batches: padding has weight 0.
 
@@ -137,6 +138,7 @@ def evaluation_batches(
         batch_size: Examples of one replica's batch.
         shard: (host, hosts). Every host gives the same number of batches.
         replicas: Replicas of this host; the number of batches is a multiple of it.
+        start_step: The batch of all replicas to begin with.
 
     Returns:
         Elements {"image": float32 (batch_size, H, W, channels), "label": int64 (batch_size,),
@@ -146,7 +148,7 @@ def evaluation_batches(
     host, hosts = shard
     step = batch_size * replicas * hosts
     steps = np.arange(-(-len(part) // step) * step).reshape(-1, hosts, batch_size * replicas)
-    indices = steps[:, host].ravel()
+    indices = steps[start_step:, host].ravel()
     labels = tf.constant(part.labels)
     last = max(len(part) - 1, 0)
 

@@ -1,0 +1,240 @@
+"""The pooled features of a data set, computed once with a frozen network and kept in a run folder.
+
+features/key.json                       what they are features of; anything else starts anew
+features/{part}-{worker}-{batch}.npz    some batches of a part, while they are computed
+features/{part}.npy                     float32 (images, views, features), in the part's order
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_inception.data import Source, evaluation_batches
+from keras_inception.files import write
+from keras_inception.identity import identity_of
+from keras_inception.preprocessing import Preprocessing
+from keras_inception.training.strategy import is_chief, is_multi_worker
+
+PARTS = ("train", "validation")
+VIEWS = {"center": 1, "mirror": 2}
+# Batches are written together when so many seconds have gone by: what a killed run loses.
+_SECONDS = 20.0
+
+
+def feature_network(model: keras.Model) -> keras.Model:
+    """The network from the image to what its classifier takes; shares the weights."""
+    return keras.Model(model.input, model.get_layer("predictions").input)
+
+
+def pooled_features(
+    network: keras.Model,
+    source: Source,
+    contract: Preprocessing,
+    folder: Path,
+    *,
+    views: str,
+    batch_size: int,
+    strategy: tf.distribute.Strategy,
+    source_state: Any,
+    say: Callable[[str], None],
+    stopped: Callable[[], bool] = lambda: False,
+) -> dict[str, np.ndarray]:
+    """Runs every training and validation image through a network once, or reads what was kept.
+
+    Args:
+        network: From scaled images to features (batch, features); see `feature_network`.
+        source: The data set.
+        contract: How an image becomes the network's input.
+        folder: Where the features are kept; all workers read and write it.
+        views: "center" (the contract's central crop) or "mirror" (its mirror image as well).
+        batch_size: Images of the global batch.
+        strategy: The devices, whose replicas share each batch.
+        source_state: What changes when an image or a label of the source does, as JSON can hold it.
+        say: Prints a line of progress.
+        stopped: Whether the process was asked to stop; what was computed is kept.
+
+    Returns:
+        Part -> float32 (images, views, features), mapped from its file.
+
+    Raises:
+        InterruptedError: `stopped` said so.
+    """
+    _bind(folder, _key(network, contract, views, source_state), strategy, say)
+    found = {}
+    for part in PARTS:
+        if not source.num_examples(part):
+            found[part] = np.zeros((0, VIEWS[views], network.output_shape[-1]), np.float32)
+            continue
+        path = folder / f"{part}.npy"
+        if not path.exists():
+            _compute(network, source, part, contract, folder, views, batch_size, strategy, say,
+                     stopped)  # fmt: skip
+            _barrier(strategy)
+            if is_chief(strategy):
+                _join(folder, part, source.num_examples(part))
+            _barrier(strategy)
+        found[part] = np.load(path, mmap_mode="r")
+    return found
+
+
+def _key(network: keras.Model, contract: Preprocessing, views: str, source_state: Any) -> str:
+    """What the features depend on, as text."""
+    digest = hashlib.sha256()
+    for weight in network.weights:
+        digest.update(weight.path.partition("/")[2].encode())
+        digest.update(np.asarray(keras.ops.convert_to_numpy(weight)).tobytes())
+    identity = identity_of(network)
+    parts = {
+        "weights": digest.hexdigest(),
+        "layers": hashlib.sha256(network.to_json().encode()).hexdigest() if not identity else "",
+        "contract": contract.to_dict(),
+        "views": views,
+        "images": source_state,
+    }
+    return json.dumps(parts, sort_keys=True)
+
+
+def _bind(
+    folder: Path, key: str, strategy: tf.distribute.Strategy, say: Callable[[str], None]
+) -> None:
+    """Empties the folder if it holds the features of other weights, images or settings."""
+    path = folder / "key.json"
+    if is_chief(strategy):
+        before = path.read_text() if path.exists() else ""
+        if before != key:
+            if folder.exists():
+                changed = _changed(before, key)
+                say(f"The features kept in {folder} are not used: other {changed}.")
+                shutil.rmtree(folder)
+            write(path, key)
+    _barrier(strategy)
+
+
+def _changed(before: str, now: str) -> str:
+    """Names what differs between two keys."""
+    try:
+        old, new = json.loads(before), json.loads(now)
+        return ", ".join(name for name in new if old.get(name) != new[name])
+    except (ValueError, AttributeError):
+        return "settings that cannot be read"
+
+
+def _compute(
+    network: keras.Model,
+    source: Source,
+    part: str,
+    contract: Preprocessing,
+    folder: Path,
+    views: str,
+    batch_size: int,
+    strategy: tf.distribute.Strategy,
+    say: Callable[[str], None],
+    stopped: Callable[[], bool],
+) -> None:
+    """Writes this worker's batches of a part, from the first that is not there yet."""
+    worker = strategy.cluster_resolver.task_id if is_multi_worker(strategy) else 0
+    replicas = strategy.num_replicas_in_sync
+    size = max(1, batch_size // replicas)
+    done = _done(folder, part, worker)
+
+    def make(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        hosts = context.num_input_pipelines
+        return evaluation_batches(
+            source,
+            part,
+            contract,
+            batch_size=size,
+            shard=(context.input_pipeline_id, hosts),
+            replicas=replicas // hosts,
+            start_step=done,
+        )
+
+    @tf.function(reduce_retracing=True)
+    def step(batch: dict[str, tf.Tensor]) -> Any:
+        def of_replica(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
+            image = batch["image"]
+            seen = [image] if views == "center" else [image, tf.image.flip_left_right(image)]
+            features = [tf.cast(network(x, training=False), tf.float32) for x in seen]
+            return tf.stack(features, axis=1), batch["index"], batch["weight"]
+
+        return strategy.run(of_replica, args=(batch,))
+
+    total = -(-source.num_examples(part) // (size * replicas))
+    kept: list[list[np.ndarray]] = []
+    first, started, written = done, time.monotonic(), time.monotonic()
+    for batch in strategy.distribute_datasets_from_function(make):
+        rows = zip(*(strategy.experimental_local_results(v) for v in step(batch)), strict=True)
+        for features, index, weight in rows:
+            real = weight.numpy() > 0
+            kept.append([features.numpy()[real], index.numpy()[real]])
+        done += 1
+        stop = stopped()
+        if stop or done == total or time.monotonic() - written > _SECONDS:
+            _write(folder / f"{part}-{worker}-{done:08d}.npz", kept)
+            kept, written = [], time.monotonic()
+            images = min(done * size * replicas, source.num_examples(part))
+            rate = (done - first) * size * replicas / (written - started)
+            left = (source.num_examples(part) - images) / rate
+            say(
+                f"features of {images} of {source.num_examples(part)} {part} images  "
+                f"{rate:.0f} images/s  {left // 60:.0f}:{left % 60:02.0f} left"
+            )
+        if stop:
+            raise InterruptedError("The computation of features was asked to stop.")
+
+
+def _done(folder: Path, part: str, worker: int) -> int:
+    """How many batches of a part this worker has written."""
+    ends = [int(path.stem.rpartition("-")[2]) for path in folder.glob(f"{part}-{worker}-*.npz")]
+    return max(ends, default=0)
+
+
+def _write(path: Path, kept: list[list[np.ndarray]]) -> None:
+    features, index = (np.concatenate(column) for column in zip(*kept, strict=True))
+
+    def save(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.savez(file, features=features, index=index)
+
+    write(path, save)
+
+
+def _chunks(folder: Path, part: str) -> Iterator[Path]:
+    return iter(sorted(folder.glob(f"{part}-*-*.npz")))
+
+
+def _join(folder: Path, part: str, count: int) -> None:
+    """Makes one array of all workers' chunks, in the order of the images."""
+
+    def save(temporary: Path) -> None:
+        whole: np.memmap | None = None
+        for path in _chunks(folder, part):
+            with np.load(path) as chunk:
+                features = chunk["features"]
+                if whole is None:
+                    shape = (count, *features.shape[1:])
+                    whole = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
+                whole[chunk["index"]] = features
+        assert whole is not None
+        whole.flush()
+
+    write(folder / f"{part}.npy", save)
+    for path in _chunks(folder, part):
+        path.unlink()
+
+
+def _barrier(strategy: tf.distribute.Strategy) -> None:
+    """Waits until every worker is here."""
+    if strategy.num_replicas_in_sync > 1:
+        ones = strategy.run(lambda: tf.constant(1.0))
+        strategy.reduce("SUM", ones, axis=None).numpy()

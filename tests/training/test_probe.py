@@ -1,0 +1,124 @@
+"""The linear classifier on frozen features: fitted to the optimum, each image seen once."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_inception import InceptionV1
+from keras_inception.data import open_source
+from keras_inception.preprocessing import Preprocessing
+from keras_inception.training import features as features_module
+from keras_inception.training.features import feature_network, pooled_features
+from keras_inception.training.linear import fit_head
+
+ONE_DEVICE = tf.distribute.OneDeviceStrategy("CPU:0")
+
+
+@pytest.fixture(scope="module")
+def clusters():
+    """Overlapping classes in features of very different scales, one of them constant."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 700)
+    centers = rng.normal(0, 0.25, (3, 40))
+    scales = 10.0 ** rng.uniform(-2, 2, 40)
+    features = (centers[labels] + rng.normal(size=(700, 40)) + 3) * scales
+    features[:, 7] = 5.0
+    return features.astype(np.float32), labels
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_the_fit_is_scikit_learns(clusters, balanced):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    features, labels = clusters[0].astype(np.float64), clusters[1]
+    weights = len(labels[:500]) / np.bincount(labels[:500]) / 3 if balanced else None
+    head = fit_head(features[:500], labels[:500], features[500:], labels[500:], 3, weights)
+    scaler = StandardScaler().fit(features[:500])
+    theirs = LogisticRegression(
+        C=1 / (head.penalty * 500),
+        max_iter=5000,
+        tol=1e-8,
+        class_weight="balanced" if balanced else None,
+    ).fit(scaler.transform(features[:500]), labels[:500])
+    want = theirs.predict_proba(scaler.transform(features[500:]))
+    logits = features[500:] @ head.kernel + head.bias
+    got = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
+    np.testing.assert_allclose(got, want, atol=1e-4)
+
+
+def test_the_penalty_is_the_best_on_validation_images(clusters):
+    features, labels = clusters
+    head = fit_head(features[:60], labels[:60], features[500:], labels[500:], 3)
+    losses = {row["penalty"]: row["validation_loss"] for row in head.path}
+    assert losses[head.penalty] == min(losses.values())
+    # Few images want a strong penalty, and both ends of the path are worse.
+    assert head.path[0]["validation_loss"] > losses[head.penalty] < head.path[-1]["validation_loss"]
+
+
+def test_what_cannot_be_fitted_is_refused(clusters):
+    features, labels = clusters
+    with pytest.raises(ValueError, match="Received: 0 validation images"):
+        fit_head(features, labels, features[:0], labels[:0], 3)
+    broken = features.copy()
+    broken[3, 3] = np.nan
+    with pytest.raises(ValueError, match="not finite"):
+        fit_head(broken, labels, features, labels, 3)
+
+
+def test_every_image_is_seen_once_and_a_stopped_run_goes_on(tmp_path, monkeypatch):
+    model = InceptionV1(weights=None, input_shape=(32, 32, 3), classes=4, width_multiplier=0.25)
+    network = feature_network(model)
+    source = open_source("fake")
+    contract = Preprocessing(size=(32, 32), crop_fraction=1.0)
+    monkeypatch.setattr(features_module, "_SECONDS", 0.0)
+    said: list[str] = []
+    seen: list[int] = []
+
+    def stop_soon() -> bool:
+        seen.append(1)
+        return len(seen) == 3
+
+    def compute(network=network, state="1", stopped=lambda: bool(seen.append(1))):
+        return pooled_features(
+            network,
+            source,
+            contract,
+            tmp_path / "features",
+            views="mirror",
+            batch_size=64,
+            strategy=ONE_DEVICE,
+            source_state=state,
+            say=said.append,
+            stopped=stopped,
+        )
+
+    with pytest.raises(InterruptedError):
+        compute(stopped=stop_soon)
+    found = compute()
+    count = {part: source.num_examples(part) for part in ("train", "validation")}
+    batches = sum(-(-n // 64) for n in count.values())
+    assert len(seen) == batches  # three before it was stopped, the others after
+    assert {part: array.shape for part, array in found.items()} == {
+        part: (n, 2, 256) for part, n in count.items()
+    }
+    for i in (0, 63, 64, count["train"] - 1):
+        image = contract.fit(source.splits["train"].pixels(i).numpy())
+        both = contract.scale(np.stack([image, image[:, ::-1]]))
+        want = network(both, training=False).numpy()
+        np.testing.assert_allclose(found["train"][i], want, atol=1e-5)
+
+    seen.clear()
+    again = compute()
+    assert not seen and (again["train"] == found["train"]).all()
+    compute(state="2")
+    assert len(seen) == batches and "other images" in "".join(said)
+    seen.clear(), said.clear()
+    layer = network.get_layer("stem_0_conv")
+    layer.kernel.assign(layer.kernel * 1.1)
+    moved = compute(state="2")
+    assert len(seen) == batches and "other weights" in said[0]
+    assert np.abs(moved["train"] - found["train"]).max() > 1e-3
