@@ -58,6 +58,9 @@ BUILDER_ARGUMENTS: dict[str, dict[str, tuple[type, ...]]] = {
     },
 }
 
+# The largest number that a file may give for an argument, where that is not 100.
+_LARGEST = {"embedding": 10_000}
+
 
 def checked_arguments(variant: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Builder arguments that a file claims, held against what the variant's builder takes.
@@ -89,6 +92,13 @@ def checked_arguments(variant: str, arguments: Mapping[str, Any]) -> dict[str, A
                 f"{variant or 'A builder'} takes the arguments "
                 f"{', '.join(sorted({n for table in tables for n in table}))} from a file, each "
                 f"with a value of its own type. Received: {name}={value!r}"
+            )
+        largest = _LARGEST.get(name, 100)
+        sizes = [n for n in (numbers or (value,)) if isinstance(n, int | float)]
+        if len(numbers) > 16 or not all(0 <= n <= largest for n in sizes):
+            raise ValueError(
+                f"`{name}` from a file should hold numbers from 0 to {largest}. "
+                f"Received: {name}={value!r}"
             )
         checked[name] = value
     return checked
@@ -149,14 +159,37 @@ class Identity:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> Identity:
-        """The record back from `to_metadata`'s form."""
-        contract = json.loads(metadata.get("preprocessing", "null"))
+        """The record back from `to_metadata`'s form.
+
+        Raises:
+            ValueError: a field holds something else than `to_metadata` writes there.
+        """
+        contract = _parsed(metadata, "preprocessing", None, dict)
+        names = _parsed(metadata, "class_names", [], list)
+        if any(not isinstance(name, str) for name in names):
+            raise ValueError("`class_names` in a file should be texts.")
         return cls.create(
             metadata.get("variant", ""),
-            json.loads(metadata.get("builder_arguments", "{}")),
+            _parsed(metadata, "builder_arguments", {}, dict),
             Preprocessing.from_dict(contract) if contract else None,
-            json.loads(metadata.get("class_names", "[]")),
+            names,
         )
+
+
+def _parsed(metadata: Mapping[str, str], field: str, default: Any, kind: type) -> Any:
+    """A field's JSON. Raises ValueError if it is none, or of another kind."""
+    if field not in metadata:
+        return default
+    try:
+        value = json.loads(metadata[field])
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"`{field}` in a file should be JSON: {error}") from error
+    if value is not None and not isinstance(value, kind) or (value is None and default is not None):
+        raise ValueError(
+            f"`{field}` in a file should be a JSON {kind.__name__}. "
+            f"Received: a {type(value).__name__}"
+        )
+    return value
 
 
 def attach(model: Any, identity: Identity) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 _INTERPOLATIONS = ("bilinear", "bicubic")
+_LARGEST_SIDE = 16_384
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +52,27 @@ class Preprocessing:
             value = getattr(self, field)
             if isinstance(value, list):
                 object.__setattr__(self, field, tuple(value))
-        if len(self.size) != 2 or any(not isinstance(s, int) or s < 1 for s in self.size):
+        if (
+            not isinstance(self.size, tuple)
+            or len(self.size) != 2
+            or any(type(s) is not int or not 1 <= s <= _LARGEST_SIDE for s in self.size)
+        ):
             raise ValueError(
-                "`size` should be (height, width) in pixels, both at least 1. "
-                f"Received: size={self.size}"
+                f"`size` should be (height, width) in pixels, both from 1 to {_LARGEST_SIDE}. "
+                f"Received: size={self.size!r}"
             )
+        for field in ("keep_aspect", "antialias", "inside_model"):
+            if not isinstance(getattr(self, field), bool):
+                raise ValueError(
+                    f"`{field}` should be True or False. Received: {field}={getattr(self, field)!r}"
+                )
+        for field in ("crop_fraction", "mean", "std"):
+            value = getattr(self, field)
+            values = value if isinstance(value, tuple) and field != "crop_fraction" else (value,)
+            if not values or not all(_is_number(n) for n in values):
+                raise ValueError(
+                    f"`{field}` should hold finite numbers. Received: {field}={value!r}"
+                )
         if not 0 < self.crop_fraction <= 1:
             raise ValueError(
                 "`crop_fraction` should be above 0 and at most 1 (1 keeps the whole image). "
@@ -185,6 +202,12 @@ class Preprocessing:
         )
         resized = ops.clip(resized, 0.0, 255.0)
         return ops.convert_to_numpy(resized) if isinstance(image, np.ndarray) else resized
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        return False
+    return bool(-1e30 < value < 1e30)
 
 
 def _scaled(side: Any, fraction: float) -> Any:

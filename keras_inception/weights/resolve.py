@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import os
 from pathlib import Path
 from typing import Any
 
+from keras_inception.identity import Identity
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.weights import layouts, readers
 from keras_inception.weights.adapt import Loaded, fold_input_scaling
@@ -23,6 +23,9 @@ from keras_inception.weights.download import fetch
 
 # The scaling that every unpadded stem can be given: -1..1.
 _USUAL = Preprocessing(size=(299, 299))
+
+# Values of the smallest variant, InceptionV1, without its classifier: 5.6 million.
+_FEWEST_VALUES = 4e6
 
 
 def resolve(weights: Any, variant: str) -> Loaded | None:
@@ -58,6 +61,7 @@ def resolve(weights: Any, variant: str) -> Loaded | None:
             "file. "
             f"Received: weights={weights!r}"
         )
+    _check_width(loaded)
     if loaded.variant and loaded.variant != variant:
         raise ValueError(
             f"{loaded.source} holds weights of {loaded.variant}. Received: variant {variant}"
@@ -110,6 +114,17 @@ def read(path: str | os.PathLike, record: Weights | None = None) -> Loaded:
     return loaded
 
 
+def _check_width(loaded: Loaded) -> None:
+    """Raises ValueError where a file asks for a network far larger than the arrays in it."""
+    width = loaded.builder_arguments.get("width_multiplier", 1)
+    values = sum(array.size for array in loaded.arrays.values())
+    if width > 1 and values < _FEWEST_VALUES * width**2:
+        raise ValueError(
+            f"{loaded.source} says width_multiplier={width}, and holds the {values:,} values of a "
+            "narrower network."
+        )
+
+
 def _load(record: Weights) -> Loaded:
     """A record's arrays, downloaded if need be."""
     path = fetch(record) if record.url else Path(record.filename)
@@ -141,15 +156,14 @@ def _native(path: str | os.PathLike, contents: readers.Contents) -> Loaded:
             f"{path} ({contents.format}) holds the layers of no Inception that is known here. "
             f"Received: {sorted(contents.layers)[:4]}"
         )
-    metadata = contents.metadata
-    contract = json.loads(metadata.get("preprocessing", "null"))
+    said = Identity.from_metadata(contents.metadata)
     return Loaded(
         os.fspath(path),
         arrays,
-        metadata.get("variant", ""),
-        {**_seen_in(arrays), **json.loads(metadata.get("builder_arguments", "{}"))},
-        Preprocessing.from_dict(contract) if contract else None,
-        class_names=tuple(json.loads(metadata.get("class_names", "[]"))),
+        said.variant,
+        {**_seen_in(arrays), **said.arguments},
+        said.preprocessing,
+        class_names=said.class_names,
         layout=f"{contents.format}, our own names",
         layers=dict.fromkeys(contents.layers, "the same"),
     )

@@ -21,6 +21,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_inception import weights
 from keras_inception.weights import readers
 from keras_inception.weights.readers import caffemodel, protobuf, tf_table, torch_pickle
 from keras_inception.weights.readers.budget import Budget
@@ -619,6 +620,49 @@ def test_a_file_that_cannot_be_opened_is_an_oserror(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", lambda *a, **k: (_ for _ in ()).throw(denied))
     with pytest.raises(PermissionError, match="secret.h5"):
         readers.read(path)
+
+
+GOOD_HEADER = {"format": "keras_inception", "variant": "InceptionV3"}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"variant": "InceptionV9"}, "Received: variant='InceptionV9'"),
+        ({"builder_arguments": '{"classes": 1000000000}'}, "classes=1000000000"),
+        ({"builder_arguments": '{"weights": "imagenet"}'}, "weights='imagenet'"),
+        ({"builder_arguments": '{"bn_epsilon": "small"}'}, "bn_epsilon='small'"),
+        ({"builder_arguments": '{"bn_epsilon": NaN}'}, "numbers from 0 to 100.*bn_epsilon=nan"),
+        ({"builder_arguments": '{"bn_epsilon": -1}'}, "numbers from 0 to 100"),
+        ({"builder_arguments": '{"bn_epsilon": 1e999}'}, "numbers from 0 to 100"),
+        ({"builder_arguments": '{"bn_scale": 1}'}, "bn_scale=1"),
+        ({"builder_arguments": '{"width_multiplier": 99.0}'}, "holds the 4 values of a narrower"),
+        ({"builder_arguments": "[1]"}, "should be a JSON dict. Received: a list"),
+        ({"builder_arguments": "null"}, "should be a JSON dict. Received: a NoneType"),
+        ({"builder_arguments": "{"}, "`builder_arguments` in a file should be JSON"),
+        ({"builder_arguments": "[" * 100_000}, "`builder_arguments` in a file should be JSON"),
+        ({"preprocessing": "[]"}, "should be a JSON dict. Received: a list"),
+        ({"preprocessing": '{"size": "big"}'}, "size='big'"),
+        ({"preprocessing": '{"size": [1000000000, 1]}'}, "both from 1 to 16384"),
+        ({"preprocessing": '{"size": [299, 299], "mean": "x"}'}, "mean='x'"),
+        ({"preprocessing": '{"size": [299, 299], "std": NaN}'}, "std=nan"),
+        ({"preprocessing": '{"size": [299, 299], "std": 0}'}, "`std` should be above 0"),
+        ({"preprocessing": '{"size": [299, 299], "antialias": "no"}'}, "antialias='no'"),
+        ({"preprocessing": '{"size": [299, 299], "crop_fraction": "1"}'}, "crop_fraction='1'"),
+        ({"preprocessing": '{"seize": 1}'}, "Unknown preprocessing fields"),
+        ({"preprocessing": '{"mean": 1}'}, "missing 1 required"),
+        ({"class_names": '"abc"'}, "should be a JSON list. Received: a str"),
+        ({"class_names": "[1, 2]"}, "`class_names` in a file should be texts"),
+    ],
+)
+def test_a_header_is_held_against_the_builder(metadata, message, tmp_path):
+    path = tmp_path / "lying.safetensors"
+    header = {"__metadata__": {**GOOD_HEADER, **metadata}, "stem_0_conv/bias": entry([4], 0, 16)}
+    path.write_bytes(safetensors_file(header, bytes(16)))
+    with pytest.raises(ValueError, match=message) as caught:
+        weights.resolve(path, "InceptionV3")
+    assert "lying.safetensors" in str(caught.value)
+    assert str(caught.value).isprintable()
 
 
 # --- TensorFlow's tables --------------------------------------------------------------------------
