@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 # Public name -> module that defines it. This table is the public API.
 _PUBLIC = {
     "BNInception": "keras_inception.models.bn_inception",
+    "Classifier": "keras_inception.runtime",
     "InceptionResNetV1": "keras_inception.models.inception_resnet",
     "InceptionResNetV2": "keras_inception.models.inception_resnet",
     "InceptionV1": "keras_inception.models.inception_v1",
@@ -32,6 +33,7 @@ _PUBLIC = {
     "imagenet_classes": "keras_inception.models.imagenet",
     "list_models": "keras_inception.models.registry",
     "list_weights": "keras_inception.weights",
+    "load_classifier": "keras_inception.runtime",
     "multiply_adds": "keras_inception.models.measure",
     "replace_head": "keras_inception.models.surgery",
     "save_weights": "keras_inception.weights",

@@ -183,11 +183,17 @@ class Preprocessing:
         """Crops the middle and resizes to `size`: uint8 or float (H, W, C) -> float32 in 0..255.
 
         Args:
-            image: One image, channels last: a numpy array or a tensor of the current backend.
+            image: One image, channels last: a numpy array, which needs neither Keras nor a
+                backend, or a tensor of the current backend.
 
         Returns:
             float32 (*size, C), still in 0..255 (bicubic overshoots are clipped); numpy for numpy.
         """
+        if isinstance(image, np.ndarray):
+            top, left, crop_h, crop_w = self.crop_box(*image.shape[:2])
+            crop = image[top : top + crop_h, left : left + crop_w].astype(np.float32)
+            rows, columns = map(self._resampling, (crop_h, crop_w), self.size)
+            return np.clip(columns @ np.tensordot(rows, crop, axes=1), 0.0, 255.0)
         from keras import ops
 
         height, width = ops.shape(image)[:2]
@@ -200,8 +206,25 @@ class Preprocessing:
             antialias=self.antialias,
             data_format="channels_last",
         )
-        resized = ops.clip(resized, 0.0, 255.0)
-        return ops.convert_to_numpy(resized) if isinstance(image, np.ndarray) else resized
+        return ops.clip(resized, 0.0, 255.0)
+
+    def _resampling(self, source: int, target: int) -> np.ndarray:
+        """float32 (target, source): the weights of a side's pixels in each resized pixel.
+
+        They are those of TensorFlow's resize: pixel centers at one half, the kernel widened by
+        the factor of shrinking if `antialias`, and weights outside the image left out.
+        """
+        step = source / target
+        width = max(step, 1.0) if self.antialias else 1.0
+        centers = (np.arange(target)[:, None] + 0.5) * step
+        x = np.abs(np.arange(source) + 0.5 - centers) / width
+        if self.interpolation == "bilinear":
+            kernel = np.maximum(0.0, 1.0 - x)
+        else:  # Keys' cubic with a = -1/2
+            near = (1.5 * x - 2.5) * x * x + 1.0
+            far = ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
+            kernel = np.where(x < 1.0, near, np.where(x < 2.0, far, 0.0))
+        return (kernel / kernel.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def _is_number(value: Any) -> bool:

@@ -82,3 +82,18 @@ def test_bad_fields_are_named(fields, message):
 def test_channels_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match="3 values.*1 channels"):
         Preprocessing(size=(2, 2), mean=(1.0, 2.0, 3.0)).scale(np.zeros((2, 2, 1), np.uint8))
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("antialias", [True, False])
+def test_arrays_are_fitted_as_tensors_are(interpolation, antialias):
+    """Runtimes without Keras and the graphs of training and serving see the same pixels."""
+    import keras
+
+    image = np.random.default_rng(0).integers(0, 256, (50, 83, 3)).astype(np.uint8)
+    for size in ((24, 31), (70, 90)):  # smaller and larger than the image
+        contract = Preprocessing(size, interpolation=interpolation, antialias=antialias)
+        tensor = contract.fit(keras.ops.convert_to_tensor(image))
+        # TensorFlow looks this one kernel up in a table of 1024 steps.
+        limit = 0.3 if (interpolation, antialias) == ("bicubic", False) else 0.01
+        np.testing.assert_allclose(contract.fit(image), tensor, atol=limit)

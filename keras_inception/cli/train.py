@@ -27,7 +27,7 @@ def main(argv: list[str]) -> int:
     recipe, options = flags.parse(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loaded
 
-    from keras_inception import evaluation, export, report, training
+    from keras_inception import data, evaluation, export, report, training
     from keras_inception.runs import RunFolder
 
     try:
@@ -52,9 +52,10 @@ def main(argv: list[str]) -> int:
         )
         if not training.is_chief(strategy):
             return 0
-        evaluation.evaluate_run(run.path)
-        export.export_run(run.path)
-        print(f"Report: {report.write_report(run.path)}")
+        source = data.open_run(run)
+        evaluation.evaluate_run(run.path, source)
+        export.export_run(run.path, source)
+        print(f"Report: {report.write_report(run.path, source)}")
     except training.Interrupted as stop:
         print(stop, file=sys.stderr)
         return GO_ON_LATER

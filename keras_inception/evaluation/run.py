@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from keras_inception.data import evaluation_batches, open_run
+from keras_inception.data import Source, evaluation_batches, open_run
 from keras_inception.evaluation import plots
 from keras_inception.evaluation.metrics import summarize
 from keras_inception.files import write
 from keras_inception.runs import RunFolder
+from keras_inception.runtime import load_classifier
 
 BATCH = 64
 
@@ -50,11 +51,12 @@ def predict_split(
     return {name: np.concatenate(parts) for name, parts in columns.items()}
 
 
-def evaluate_run(run_dir: str | Path) -> dict[str, Any]:
+def evaluate_run(run_dir: str | Path, source: Source | None = None) -> dict[str, Any]:
     """Evaluates a finished run and adds evaluation.json, predictions.npz, confusion_matrix.png.
 
     Args:
         run_dir: The run folder.
+        source: The run's data set, if it is open already.
 
     Returns:
         What evaluation.json holds: see `metrics.summarize`, and "comparison" for some data sets.
@@ -62,17 +64,16 @@ def evaluate_run(run_dir: str | Path) -> dict[str, Any]:
     Raises:
         ValueError: the folder holds no finished run.
     """
-    import tensorflow as tf
-
     run = RunFolder(run_dir)
-    model, labels = run.load_model(), run.labels
-    batches = evaluation_batches(open_run(run), "test", run.preprocessing, batch_size=BATCH)
+    classifier, labels = load_classifier(run.path), run.labels
+    unscaled = run.preprocessing.replace(inside_model=True)  # the classifier scales
+    batches = evaluation_batches(source or open_run(run), "test", unscaled, batch_size=BATCH)
 
-    @tf.function
-    def views(x: tf.Tensor) -> tf.Tensor:
+    def views(images: Any) -> np.ndarray:
         """(batch, views, classes): the probabilities of each view of an image."""
-        images = [x] if run.recipe.views == "center" else [x, tf.image.flip_left_right(x)]
-        return tf.stack([model(image, training=False) for image in images], axis=1)
+        images = np.asarray(images)
+        shown = [images] if run.recipe.views == "center" else [images, images[:, :, ::-1]]
+        return np.stack([classifier.predict(view) for view in shown], axis=1)
 
     answers: dict[str, Any] = predict_split(views, batches)
     single = answers["probabilities"][:, 0]

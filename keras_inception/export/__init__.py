@@ -7,6 +7,7 @@ from typing import Any
 
 _PUBLIC = {
     "ExportCheckError": "checks",
+    "export": "run",
     "export_run": "run",
     "export_saved_model": "saved_model",
     "export_tflite": "tflite",

@@ -1,7 +1,7 @@
-"""Runs an exported file as its user would: in a process without Keras and without our models.
+"""Runs an exported file as its user would: in a process of its own, without Keras.
 
-    python -m keras_inception.export.fresh saved_model FOLDER INPUTS.npz OUTPUTS.npz
-    python -m keras_inception.export.fresh tflite      FILE   INPUTS.npz OUTPUTS.npz
+    python -m keras_inception.export.fresh answers FILE INPUTS.npz OUTPUTS.npz
+    python -m keras_inception.export.fresh latency THREADS INPUTS.npz OUTPUTS.npz FILE...
 
 INPUTS.npz holds "images", float32 (n, height, width, channels) in 0..255, and "encoded", the
 bytes of one image file. OUTPUTS.npz receives the answers and what the file says of itself.
@@ -9,77 +9,145 @@ bytes of one image file. OUTPUTS.npz receives the answers and what the file says
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+ROUNDS, WARM_UP = 15, 3  # calls of each file when its latency is measured
 
-def run_saved_model(path: str, images: np.ndarray, encoded: bytes) -> dict[str, Any]:
-    """Every signature's answers, and the number of floats that are stored."""
+
+def answers(path: Path, images: np.ndarray, encoded: bytes) -> dict[str, Any]:
+    """A file's probabilities, and what stands in it."""
+    from keras_inception.runtime import load_classifier
+
+    classifier = load_classifier(path)
+    found: dict[str, Any] = {"probabilities": classifier.predict(images)}
+    about = {
+        "labels": list(classifier.labels),
+        "preprocessing": classifier.preprocessing.to_dict(),
+        "engine": classifier.engine.name,
+    }
+    if path.suffix == ".tflite":
+        about |= _about_tflite(classifier.engine)
+    else:
+        found |= _answers_of_signatures(classifier.engine, images, encoded)
+        about |= _about_saved_model(path, classifier.engine)
+    return found | {"about": about}
+
+
+def latency(paths: list[Path], images: np.ndarray, threads: int) -> dict[str, Any]:
+    """Milliseconds of one image in each file: the median of calls that take turns."""
+    from keras_inception.runtime import load_classifier
+
+    classifiers = [load_classifier(path, threads=threads) for path in paths]
+    seconds: list[list[float]] = [[] for _ in paths]
+    for _ in range(WARM_UP + ROUNDS):
+        for classifier, taken in zip(classifiers, seconds, strict=True):
+            began = time.perf_counter()
+            classifier.predict(images[:1])
+            taken.append(time.perf_counter() - began)
+    medians = [float(np.median(taken[WARM_UP:])) * 1000 for taken in seconds]
+    return {"about": {path.name: round(ms, 3) for path, ms in zip(paths, medians, strict=True)}}
+
+
+def _about_tflite(engine: Any) -> dict[str, Any]:
+    (image,) = engine.runner.get_input_details().values()
+    return {
+        "inputs": sorted(engine.runner.get_input_details()),
+        "outputs": sorted(engine.runner.get_output_details()),
+        "input_shape": [int(n) for n in image["shape_signature"]],
+        "input_dtype": np.dtype(image["dtype"]).name,
+        "operations": sorted({op["op_name"] for op in engine.interpreter._get_ops_details()}),
+        "runtime": type(engine.interpreter).__module__.partition(".")[0],
+    }
+
+
+def _about_saved_model(path: Path, engine: Any) -> dict[str, Any]:
     import tensorflow as tf
 
-    loaded = tf.saved_model.load(path)
-    signatures = loaded.signatures
+    variables = f"{path}/variables/variables"
+    types = tf.train.load_checkpoint(variables).get_variable_to_dtype_map()
+    floats = [
+        int(np.prod(shape))
+        for name, shape in tf.train.list_variables(variables)
+        if types[name].is_floating
+    ]
+    return {"signatures": sorted(engine.loaded.signatures), "floats": sum(floats)}
+
+
+def _answers_of_signatures(engine: Any, images: np.ndarray, encoded: bytes) -> dict[str, Any]:
+    """Answers to a file's bytes and pixels, and which bad requests were refused."""
+    import tensorflow as tf
+
+    signatures = engine.loaded.signatures
     pixels = tf.io.decode_image(encoded, channels=images.shape[-1], expand_animations=False)
-    best = signatures["classify_bytes"](image_bytes=tf.constant([encoded]))
-    variables = tf.train.list_variables(f"{path}/variables/variables")
-    reader = tf.train.load_checkpoint(f"{path}/variables/variables")
-    floats = {
-        name: int(np.prod(shape))
-        for name, shape in variables
-        if reader.get_variable_to_dtype_map()[name].is_floating
-    }
+    two = tf.constant([encoded, b"no image"])
+    best = signatures["classify_bytes"](image_bytes=two[:1])
+    marked = signatures["classify_bytes_marked"](image_bytes=two)
+    nothing = signatures["classify_bytes"](image_bytes=two[:0])
+    none = signatures["serving_default"](image=tf.constant(images[:0]))
     return {
-        "probabilities": signatures["serving_default"](image=tf.constant(images))["probabilities"],
         "raw": signatures["image"](image=pixels[None])["probabilities"],
         "best_indices": best["indices"],
-        "best_classes": best["classes"].numpy().astype(str),
-        "about": {"signatures": sorted(signatures), "floats": sum(floats.values())},
+        "best_classes": np.char.decode(best["classes"].numpy().astype(bytes), "utf-8"),
+        "marked_valid": marked["valid"],
+        "empty": np.array([len(nothing["scores"]), len(none["probabilities"])]),
+        "refused": np.array(_refused(signatures, images.shape[1:], two)),
     }
 
 
-def run_tflite(path: str, images: np.ndarray, encoded: bytes) -> dict[str, Any]:
-    """The signature's answers, an image at a time, and the operations of the graph."""
-    del encoded
-    interpreter = _interpreter(path)
-    runner = interpreter.get_signature_runner("serving_default")
-    answers = [runner(image=image[None])["probabilities"][0] for image in images]
-    (image,) = runner.get_input_details().values()
-    return {
-        "probabilities": np.stack(answers),
-        "about": {
-            "signatures": sorted(interpreter.get_signature_list()),
-            "inputs": sorted(runner.get_input_details()),
-            "outputs": sorted(runner.get_output_details()),
-            "input_shape": [int(n) for n in image["shape"]],
-            "input_dtype": np.dtype(image["dtype"]).name,
-            "operations": sorted({op["op_name"] for op in interpreter._get_ops_details()}),
-            "runtime": type(interpreter).__module__.partition(".")[0],
-        },
+def _refused(signatures: Any, shape: tuple[int, ...], two: Any) -> list[str]:
+    """Names of the bad requests that were answered with an error instead of a crash or a guess."""
+    import tensorflow as tf
+
+    height, width, channels = shape
+    requests = {
+        "rank 3": ("serving_default", {"image": tf.zeros(shape)}),
+        "rank 2": ("serving_default", {"image": tf.zeros(shape[:2])}),
+        "rank 0": ("serving_default", {"image": tf.zeros(())}),
+        "rank 5": ("serving_default", {"image": tf.zeros((1, 1, *shape))}),
+        "size": ("serving_default", {"image": tf.zeros((1, height + 7, width, channels))}),
+        "channels": ("serving_default", {"image": tf.zeros((1, height, width, channels + 1))}),
+        "image of rank 3": ("image", {"image": tf.zeros(shape, tf.uint8)}),
+        "image without pixels": ("image", {"image": tf.zeros((1, 0, 9, channels), tf.uint8)}),
+        "a file that is no image": ("classify_bytes", {"image_bytes": two}),
+        "bytes of rank 0": ("classify_bytes", {"image_bytes": two[0]}),
     }
+    refused = []
+    for name, (signature, request) in requests.items():
+        try:
+            signatures[signature](**request)
+        except (tf.errors.InvalidArgumentError, ValueError, TypeError):
+            refused.append(name)
+    return refused
 
 
-def _interpreter(path: str) -> Any:
-    """LiteRT's; TensorFlow's own, which announces its removal, where that is missing."""
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError:
-        from tensorflow.lite import Interpreter
-    return Interpreter(path)
+BAD_REQUESTS = 10  # how many `_refused` makes
 
 
 def main(argv: list[str]) -> None:
-    kind, path, inputs, outputs = argv[1:]
+    kind, first, inputs, outputs, *rest = argv[1:]
     sys.modules["keras"] = None  # type: ignore[assignment]  # importing it fails from here on
+    files = [Path(first)] if kind == "answers" else [Path(name) for name in rest]
+    only_tflite = all(file.suffix == ".tflite" for file in files)
+    if only_tflite and importlib.util.find_spec("ai_edge_litert"):
+        sys.modules["tensorflow"] = None  # type: ignore[assignment]  # as on a phone
     with np.load(inputs) as arrays:
         images, encoded = arrays["images"], arrays["encoded"].tobytes()
-    run = run_saved_model if kind == "saved_model" else run_tflite
-    answers = run(path, images, encoded)
-    about = json.dumps(answers.pop("about"))
-    found: dict[str, Any] = {k: np.asarray(v) for k, v in answers.items()}
-    np.savez(outputs, about=np.array(about), **found)
+    if kind == "latency":
+        os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = first
+        found = latency(files, images, int(first))
+    else:
+        found = answers(files[0], images, encoded)
+    about = json.dumps(found.pop("about"))
+    arrays_out: dict[str, Any] = {k: np.asarray(v) for k, v in found.items()}
+    np.savez(outputs, about=np.array(about), **arrays_out)
 
 
 if __name__ == "__main__":

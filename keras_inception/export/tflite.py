@@ -3,83 +3,135 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.export.saved_model import check_labels, in_float32
+from keras_inception.export.metadata import with_metadata
+from keras_inception.export.networks import network_of
 from keras_inception.files import write
 from keras_inception.preprocessing import Preprocessing
 
-QUANTIZATIONS = ("none", "dynamic", "float16", "int8")
+QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
+ENDS = {"float32": tf.float32, "uint8": tf.uint8, "int8": tf.int8}
+OUTPUTS = ("probabilities", "logits")
+FEWEST_IMAGES = 8  # to calibrate with
 
 
 def export_tflite(
-    model: keras.Model,
+    model: Any,
     path: str | Path,
-    preprocessing: Preprocessing,
-    labels: list[str],
-    quantization: str = "none",
+    preprocessing: Preprocessing | None = None,
+    labels: Sequence[str] | None = None,
+    quantization: str = "float32",
     representative: Iterable[np.ndarray] | None = None,
+    *,
+    ends: str = "float32",
+    outputs: str = "probabilities",
+    batch: int | None = 1,
+    author: str = "",
+    license: str = "",
 ) -> Path:
     """Writes a .tflite file whose one signature takes an image in 0..255.
 
-    serving_default: image float32 (1, height, width, channels) in 0..255 -> probabilities float32
-    (1, classes). The scaling is in the graph; operations are TFLite's own.
+    serving_default: image (batch, height, width, channels) in 0..255 -> probabilities or logits
+    (batch, classes). The scaling is in the graph; operations are TFLite's own. The file holds
+    normalization, labels and descriptions as TFLite metadata, so that MediaPipe Tasks load it as
+    it is, and what the network is, so that `keras_inception.load_classifier` does.
 
     Args:
-        model: Takes images scaled by `preprocessing`, returns probabilities.
+        model: A `keras.Model`, or what else `keras_inception.load_classifier` makes a Keras model
+            of.
         path: File to write.
-        preprocessing: The contract.
-        labels: Class names in the order of the outputs.
-        quantization: "none" (float32), "dynamic" (int8 weights, activations quantised as they
-            come: four times smaller, needs no data), "float16" (half the size, for GPUs) or "int8"
-            (weights and activations; softmax then has steps of 1/256).
+        preprocessing: The contract, by default the model's own.
+        labels: Class names in the order of the outputs, by default the model's own.
+        quantization: "float32"; "float16" (weights; half the size, for GPUs); "dynamic" (int8
+            weights, activations quantised as they come: a quarter of the size, needs no data); or
+            "int8" (weights and activations).
         representative: For "int8": at least 8 images, float32 (height, width, channels) in
-            0..255, from the training part.
+            0..255, from the training part and fitted by the contract.
+        ends: dtype of input and output of an "int8" file: "float32", "uint8" or "int8". The others
+            have float32.
+        outputs: "probabilities", or "logits": an int8 softmax has steps of 1/256, so that small
+            probabilities become 0; of logits the caller computes the softmax.
+        batch: Images a call, or None for any number.
+        author, license: For the file's metadata.
 
     Raises:
-        ValueError: an argument is out of range.
+        ValueError: an argument is out of range, or the model is no classifier.
     """
-    if quantization not in QUANTIZATIONS:
+    for name, value, known in (
+        ("quantization", quantization, QUANTIZATIONS),
+        ("ends", ends, tuple(ENDS)),
+        ("outputs", outputs, OUTPUTS),
+    ):
+        if value not in known:
+            raise ValueError(
+                f"`{name}` should be one of {', '.join(known)}. Received: {name}={value!r}"
+            )
+    if ends != "float32" and quantization != "int8":
         raise ValueError(
-            f"`quantization` should be one of {', '.join(QUANTIZATIONS)}. "
+            f'`ends="{ends}"` needs `quantization="int8"`; the other files compute in float32. '
             f"Received: quantization={quantization!r}"
         )
+    if batch is not None and batch < 1:
+        raise ValueError(f"`batch` should be at least 1, or None. Received: batch={batch}")
+    network = network_of(model, preprocessing, labels)
     images = [] if representative is None else [np.asarray(p, np.float32) for p in representative]
-    if quantization == "int8" and len(images) < 8:
-        raise ValueError(
-            "int8 needs at least 8 `representative` images to measure activations on; "
-            f'"dynamic" needs none. Received: {len(images)} images'
-        )
-    check_labels(model, labels)
-    model = in_float32(model)
-    shape = (1, *preprocessing.size, model.input_shape[-1])
+    if quantization == "int8":
+        images = _calibration(images, network.input_shape)
 
     def serving_default(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probabilities": model(preprocessing.scale(image), training=False)}
+        return {outputs: getattr(network, outputs)(image)}
 
     with tempfile.TemporaryDirectory() as scratch:
         # Through a SavedModel: it keeps the names of the signature; concrete functions lose them.
         archive = keras.export.ExportArchive()
-        archive.add_endpoint(
-            "serving_default", serving_default, [tf.TensorSpec(shape, tf.float32, "image")]
-        )
+        image = tf.TensorSpec((batch, *network.input_shape), tf.float32, "image")
+        archive.add_endpoint("serving_default", serving_default, [image])
         archive.write_out(scratch, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(
             scratch, signature_keys=["serving_default"]
         )
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        if quantization != "none":
+        if quantization != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if quantization == "float16":
             converter.target_spec.supported_types = [tf.float16]
         if quantization == "int8":
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.representative_dataset = lambda: ([p[None]] for p in images)
+            converter.inference_input_type = ENDS[ends]
+            converter.inference_output_type = ENDS[ends]
         content = converter.convert()
+    identity = network.written_identity
+    content = with_metadata(bytes(content), identity, author=author, license=license)
     write(Path(path), content)
     return Path(path)
+
+
+def _calibration(images: list[np.ndarray], shape: tuple[int, int, int]) -> list[np.ndarray]:
+    """Images to measure the activations on; they reach from 0 to 255 exactly.
+
+    The input's integers are then the pixels' values themselves, which runtimes that give uint8
+    images as they are take for granted.
+    """
+    if len(images) < FEWEST_IMAGES:
+        raise ValueError(
+            f'"int8" needs at least {FEWEST_IMAGES} `representative` images to measure activations '
+            f'on; "dynamic" needs none. Received: {len(images)} images'
+        )
+    for image in images:
+        if image.shape != shape or not (0 <= image.min() and image.max() <= 255):
+            raise ValueError(
+                f"`representative` images should be {shape} in 0..255, fitted by the contract and "
+                f"not scaled. Received: shape {image.shape}, values in [{image.min():g}, "
+                f"{image.max():g}]"
+            )
+    first = images[0].copy()
+    first[0, 0], first[-1, -1] = 0.0, 255.0
+    return [first, *images[1:]]

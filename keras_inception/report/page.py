@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_inception.data import open_run
+from keras_inception.data import Source, open_run
 from keras_inception.files import write
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.runs import RunFolder
@@ -49,11 +49,12 @@ pre { background:var(--page); border-radius:8px; padding:.8rem; overflow-x:auto;
 """
 
 
-def write_report(run_dir: str | Path) -> Path:
+def write_report(run_dir: str | Path, source: Source | None = None) -> Path:
     """Writes report.html: what was trained, how well, on which images it errs, what was exported.
 
     Args:
         run_dir: A run folder; parts that are not there yet are said to be missing.
+        source: The run's data set, if it is open already.
 
     Returns:
         The path of the page.
@@ -74,7 +75,7 @@ def write_report(run_dir: str | Path) -> Path:
         _section("Training", _image(run.path / "curves.png", "Loss and accuracy by epoch")),
         _section("Classes", _classes(evaluation)),
         _section("Confusion", _image(run.path / "confusion_matrix.png", "Confusion matrix")),
-        _section("Where it errs, most certain first", _mistakes(run)),
+        _section("Where it errs, most certain first", _mistakes(run, source)),
         _section("Exports", _exports(exports)),
         _section("How to use them", _usage(run)) if exports else "",
         _section("How it was made", _recipe(run)),
@@ -151,7 +152,7 @@ def _classes(evaluation: dict[str, Any] | None) -> str:
     return _table(["class", "images", "precision", "recall", "F1"], rows, numbers=4)
 
 
-def _mistakes(run: RunFolder) -> str:
+def _mistakes(run: RunFolder, source: Source | None) -> str:
     """The test images that were called wrong with the highest probability."""
     if not run.predictions_path.exists():
         return "<p>Not evaluated yet.</p>"
@@ -163,7 +164,7 @@ def _mistakes(run: RunFolder) -> str:
     if not len(wrong):
         return "<p>Every test image was called right.</p>"
     worst = wrong[np.argsort(-probabilities[wrong, called[wrong]])][:EXAMPLES]
-    split = open_run(run).splits["test"]
+    split = (source or open_run(run)).splits["test"]
     figures = "".join(
         f'<figure><img alt="{_text(names[labels[i]])}" src="{_data(_png(split, index[i]))}">'
         f'<figcaption><span class="bad">{_text(names[called[i]])}</span> '
@@ -188,9 +189,9 @@ def _exports(exports: dict[str, Any] | None) -> str:
     if exports is None:
         return "<p>Not exported yet.</p>"
     tables = []
-    for name in ("saved_model", "model.tflite", "model_int8.tflite"):
+    for name, file in exports["files"].items():
         rows = []
-        for check in exports[name]["checks"]:
+        for check in file["checks"]:
             mark = (
                 '<span class="good">ok</span>'
                 if check["passed"]
@@ -199,14 +200,14 @@ def _exports(exports: dict[str, Any] | None) -> str:
             measured, limit = _short(check["measured"]), check["limit"]
             shown = "" if limit is None or limit == check["measured"] else _short(limit)
             rows.append([mark, _text(check["name"]), measured, shown])
-        size = exports[name]["bytes"] / 1e6
+        size = file["bytes"] / 1e6
         tables.append(
             f"<p><b>{name}</b>, {size:.1f} MB</p>"
             + _table(["", "check", "measured", "limit"], rows, numbers=2)
         )
     return (
-        f"<p>Compared with the Keras model on {exports['images']} test images, in processes of "
-        "their own.</p>" + "".join(tables)
+        f"<p>Compared with the Keras model on {exports['images']} {_text(exports['origin'])}, in "
+        "processes of their own.</p>" + "".join(tables)
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
@@ -10,10 +11,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_inception import Preprocessing
-from keras_inception.export import ExportCheckError, export_run, export_saved_model, export_tflite
+from keras_inception import Preprocessing, load_classifier
+from keras_inception.data import open_run
+from keras_inception.export import (
+    ExportCheckError,
+    export_run,
+    export_saved_model,
+    export_tflite,
+    targets,
+)
 from keras_inception.export import run as run_module
-from keras_inception.export.checks import agreement, at_most, run_fresh
+from keras_inception.export.checks import agreement, answers_of, at_most
+from keras_inception.export.networks import network_of
+from keras_inception.export.targets import TARGETS, Limits
 from keras_inception.runs import RunFolder
 
 
@@ -24,37 +34,43 @@ def exported(finished_run):
 
 def test_a_run_is_exported_and_every_check_is_recorded(finished_run, exported):
     assert json.loads(finished_run.export_path.read_text()) == exported
-    for name in ("saved_model", "model.tflite", "model_int8.tflite"):
+    files = exported["files"]
+    assert list(files) == ["saved_model", "model.tflite", "model_int8.tflite"]
+    for name, file in files.items():
         assert (finished_run.path / name).exists()
-        assert all(check["passed"] for check in exported[name]["checks"])
-    full, small = exported["model.tflite"]["bytes"], exported["model_int8.tflite"]["bytes"]
+        assert all(check["passed"] for check in file["checks"])
+        low, high = file["accuracy_interval"]
+        assert low < file["accuracy"] <= high + 1e-9
+    assert files["model.tflite"]["accuracy"] == exported["keras"]["accuracy"]
+    full, small = files["model.tflite"]["bytes"], files["model_int8.tflite"]["bytes"]
     assert small < 0.3 * full
     # The weights once, not twice (keras#23553).
-    assert exported["saved_model"]["bytes"] < 1.2 * full
+    assert files["saved_model"]["bytes"] < 1.2 * full
 
 
-@pytest.mark.parametrize("wrong", ["scaled", "bgr"])
+@pytest.mark.parametrize("wrong", ["scaled", "inverted"])
 def test_a_wrong_input_convention_moves_more_than_the_limits(finished_run, exported, wrong):
     """What the checks are for: an export that was fed in another convention must not pass."""
-    model, contract = finished_run.load_model(), finished_run.preprocessing
-    images = run_module._held_out(finished_run, contract)
-    want = model.predict(contract.scale(images), verbose=0)
-    if wrong == "scaled":
-        got = model.predict(contract.scale(images / 255.0), verbose=0)
-    else:
-        got = model.predict(contract.scale(255.0 - images), verbose=0)
-    checks = agreement(wrong, got, want, run_module.DYNAMIC)
+    classifier = load_classifier(finished_run.path)
+    source = open_run(finished_run)
+    images = run_module._held_out(source, network_of(classifier), 32).images
+    got = classifier.predict(images / 255.0 if wrong == "scaled" else 255.0 - images)
+    limits = max((target.limits for target in TARGETS), key=lambda limits: limits.mean)
+    checks = agreement(wrong, got, classifier.predict(images), limits.largest, limits.mean)
     assert not all(check.passed for check in checks)
 
 
 def test_a_failed_check_removes_the_export(finished_run, exported, tmp_path, monkeypatch, capsys):
     run = RunFolder(shutil.copytree(finished_run.path, tmp_path / "run"))
-    monkeypatch.setattr(run_module, "FLOAT32", (-1.0, -1.0))
+    monkeypatch.setattr(targets, "FLOAT32", Limits(-1.0, -1.0))
+    impossible = [dataclasses.replace(t, limits=Limits(-1.0, -1.0)) for t in TARGETS]
+    monkeypatch.setattr(targets, "TARGETS", impossible)
     with pytest.raises(ExportCheckError, match="saved_model failed.*largest difference.*limit -1"):
         export_run(run.path)
-    assert not (run.path / "saved_model").exists()
     assert "FAILED" in capsys.readouterr().out
-    assert json.loads(run.export_path.read_text()) == exported
+    left = {path.name for path in run.path.iterdir()}
+    assert not {"saved_model", "export.json"} & left
+    assert not [name for name in left if name.startswith(".")]
 
 
 def test_nan_never_passes():
@@ -81,7 +97,7 @@ def png(pixels):
     return tf.io.encode_png(pixels).numpy()
 
 
-@pytest.mark.parametrize("quantization", ["none", "dynamic", "float16", "int8"])
+@pytest.mark.parametrize("quantization", ["float32", "dynamic", "float16", "int8"])
 def test_every_quantization_agrees(quantization, tmp_path):
     model = toy()
     rng = np.random.default_rng(0)
@@ -89,11 +105,12 @@ def test_every_quantization_agrees(quantization, tmp_path):
     path = export_tflite(
         model, tmp_path / "toy.tflite", CONTRACT, list("abc"), quantization, images
     )
-    got = run_fresh("tflite", path, images, png(images[0].astype(np.uint8)))
+    got = answers_of(path, images, b"")
     want = model.predict(CONTRACT.scale(images), verbose=0)
-    limit = {"none": 1e-5, "dynamic": 0.02, "float16": 0.005, "int8": 0.05}[quantization]
+    limit = {"float32": 1e-5, "dynamic": 0.02, "float16": 0.005, "int8": 0.05}[quantization]
     np.testing.assert_allclose(got["probabilities"], want, atol=limit)
     assert not [op for op in got["about"]["operations"] if op.startswith("Flex")]
+    assert got["about"]["labels"] == list("abc")
 
 
 def test_a_bfloat16_model_becomes_ordinary_operations(tmp_path):
@@ -101,7 +118,7 @@ def test_a_bfloat16_model_becomes_ordinary_operations(tmp_path):
     model = toy("mixed_bfloat16")
     images = np.random.default_rng(0).integers(0, 256, (4, 12, 10, 3)).astype(np.float32)
     path = export_tflite(model, tmp_path / "toy.tflite", CONTRACT, list("abc"))
-    got = run_fresh("tflite", path, images, png(np.zeros((9, 9, 3), np.uint8)))
+    got = answers_of(path, images, b"")
     assert {"CONV_2D", "SOFTMAX"} <= set(got["about"]["operations"])
     want = model.predict(CONTRACT.scale(images), verbose=0)
     np.testing.assert_allclose(got["probabilities"], want, atol=0.02)
@@ -112,7 +129,7 @@ def test_a_saved_model_takes_files_of_any_size(tmp_path):
     path = export_saved_model(model, tmp_path / "saved", CONTRACT, ["a", "b", "c"])
     pixels = np.random.default_rng(3).integers(0, 256, (37, 50, 3)).astype(np.uint8)
     fitted = CONTRACT.fit(pixels)
-    got = run_fresh("saved_model", path, fitted[None], png(pixels))
+    got = answers_of(path, fitted[None], png(pixels))
     want = model.predict(CONTRACT.scale(fitted)[None], verbose=0)
     np.testing.assert_allclose(got["raw"], want, atol=1e-5)
     np.testing.assert_allclose(got["probabilities"], want, atol=1e-5)

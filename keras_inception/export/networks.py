@@ -1,0 +1,108 @@
+"""What every export starts from: a Keras classifier in float32, with its contract and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_inception.identity import Identity
+from keras_inception.preprocessing import Preprocessing
+from keras_inception.runtime import Classifier, load_classifier
+from keras_inception.runtime.keras import KerasEngine, final_activation, in_float32
+
+
+class Network:
+    """The functions that exports are traced from. All take images in 0..255 at the model's size.
+
+    Args:
+        classifier: One that Keras runs.
+
+    Attributes:
+        model: In float32, with one input and one output.
+        preprocessing, labels, input_shape: The classifier's.
+
+    Raises:
+        ValueError: another engine runs the classifier.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        if not isinstance(classifier.engine, KerasEngine):
+            raise ValueError(
+                "An export is made of a Keras model: a run folder, a .keras file, weights or a "
+                f"built model. Received: {classifier!r}"
+            )
+        self.model = in_float32(classifier.engine.model)
+        self.preprocessing, self.labels = classifier.preprocessing, list(classifier.labels)
+        self.input_shape = classifier.input_shape
+        self.identity = classifier.identity
+        self._gives_logits = final_activation(self.model) == "linear"
+        self._dense = _last_dense(self.model)
+
+    @property
+    def written_identity(self) -> Identity:
+        """What an exported file says of itself: it takes images in 0..255 and scales inside."""
+        inside = self.preprocessing.replace(inside_model=True)
+        return self.identity.replace(preprocessing=inside, class_names=tuple(self.labels))
+
+    @property
+    def has_features(self) -> bool:
+        """Whether the classifier's last layer is a Dense layer, so that `features` exists."""
+        return self._dense is not None
+
+    def probabilities(self, images: tf.Tensor) -> tf.Tensor:
+        """Probabilities (batch, classes)."""
+        answers = self.model(self.preprocessing.scale(images), training=False)
+        return tf.nn.softmax(answers) if self._gives_logits else answers
+
+    def features(self, images: tf.Tensor) -> tf.Tensor:
+        """What the last Dense layer takes (batch, features)."""
+        body = keras.Model(self.model.inputs, self._input_of_dense())
+        return body(self.preprocessing.scale(images), training=False)
+
+    def logits(self, images: tf.Tensor) -> tf.Tensor:
+        """The classifier's answers before the softmax (batch, classes).
+
+        Raises:
+            ValueError: the softmax does not stand directly behind a Dense layer.
+        """
+        if self._gives_logits:
+            return self.model(self.preprocessing.scale(images), training=False)
+        if self._dense is None:
+            raise ValueError(
+                "Logits are only exported of a model whose last layer is a Dense layer. "
+                f"Received: {self.model.name!r}"
+            )
+        features = self.features(images)
+        return tf.linalg.matmul(features, self._dense.kernel) + (
+            self._dense.bias if self._dense.use_bias else 0.0
+        )
+
+    def _input_of_dense(self) -> Any:
+        assert self._dense is not None
+        return self._dense.input
+
+
+def network_of(
+    source: Any,
+    preprocessing: Preprocessing | None = None,
+    labels: Sequence[str] | None = None,
+) -> Network:
+    """The network of whatever `load_classifier` takes.
+
+    Raises:
+        ValueError: it is no Keras classifier, or contract or labels do not fit it.
+    """
+    if isinstance(source, Network):
+        return source
+    return Network(load_classifier(source, preprocessing=preprocessing, labels=labels))
+
+
+def _last_dense(model: keras.Model) -> keras.layers.Dense | None:
+    """The Dense layer that gives the answers; None if there is none in the outer model."""
+    last = model.outputs[0]._keras_history.operation
+    if isinstance(last, keras.layers.Softmax | keras.layers.Activation):
+        last = last.input._keras_history.operation
+    return last if isinstance(last, keras.layers.Dense) and len(last.input.shape) == 2 else None

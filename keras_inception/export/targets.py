@@ -1,0 +1,131 @@
+"""The forms that a network is exported to, as a table: what is written, and what it has to keep."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_inception.export.networks import Network
+from keras_inception.export.saved_model import export_saved_model
+from keras_inception.export.tflite import export_tflite
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What may differ between an exported file and the Keras model (see `checks.agreement`).
+
+    Attributes:
+        largest: Of the largest difference of a probability; None: it is only reported.
+        mean: Of the mean over the images of the probability mass that moved.
+    """
+
+    largest: float | None
+    mean: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a target may need besides the network.
+
+    Attributes:
+        calibration: float32 images in 0..255, fitted, of the training part; for "int8".
+        ends: dtype of input and output of an "int8" file.
+        outputs: "probabilities" or "logits", of .tflite files.
+        author, license: For the metadata.
+    """
+
+    calibration: Sequence[np.ndarray] = ()
+    ends: str = "float32"
+    outputs: str = "probabilities"
+    author: str = ""
+    license: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """One form of export.
+
+    Attributes:
+        format: Such as "tflite", which the command line's --format takes.
+        quantization: Such as "dynamic"; "float32" where the format has no other.
+        file: Name of the file or folder.
+        write: (network, path, settings) writes it.
+        limits: What it has to keep.
+        bytes_a_weight: Of a .tflite file; it may be 10 % larger, and `GRAPH_BYTES`.
+    """
+
+    format: str
+    quantization: str
+    file: str
+    write: Callable[[Network, Path, Settings], Any]
+    limits: Limits
+    bytes_a_weight: int
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether it cannot be made without images."""
+        return self.quantization == "int8"
+
+
+GRAPH_BYTES = 500_000  # what a .tflite file may hold besides weights
+
+
+def _tflite(quantization: str) -> Callable[[Network, Path, Settings], Any]:
+    def write(network: Network, path: Path, settings: Settings) -> None:
+        export_tflite(
+            network,
+            path,
+            quantization=quantization,
+            representative=settings.calibration,
+            ends=settings.ends if quantization == "int8" else "float32",
+            outputs=settings.outputs,
+            author=settings.author,
+            license=settings.license,
+        )
+
+    return write
+
+
+def _saved_model(network: Network, path: Path, settings: Settings) -> None:
+    export_saved_model(network, path)
+
+
+# float32 differs by rounding. Quantised weights cost an uncertain network more than a sure one, and
+# what they cost depends on the processor's kernels; so a single probability is only reported there,
+# and the mean has room. Images in a wrong scale or order of channels move more than that.
+FLOAT32 = Limits(1e-4, 1e-4)
+TARGETS = (
+    Target("saved_model", "float32", "saved_model", _saved_model, FLOAT32, 4),
+    Target("tflite", "float32", "model.tflite", _tflite("float32"), FLOAT32, 4),
+    Target("tflite", "float16", "model_float16.tflite", _tflite("float16"), Limits(0.05, 0.01), 2),
+    Target("tflite", "dynamic", "model_int8.tflite", _tflite("dynamic"), Limits(None, 0.1), 1),
+    Target("tflite", "int8", "model_full_int8.tflite", _tflite("int8"), Limits(None, 0.1), 1),
+)
+FORMATS = tuple(dict.fromkeys(target.format for target in TARGETS))
+QUANTIZATIONS = tuple(dict.fromkeys(target.quantization for target in TARGETS))
+
+
+def chosen(formats: Sequence[str], quantizations: Sequence[str]) -> list[Target]:
+    """The targets of formats and quantizations; a format without quantizations has its one form.
+
+    Raises:
+        ValueError: a name is unknown, or nothing is left to export.
+    """
+    for name, given, known in (
+        ("formats", formats, FORMATS),
+        ("quantize", quantizations, QUANTIZATIONS),
+    ):
+        unknown = [value for value in given if value not in known]
+        if unknown or not given:
+            raise ValueError(
+                f"`{name}` should name some of {', '.join(known)}. Received: {list(given)}"
+            )
+    found = []
+    for kind in dict.fromkeys(formats):
+        forms = [target for target in TARGETS if target.format == kind]
+        found += [t for t in forms if len(forms) == 1 or t.quantization in quantizations]
+    return found

@@ -1,0 +1,240 @@
+"""One way to ask a trained network: images in, probabilities out, whatever engine runs it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from keras_inception.identity import Identity
+from keras_inception.preprocessing import Preprocessing
+
+BATCH = 64  # images that an engine is given at once
+
+
+class Engine(Protocol):
+    """What runs a network: Keras, a SavedModel, LiteRT.
+
+    Attributes:
+        name: Name of the engine, for messages.
+        input_shape: (height, width, channels); height and width are None where they are free.
+        classes: Number of outputs.
+    """
+
+    name: str
+    input_shape: tuple[int | None, int | None, int]
+    classes: int
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """The probabilities (batch, classes) of float32 images, at least one, of `input_shape`."""
+
+
+class Classifier:
+    """A trained network with all that it takes to use it.
+
+    `load_classifier` makes one of a run folder, a model or a file.
+
+    Args:
+        engine: What runs the network.
+        identity: What the network is; its preprocessing and class names are used here.
+
+    Attributes:
+        engine, identity: As given.
+
+    Raises:
+        ValueError: the identity has no contract, another size than the engine takes, or another
+            number of class names than the engine has outputs.
+    """
+
+    def __init__(self, engine: Engine, identity: Identity) -> None:
+        if identity.preprocessing is None:
+            raise ValueError(
+                "Nothing says how images are cropped, resized and scaled for this network. Give "
+                "its contract: `preprocessing=keras_inception.Preprocessing(size=..., ...)`."
+            )
+        names = identity.class_names
+        if names and len(names) != engine.classes:
+            raise ValueError(
+                f"There should be one label for each of the network's {engine.classes} outputs. "
+                f"Received: {len(names)} labels"
+            )
+        height, width = identity.preprocessing.size
+        for have, want in zip(engine.input_shape, (height, width), strict=False):
+            if have not in (None, want):
+                raise ValueError(
+                    f"The preprocessing's size should be the network's "
+                    f"{engine.input_shape[0]} x {engine.input_shape[1]} pixels. "
+                    f"Received: {height} x {width}"
+                )
+        self.engine, self.identity = engine, identity
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """The contract of the network's input."""
+        assert self.identity.preprocessing is not None
+        return self.identity.preprocessing
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the outputs: "class 0" and so on where none are known."""
+        known = self.identity.class_names
+        return known or tuple(f"class {i}" for i in range(self.engine.classes))
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of the images that `predict` takes."""
+        return (*self.preprocessing.size, self.engine.input_shape[2])
+
+    def fit(self, image: np.ndarray) -> np.ndarray:
+        """Crops and resizes one image by the contract.
+
+        Args:
+            image: uint8 or float (any height, any width, channels) in 0..255.
+
+        Returns:
+            float32 of `input_shape`, still in 0..255.
+
+        Raises:
+            ValueError: the image has another rank or number of channels, or no pixels.
+        """
+        image = np.asarray(image)
+        channels = self.input_shape[2]
+        if image.ndim != 3 or image.shape[2] != channels or not image.size:
+            raise ValueError(
+                f"`image` should be (height, width, {channels}) with at least one pixel. "
+                f"Received: shape {image.shape}"
+            )
+        return self.preprocessing.fit(image)
+
+    def predict(self, images: Any, batch_size: int = BATCH) -> np.ndarray:
+        """The probabilities of images that were fitted to the network's size.
+
+        Args:
+            images: uint8 or float (batch, *input_shape), in 0..255 and not scaled; the batch may
+                be empty.
+            batch_size: How many images the engine is given at once.
+
+        Returns:
+            float32 (batch, classes).
+
+        Raises:
+            ValueError: the images have another rank, size or number of channels, or values that
+                are not finite or outside 0..255. The engines themselves would crash or, worse,
+                answer.
+        """
+        images = np.asarray(images)
+        if images.ndim != 4 or images.shape[1:] != self.input_shape:
+            shape = ", ".join(map(str, self.input_shape))
+            raise ValueError(
+                f"`images` should be (batch, {shape}); `fit` crops and resizes an image to that. "
+                f"Received: shape {images.shape}"
+            )
+        if images.dtype != np.uint8 and images.dtype.kind not in "fiu":
+            raise ValueError(f"`images` should hold numbers. Received: dtype {images.dtype}")
+        if images.dtype != np.uint8 and images.size:
+            low, high = float(images.min()), float(images.max())
+            if not (0 <= low and high <= 255):  # NaN fails both
+                raise ValueError(
+                    "`images` should hold finite values in 0..255, not scaled: the network's "
+                    f"contract does that. Received: values in [{low:g}, {high:g}]"
+                )
+        answers = [np.zeros((0, self.engine.classes), np.float32)]
+        for first in range(0, len(images), batch_size):
+            batch = self.preprocessing.scale(images[first : first + batch_size])
+            answers.append(np.asarray(self.engine(batch), np.float32))
+        return np.concatenate(answers)
+
+    def classify(self, image: np.ndarray, top: int = 5) -> list[tuple[str, float]]:
+        """The best classes of one image of any size.
+
+        Args:
+            image: uint8 or float (height, width, channels) in 0..255.
+            top: How many classes.
+
+        Returns:
+            (label, probability) pairs, best first.
+        """
+        (probabilities,) = self.predict(self.fit(image)[None])
+        best = np.argsort(-probabilities, kind="stable")[:top]
+        return [(self.labels[i], float(probabilities[i])) for i in best]
+
+    def __repr__(self) -> str:
+        what = self.identity.variant or "a network"
+        height, width, channels = self.input_shape
+        return (
+            f"<Classifier: {what} in {self.engine.name}, {height} x {width} x {channels} -> "
+            f"{self.engine.classes} classes>"
+        )
+
+
+def load_classifier(
+    source: Any,
+    *,
+    preprocessing: Preprocessing | None = None,
+    labels: Sequence[str] | None = None,
+    threads: int | None = None,
+) -> Classifier:
+    """A classifier of whatever holds a trained network.
+
+    Args:
+        source: A run folder; a `.keras` file; a weights file in any known format; the name of
+            published weights, such as "inception_v3.keras"; a built `keras.Model`; a SavedModel
+            folder; a `.tflite` file; or a `Classifier`.
+        preprocessing: The contract of the network's input, where `source` does not hold it, or to
+            use another one.
+        labels: Class names in the order of the outputs, likewise.
+        threads: How many threads LiteRT computes with; None lets it choose.
+
+    Returns:
+        The classifier.
+
+    Raises:
+        ValueError: the source is none of these, or holds no contract and `preprocessing` is not
+            given.
+    """
+    if isinstance(source, Classifier):
+        engine, identity = source.engine, source.identity
+    else:
+        engine, identity = _open(source, threads)
+    if preprocessing is not None:
+        identity = identity.replace(preprocessing=preprocessing)
+    if labels is not None:
+        identity = identity.replace(class_names=tuple(labels))
+    try:
+        return Classifier(engine, identity)
+    except ValueError as error:
+        if isinstance(source, str | os.PathLike):
+            raise ValueError(f"{os.fspath(source)}: {error}") from error
+        raise
+
+
+def _open(source: Any, threads: int | None) -> tuple[Engine, Identity]:
+    """The engine of a source, and what the source says of its network."""
+    if not isinstance(source, str | os.PathLike):
+        from keras_inception.runtime import keras as keras_engine
+
+        return keras_engine.of_model(source)
+    path = Path(source)
+    if path.is_dir() and (path / "saved_model.pb").exists():
+        from keras_inception.runtime import saved_model
+
+        return saved_model.read(path)
+    if path.is_dir() and not (path / "config.json").exists():
+        raise ValueError(
+            f"{path} is neither a run folder, which has a config.json, nor a SavedModel, which has "
+            "a saved_model.pb."
+        )
+    if path.suffix == ".tflite" and path.is_file():
+        from keras_inception.runtime import litert
+
+        return litert.read(path, threads)
+    from keras_inception.runtime import keras as keras_engine
+
+    if path.is_dir():
+        return keras_engine.of_run(path)
+    if path.suffix == ".keras" and path.is_file():
+        return keras_engine.of_file(path)
+    return keras_engine.of_weights(source)

@@ -1,0 +1,218 @@
+"""Keras as the engine: built models, run folders, `.keras` files, weights by file or name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_inception import weights
+from keras_inception.identity import Identity, attach, identity_of
+from keras_inception.models.imagenet import class_names
+from keras_inception.models.registry import get_model
+from keras_inception.models.surgery import to_inference
+from keras_inception.runs import RunFolder
+from keras_inception.weights.catalog import IMAGENET
+
+
+class KerasEngine:
+    """Runs a Keras model with one input, an image, and one classifier.
+
+    Args:
+        model: Ends in a softmax, or in logits, which become probabilities here. Auxiliary heads
+            are left out.
+
+    Attributes:
+        model: A functional model with one input and one output.
+
+    Raises:
+        ValueError: the model was not built, or has other inputs or outputs.
+    """
+
+    name = "Keras"
+
+    def __init__(self, model: keras.Model) -> None:
+        self.model = single_headed(model)
+        (image,), (output,) = self.model.inputs, self.model.outputs
+        if len(image.shape) != 4 or image.shape[-1] is None or len(output.shape) != 2:
+            raise ValueError(
+                "A classifier takes images (batch, height, width, channels), channels last, and "
+                f"returns (batch, classes). Received: {image.shape} -> {output.shape}"
+            )
+        self.input_shape = tuple(image.shape[1:])
+        self.classes = output.shape[-1]
+        self.gives_logits = final_activation(self.model) == "linear"
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        answers = np.asarray(self.model.predict_on_batch(images), np.float32)
+        if not self.gives_logits:
+            return answers
+        powers = np.exp(answers - answers.max(axis=-1, keepdims=True))
+        return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def of_model(model: Any) -> tuple[KerasEngine, Identity]:
+    """The engine of a built model, and what the model says of itself."""
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            "A classifier is made of a run folder, a model, or a file or published name of one. "
+            f"Received: {model!r}"
+        )
+    identity = identity_of(model) or Identity(
+        "", preprocessing=getattr(model, "preprocessing", None)
+    )
+    return KerasEngine(model), identity
+
+
+def of_run(path: Path) -> tuple[KerasEngine, Identity]:
+    """The engine of a finished run, with the contract and the labels that stand in its folder."""
+    run = RunFolder(path)
+    engine = KerasEngine(run.load_model())
+    identity = identity_of(engine.model) or Identity(run.recipe.model)
+    return engine, identity.replace(preprocessing=run.preprocessing, class_names=tuple(run.labels))
+
+
+def of_file(path: Path) -> tuple[KerasEngine, Identity]:
+    """The engine of a `.keras` file; one that lies in a run folder has that folder's contract."""
+    if (path.parent / "config.json").exists() and (path.parent / "preprocessing.json").exists():
+        return of_run(path.parent)
+    try:
+        model = keras.models.load_model(path)
+    except (ValueError, TypeError, OSError) as error:
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        raise ValueError(f"{path} cannot be loaded as a Keras model: {reason}") from error
+    return of_model(model)
+
+
+def of_weights(source: str | os.PathLike) -> tuple[KerasEngine, Identity]:
+    """The engine of a weights file or of published weights, by their name."""
+    name = os.fspath(source)
+    if name in weights.list_weights():
+        record = weights.get_weights(name)
+        engine, identity = of_model(get_model(record.variant, weights=name))
+        if record.label_set == IMAGENET and not identity.class_names:
+            identity = identity.replace(class_names=class_names())
+        return engine, identity
+    if not os.path.exists(name):
+        raise ValueError(
+            "There is no run folder, model file or weights file of that name, and no published "
+            f"weights either (`keras_inception.list_weights()` names them). Received: {name}"
+        )
+    loaded = weights.read(name)
+    if not loaded.variant:
+        raise ValueError(
+            f"{source} does not say which variant its weights belong to. Build the model with "
+            "`keras_inception.get_model(..., weights=...)` and give that."
+        )
+    return of_model(get_model(loaded.variant, weights=loaded))
+
+
+def single_headed(model: keras.Model) -> keras.Model:
+    """The model as a functional one with a single input and output; it shares the layers.
+
+    Raises:
+        ValueError: the model was not built, is no graph of layers, or has several outputs that
+            are not ours.
+    """
+    if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
+        raise ValueError(
+            f"The model {model.name!r} has no defined input and output. A Sequential gets them "
+            "from a `keras.Input` as its first layer, or from its first call; a subclassed model "
+            "has none: wrap it as `keras.Model(inputs, model(inputs))`."
+        )
+    if isinstance(model, keras.Sequential):
+        graph = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+        return _as(model, graph)
+    if isinstance(model.output, dict) and "predictions" in model.output:
+        model = to_inference(model)
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise ValueError(
+            "A classifier has one input and one output; `keras_inception.to_inference` removes "
+            f"auxiliary heads. Received: {len(model.inputs)} inputs, {len(model.outputs)} outputs"
+        )
+    return model
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+    """The model, rebuilt if it computes in 16 bits, models inside it included.
+
+    A phone's runtime has no kernels for 16-bit layers. Identity and weights stay.
+
+    Args:
+        model: Functional, of layers that Keras knows.
+
+    Raises:
+        ValueError: the model holds layers that cannot be rebuilt from their configuration.
+    """
+    if {layer.compute_dtype for layer in _layers(model)} <= {"float32"}:
+        return model
+    try:
+        rebuilt = type(model).from_config(_with_float32(model.get_config()))
+    except (TypeError, ValueError, NotImplementedError) as error:
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        raise ValueError(
+            f"The model {model.name!r} computes in 16 bits and cannot be rebuilt in float32: "
+            f"{reason}"
+        ) from error
+    rebuilt.set_weights(model.get_weights())
+    return _as(model, rebuilt)
+
+
+def final_activation(model: keras.Model) -> str:
+    """What a classifier ends in: "softmax", or "linear" for logits.
+
+    Raises:
+        ValueError: it ends in something else.
+    """
+    last: Any = model
+    while isinstance(last, keras.Model):
+        last = last.outputs[0]._keras_history.operation
+    if isinstance(last, keras.layers.Softmax):
+        return "softmax"
+    if isinstance(last, keras.layers.Dropout | keras.layers.Flatten):
+        return "linear"
+    name = getattr(getattr(last, "activation", None), "__name__", "")
+    if name not in ("softmax", "linear"):
+        raise ValueError(
+            "A classifier ends in a softmax, or in a layer without activation, which gives logits. "
+            f"Received: the layer {last.name!r} with activation {name or 'unknown'}"
+        )
+    return name
+
+
+def _layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """All layers, those of models inside the model included; not the input layers."""
+    found = []
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            found += _layers(layer)
+        elif not isinstance(layer, keras.layers.InputLayer):
+            found.append(layer)
+    return found
+
+
+def _with_float32(config: Any) -> Any:
+    """A model's configuration with float32 as the dtype policy of every layer, at any depth."""
+    if isinstance(config, list | tuple):
+        return [_with_float32(item) for item in config]
+    if not isinstance(config, dict):
+        return config
+    changed = {key: _with_float32(value) for key, value in config.items()}
+    policy = config.get("dtype")
+    name = policy.get("config", {}).get("name", "") if isinstance(policy, dict) else policy
+    if isinstance(name, str) and name.endswith("float16"):
+        changed["dtype"] = "float32"
+    return changed
+
+
+def _as(model: keras.Model, other: keras.Model) -> keras.Model:
+    """Other, with the identity of a model."""
+    identity = identity_of(model)
+    if identity:
+        return attach(other, identity)
+    if hasattr(model, "preprocessing"):
+        other.preprocessing = model.preprocessing
+    return other

@@ -1,0 +1,60 @@
+"""TensorFlow as the engine of SavedModels; Keras is not needed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_inception.identity import Identity
+
+# Where a SavedModel's folder holds what it is; the format leaves this folder to its users.
+IDENTITY = "assets.extra/identity.json"
+
+
+class SavedModelEngine:
+    """Runs the signature serving_default.
+
+    Args:
+        path: The folder.
+
+    Raises:
+        ValueError: the folder cannot be loaded, or its signature is not one of a classifier.
+    """
+
+    name = "SavedModel"
+
+    def __init__(self, path: Path) -> None:
+        import tensorflow as tf
+
+        try:
+            self.loaded = tf.saved_model.load(str(path))
+            signature = self.loaded.signatures["serving_default"]
+        except (OSError, ValueError, KeyError) as error:
+            reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+            raise ValueError(f"{path} cannot be loaded as a SavedModel: {reason}") from error
+        inputs, outputs = signature.structured_input_signature[1], signature.structured_outputs
+        if len(inputs) != 1 or "probabilities" not in outputs and len(outputs) != 1:
+            raise ValueError(
+                f"{path}: a classifier's serving_default has one input and one output. "
+                f"Received: {sorted(inputs)} -> {sorted(outputs)}"
+            )
+        ((self._image, image),) = inputs.items()
+        self._answer = "probabilities" if "probabilities" in outputs else next(iter(outputs))
+        self._signature, self._tf = signature, tf
+        self.input_shape = tuple(image.shape[1:])
+        self.classes = outputs[self._answer].shape[-1]
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        answers = self._signature(**{self._image: self._tf.constant(images)})
+        return answers[self._answer].numpy()
+
+
+def read(path: Path) -> tuple[SavedModelEngine, Identity]:
+    """The engine of a SavedModel's folder, and the identity that lies in it."""
+    said: dict[str, Any] = {}
+    if (path / IDENTITY).exists():
+        said = json.loads((path / IDENTITY).read_text(encoding="utf-8"))
+    return SavedModelEngine(path), Identity.from_metadata(said)
