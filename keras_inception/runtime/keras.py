@@ -107,7 +107,10 @@ def of_weights(source: str | os.PathLike) -> tuple[KerasEngine, Identity]:
             f"{source} does not say which variant its weights belong to. Build the model with "
             "`keras_inception.get_model(..., weights=...)` and give that."
         )
-    return of_model(get_model(loaded.variant, weights=loaded))
+    if not loaded.outputs:
+        raise ValueError(f"{source} holds no classifier, only the features of a network.")
+    size = loaded.preprocessing.size if loaded.preprocessing else (None, None)
+    return of_model(get_model(loaded.variant, weights=loaded, input_shape=(*size, 3)))
 
 
 def single_headed(model: keras.Model) -> keras.Model:

@@ -1,0 +1,173 @@
+"""A classifier gives the network's own answers in every engine, and refuses what it cannot take."""
+
+from __future__ import annotations
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from keras_inception import Classifier, Preprocessing, get_model, load_classifier, save_weights
+from keras_inception.export import export_saved_model, export_tflite
+from keras_inception.identity import Identity, attach, identity_of
+from keras_inception.runtime.keras import in_float32
+
+CONTRACT = Preprocessing(size=(12, 10), crop_fraction=0.9, mean=(120.0, 110.0, 100.0), std=60.0)
+# Latin, Cyrillic, Greek, Devanagari, Chinese, Arabic; matplotlib's own markup; a line separator.
+LABELS = ("Kätzchen", "кошка", "γάτα", "बिल्ली", "猫", "قطة", "$1_$5", "a\u2028b")
+
+
+def toy(policy="float32", activation="softmax"):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        x = keras.Input((12, 10, 3))
+        y = keras.layers.Conv2D(8, 3, activation="relu")(x)
+        y = keras.layers.GlobalAveragePooling2D()(y)
+        y = keras.layers.Dense(len(LABELS), activation=activation, dtype="float32")(y)
+        model = keras.Model(x, y)
+    finally:
+        keras.config.set_dtype_policy(before)
+    return attach(model, Identity("", preprocessing=CONTRACT, class_names=LABELS))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return toy()
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (5, 12, 10, 3)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def files(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    model.save(folder / "toy.keras")
+    return {
+        "Keras": folder / "toy.keras",
+        "SavedModel": export_saved_model(model, folder / "saved"),
+        "LiteRT": export_tflite(model, folder / "toy.tflite"),
+        "free batch": export_tflite(model, folder / "free.tflite", batch=None),
+        "logits": export_tflite(model, folder / "logits.tflite", outputs="logits"),
+    }
+
+
+@pytest.mark.parametrize("kind", ["Keras", "SavedModel", "LiteRT", "free batch", "logits"])
+def test_every_engine_gives_the_models_probabilities(kind, files, model, images):
+    given = {"preprocessing": CONTRACT, "labels": LABELS} if kind == "Keras" else {}
+    classifier = load_classifier(files[kind], **given)
+    want = model.predict(CONTRACT.scale(images), verbose=0)
+    np.testing.assert_allclose(classifier.predict(images), want, atol=1e-6)
+    np.testing.assert_allclose(classifier.predict(images, batch_size=2), want, atol=1e-6)
+    assert classifier.labels == LABELS
+    assert classifier.input_shape == (12, 10, 3)
+    label, probability = classifier.classify(np.repeat(images[0], 3, axis=0))[0]
+    assert label in LABELS and 0 < probability <= 1
+
+
+@pytest.mark.parametrize("kind", ["SavedModel", "LiteRT", "free batch"])
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (np.zeros((12, 10, 3), np.uint8), r"shape \(12, 10, 3\)"),
+        (np.zeros((1, 13, 10, 3), np.uint8), r"shape \(1, 13, 10, 3\)"),
+        (np.zeros((1, 0, 10, 3), np.uint8), r"shape \(1, 0, 10, 3\)"),
+        (np.zeros((1, 12, 10, 1), np.uint8), r"shape \(1, 12, 10, 1\)"),
+        (np.zeros((), np.uint8), r"shape \(\)"),
+        (np.full((1, 12, 10, 3), -1.0), "values in"),
+        (np.full((1, 12, 10, 3), np.nan), "values in"),
+        (np.full((1, 12, 10, 3), "a"), "dtype"),
+    ],
+)
+def test_what_an_engine_cannot_take_is_refused_before_it_is_called(files, kind, given, message):
+    """LiteRT itself ends the process for an empty batch, and answers another size."""
+    classifier = load_classifier(files[kind])
+    with pytest.raises(ValueError, match=message):
+        classifier.predict(given)
+    assert classifier.predict(np.zeros((0, 12, 10, 3), np.uint8)).shape == (0, len(LABELS))
+
+
+def test_logits_become_probabilities(images):
+    model = toy(activation=None)
+    logits = model.predict(CONTRACT.scale(images), verbose=0)
+    want = keras.ops.softmax(logits)
+    np.testing.assert_allclose(load_classifier(model).predict(images), want, atol=1e-6)
+
+
+def test_a_run_folder_and_native_weights(finished_run, images, tmp_path):
+    from_run = load_classifier(finished_run.path)
+    assert from_run.labels == ("darkest", "dark", "bright", "brightest")
+    assert from_run.preprocessing == finished_run.preprocessing
+    model = get_model(
+        "InceptionV1", weights=None, input_shape=(32, 32, 3), classes=8, width_multiplier=0.25
+    )
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
+    attach(model, identity_of(model).replace(class_names=LABELS))
+    from_file = load_classifier(save_weights(model, tmp_path / "own.safetensors"))
+    assert from_file.labels == LABELS
+    want = load_classifier(model).predict(images)
+    np.testing.assert_array_equal(from_file.predict(images), want)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda m: keras.Sequential([keras.layers.Dense(3)]), "Sequential gets them"),
+        (lambda m: keras.Model(m.inputs, [m.output, m.output]), "1 inputs, 2 outputs"),
+        (lambda m: keras.Model(m.inputs, m.layers[1].output), "batch, classes"),
+        (lambda m: "no/such/folder", "no run folder"),
+        (lambda m: 7, "Received: 7"),
+    ],
+)
+def test_what_is_no_classifier_is_refused_in_a_line(make, message, model):
+    with pytest.raises(ValueError, match=message) as error:
+        load_classifier(make(model), preprocessing=CONTRACT)
+    assert "\n" not in str(error.value)
+
+
+def test_contract_and_labels_have_to_fit(files, model):
+    with pytest.raises(ValueError, match="toy.keras: Nothing says how images"):
+        load_classifier(files["Keras"])
+    with pytest.raises(ValueError, match="2 labels"):
+        load_classifier(model, labels=["a", "b"])
+    with pytest.raises(ValueError, match="12 x 10 pixels. Received: 20 x 20"):
+        load_classifier(model, preprocessing=CONTRACT.replace(size=(20, 20)))
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_a_nested_model_becomes_float32_and_keeps_its_identity(policy, images, tmp_path):
+    """A backbone inside, as people build them: its layers computed in 16 bits in the export."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        x = keras.Input((12, 10, 3))
+        y = keras.layers.Conv2D(8, 3, activation="relu")(x)
+        backbone = keras.Model(x, keras.layers.BatchNormalization()(y), name="backbone")
+        head = [keras.layers.GlobalAveragePooling2D()]
+        head += [keras.layers.Dense(8, activation="softmax", dtype="float32")]
+        model = keras.Sequential([keras.Input((12, 10, 3)), backbone, *head])
+    finally:
+        keras.config.set_dtype_policy(before)
+    attach(model, Identity("", preprocessing=CONTRACT, class_names=LABELS))
+    classifier = load_classifier(model)
+    rebuilt = in_float32(classifier.engine.model)
+    assert {layer.compute_dtype for layer in rebuilt.get_layer("backbone").layers} == {"float32"}
+    assert rebuilt.identity == classifier.identity
+    want = classifier.predict(images)
+    np.testing.assert_allclose(load_classifier(rebuilt).predict(images), want, atol=0.02)
+    for path in (
+        export_tflite(model, tmp_path / "nested.tflite"),
+        export_saved_model(model, tmp_path / "nested"),
+    ):
+        got = load_classifier(path)
+        assert isinstance(got, Classifier)
+        np.testing.assert_allclose(got.predict(images), want, atol=0.02)
+
+
+def test_an_identity_survives_as_json():
+    identity = Identity("", preprocessing=CONTRACT, class_names=LABELS)
+    said = json.loads(json.dumps(identity.to_metadata(), ensure_ascii=False))
+    assert Identity.from_metadata(said) == identity
