@@ -26,6 +26,7 @@ _PUBLIC = {
     "decode_predictions": "keras_inception.models.imagenet",
     "default_preprocessing": "keras_inception.models.registry",
     "endpoints": "keras_inception.models.measure",
+    "export": "keras_inception.export",
     "feature_pyramid": "keras_inception.models.measure",
     "freeze_backbone": "keras_inception.models.surgery",
     "get_model": "keras_inception.models.registry",

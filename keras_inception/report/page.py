@@ -94,6 +94,11 @@ def _text(value: Any) -> str:
     return html.escape(str(value))
 
 
+def _name(label: str) -> str:
+    """A class name that keeps its own direction of writing between other text."""
+    return f"<bdi>{_text(label)}</bdi>"
+
+
 def _section(title: str, content: str) -> str:
     return f"<section><h2>{title}</h2>{content}</section>"
 
@@ -145,11 +150,11 @@ def _classes(evaluation: dict[str, Any] | None) -> str:
     if evaluation is None:
         return "<p>Not evaluated yet.</p>"
     rows = [
-        [_text(c["name"]), f"{c['images']}", f"{c['precision']:.1%}", f"{c['recall']:.1%}"]
-        + [f"{c['f1']:.1%}"]
-        for c in evaluation["per_class"]
+        [_name(c["name"]), f"{number}", f"{c['images']}", f"{c['precision']:.1%}"]
+        + [f"{c['recall']:.1%}", f"{c['f1']:.1%}"]
+        for number, c in enumerate(evaluation["per_class"])
     ]
-    return _table(["class", "images", "precision", "recall", "F1"], rows, numbers=4)
+    return _table(["class", "number", "images", "precision", "recall", "F1"], rows, numbers=5)
 
 
 def _mistakes(run: RunFolder, source: Source | None) -> str:
@@ -167,8 +172,8 @@ def _mistakes(run: RunFolder, source: Source | None) -> str:
     split = (source or open_run(run)).splits["test"]
     figures = "".join(
         f'<figure><img alt="{_text(names[labels[i]])}" src="{_data(_png(split, index[i]))}">'
-        f'<figcaption><span class="bad">{_text(names[called[i]])}</span> '
-        f"{probabilities[i, called[i]]:.0%}<br>is {_text(names[labels[i]])}</figcaption></figure>"
+        f'<figcaption><span class="bad">{_name(names[called[i]])}</span> '
+        f"{probabilities[i, called[i]]:.0%}<br>is {_name(names[labels[i]])}</figcaption></figure>"
         for i in worst
     )
     return f'<div class="images">{figures}</div>'
@@ -216,7 +221,7 @@ def _short(value: Any) -> str:
 
 
 def _usage(run: RunFolder) -> str:
-    labels = "labels = open('labels.txt').read().splitlines()"
+    labels = "labels = open('labels.txt', encoding='utf-8').read().split('\\n')[:-1]"
     server = """import tensorflow as tf
 
 model = tf.saved_model.load('saved_model')

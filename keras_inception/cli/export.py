@@ -1,0 +1,91 @@
+"""keras-inception export: write a network for servers and phones, and check what was written."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+HELP = "write a trained network for servers and phones, and compare each file with it"
+FAILED_CHECK = 4  # the exit code of `train`, too
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds this command's arguments."""
+    parser.add_argument(
+        "source",
+        help="a run folder, a .keras file, a weights file, or a published name as in `weights`",
+    )
+    parser.add_argument(
+        "--format",
+        default="saved_model,tflite",
+        metavar="NAMES",
+        help="saved_model, tflite, with commas between them [saved_model,tflite]",
+    )
+    parser.add_argument(
+        "--quantize",
+        default="float32,dynamic",
+        metavar="NAMES",
+        help="of the .tflite files: float32, float16, dynamic (int8 weights), int8 (weights and "
+        "activations; needs training images) [float32,dynamic]",
+    )
+    parser.add_argument(
+        "--output", metavar="DIR", help="folder to write into [the run folder, if SOURCE is one]"
+    )
+    parser.add_argument(
+        "--dataset",
+        metavar="NAME",
+        help="as in `train`: what to compare on, and to calibrate int8 with [the run's]",
+    )
+    parser.add_argument(
+        "--labels", metavar="FILE", help="class names, one a line [those that SOURCE holds]"
+    )
+    parser.add_argument("--images", type=int, metavar="N", help="images to compare on [128]")
+    parser.add_argument(
+        "--calibration", type=int, metavar="N", help="training images to calibrate int8 with [100]"
+    )
+    parser.add_argument(
+        "--ends", default="float32", metavar="DTYPE", help="of int8: float32, uint8, int8 [float32]"
+    )
+    parser.add_argument(
+        "--outputs",
+        default="probabilities",
+        metavar="KIND",
+        help="of .tflite files: probabilities or logits [probabilities]",
+    )
+    parser.add_argument("--author", default="", metavar="NAME", help="for the .tflite metadata")
+    parser.add_argument("--license", default="", metavar="NAME", help="for the .tflite metadata")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exports; returns 0, or 4 if a file differs from the network and was removed."""
+    from pathlib import Path
+
+    from keras_inception.export.checks import ExportCheckError
+    from keras_inception.export.run import export
+
+    options = {
+        k: getattr(arguments, k) for k in ("dataset", "ends", "outputs", "author", "license")
+    }
+    for name in ("images", "calibration"):
+        if getattr(arguments, name) is not None:
+            options[name] = getattr(arguments, name)
+    if arguments.labels:
+        text = Path(arguments.labels).read_text(encoding="utf-8")
+        options["labels"] = text.removesuffix("\n").split("\n")
+    try:
+        export(
+            arguments.source,
+            _names(arguments.format),
+            _names(arguments.quantize),
+            arguments.output,
+            **options,
+        )
+    except ExportCheckError as error:
+        print(f"keras-inception: {error}", file=sys.stderr)
+        return FAILED_CHECK
+    return 0
+
+
+def _names(text: str) -> list[str]:
+    """The names in a list with commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
