@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from keras_inception import load_classifier
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -61,13 +63,17 @@ def test_what_is_wrong_is_one_line_before_training(flag, message, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+# Latin, Cyrillic, Chinese; Greek, Devanagari, Arabic, and matplotlib's markup.
+SCRIPTS = ("Kätzchen кошка 猫", "γάτα बिल्ली قطة $1_$5")
+
+
 def test_a_folder_of_images_becomes_a_checked_model_for_a_phone(tmp_path):
     """The whole chain on files as a user has them, then the same command again."""
     import numpy as np
     import tensorflow as tf
 
     rng = np.random.default_rng(0)
-    for name, shade in (("day", 200), ("night", 50)):
+    for name, shade in zip(SCRIPTS, (200, 50), strict=True):
         (tmp_path / "images" / name).mkdir(parents=True)
         for i in range(60):
             pixels = np.clip(rng.normal(shade, 30, (40, 52, 3)), 0, 255).astype(np.uint8)
@@ -110,6 +116,11 @@ def test_a_folder_of_images_becomes_a_checked_model_for_a_phone(tmp_path):
         "tensorboard",
     }
     assert {p.name for p in (tmp_path / "run").iterdir()} == expected
+    assert (tmp_path / "run" / "labels.txt").read_text("utf-8").split("\n")[:-1] == list(SCRIPTS)
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert all(f"<bdi>{name}</bdi>" in page for name in SCRIPTS)
+    assert load_classifier(tmp_path / "run" / "model_int8.tflite").labels == SCRIPTS
+    assert load_classifier(tmp_path / "run" / "saved_model").labels == SCRIPTS
     again = command(f"--config={tmp_path / 'run' / 'config.json'}", arguments[1])
     assert again.returncode == 0, again.stderr[-2000:]
     assert "Going on from step" in again.stdout

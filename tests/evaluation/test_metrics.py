@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from keras_inception.evaluation import metrics, summarize, wilson_interval
+from keras_inception.evaluation import plots, metrics, summarize, wilson_interval
 
 
 def test_wilson_interval_is_the_textbooks():
@@ -162,11 +162,20 @@ def test_the_reliability_plot_can_be_drawn(drawn, tmp_path):
 
 @pytest.mark.parametrize("classes", [2, 12, 300])
 def test_the_confusion_matrix_can_be_drawn(classes, tmp_path):
-    from keras_inception.evaluation.plots import confusion
-
     names = [f"class {i} <&>" for i in range(classes)]
-    confusion(np.eye(classes, dtype=int) * 3, names, tmp_path / "matrix.png")
+    plots.confusion(np.eye(classes, dtype=int) * 3, names, tmp_path / "matrix.png")
     assert (tmp_path / "matrix.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_names_that_matplotlib_cannot_draw_become_numbers(tmp_path):
+    """It would draw boxes, or letters in the wrong order; `$` would be read as mathematics."""
+    names = ["Ka\u0308tzchen", "кошка", "γάτα", "बिल्ली", "\U0010fffd", "قطة", "$1_$5", "a" * 99]
+    shown, fonts = plots.drawable(names)
+    assert shown[:3] == ["K\u00e4tzchen", "кошка", "γάτα"]
+    assert shown[3:7] == ["class 3", "class 4", "class 5", "$1_$5"]
+    assert len(shown[7]) == plots.LONGEST_NAME and fonts[0] == "DejaVu Sans"
+    plots.confusion(np.eye(8, dtype=int), names, tmp_path / "matrix.png")  # warns of no glyph
+    assert (tmp_path / "matrix.png").exists()
 
 
 def test_a_run_is_evaluated_on_its_test_part(finished_run):
