@@ -1,7 +1,17 @@
 """Images -> batches."""
 
+from keras_inception.data.fingerprint import Changes, Fingerprint
 from keras_inception.data.pipeline import evaluation_batches, train_batches
-from keras_inception.data.sources import open_run, open_source
+from keras_inception.data.sources import ChangedData, open_run, open_source
 from keras_inception.data.splits import Source
 
-__all__ = ["Source", "evaluation_batches", "open_run", "open_source", "train_batches"]
+__all__ = [
+    "ChangedData",
+    "Changes",
+    "Fingerprint",
+    "Source",
+    "evaluation_batches",
+    "open_run",
+    "open_source",
+    "train_batches",
+]

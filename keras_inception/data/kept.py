@@ -6,34 +6,68 @@ import hashlib
 import logging
 import os
 import tempfile
+import zipfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from keras_inception.files import cache_folder
 
+Arrays = dict[str, np.ndarray]
+
 
 def state_of(files: Sequence[str]) -> list[tuple[str, int, int]]:
     """Name, size and time of change of files, local or gs://; changes when one of them does."""
-    found = [(file, tf.io.gfile.stat(file)) for file in files]
+    found = [(file, tf.io.gfile.stat(os.fsencode(file))) for file in files]
     return [(file, int(stat.length), int(stat.mtime_nsec)) for file, stat in found]
 
 
-def kept(
-    kind: str, state: object, compute: Callable[[], dict[str, np.ndarray]]
-) -> dict[str, np.ndarray]:
+def kept(kind: str, state: object, compute: Callable[[], Arrays]) -> Arrays:
     """The arrays that `compute` gave when it was last called for this `state`, else now.
 
     They lie in $KERAS_HOME/datasets/keras_inception (or ~/.keras); where that cannot be written,
     each run computes them.
     """
-    digest = hashlib.sha256(repr(state).encode()).hexdigest()[:20]
-    path = cache_folder("datasets") / "keras_inception" / f"{kind}-{digest}.npz"
-    if path.exists():
+    path = kept_path(kind, state)
+    arrays = load_kept(path)
+    if arrays is None:
+        arrays = compute()
+        keep(path, arrays)
+    return arrays
+
+
+def kept_path(kind: str, state: object) -> Path:
+    """Where arrays of a kind are kept for a state."""
+    return folder_of_kept() / f"{kind}-{digest_of(state)}.npz"
+
+
+def digest_of(state: object) -> str:
+    """A name for a state: 20 hexadecimal digits."""
+    return hashlib.sha256(repr(state).encode(errors="surrogateescape")).hexdigest()[:20]
+
+
+def folder_of_kept() -> Path:
+    """The folder of everything that is kept between runs."""
+    return cache_folder("datasets") / "keras_inception"
+
+
+def load_kept(path: Path) -> Arrays | None:
+    """The arrays in a kept file; None if there is none, or if it is damaged."""
+    try:
         with np.load(path) as arrays:
             return dict(arrays)
-    arrays = compute()
+    except FileNotFoundError:
+        return None
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        logging.warning("%s is damaged (%s) and is computed anew.", path, error)
+        return None
+
+
+def keep(path: Path, arrays: Arrays) -> None:
+    """Writes arrays for later runs; says so where that is not possible."""
+    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".npz")
@@ -41,5 +75,6 @@ def kept(
         np.savez(temporary, **arrays)  # type: ignore[arg-type]
         os.replace(temporary, path)
     except OSError as error:
-        logging.warning("The %s could not be kept for later runs: %s", kind, error)
-    return arrays
+        logging.warning("%s could not be kept for later runs: %s", path.name, error)
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)

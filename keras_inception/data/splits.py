@@ -4,46 +4,67 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.data.decode import crop, decode, decode_crop, unreadable, with_channels
-from keras_inception.data.kept import kept
+from keras_inception.data import decode
+from keras_inception.data.decode import SIXTEEN_BITS, Choose, Decoding, crop, with_channels
+from keras_inception.data.facts import PROBLEMS, Facts, digest, groups_of_equals
+from keras_inception.data.fingerprint import Fingerprint
 
 SPLITS = ("train", "validation", "test")
 # Share of unreadable images above which a data set is refused rather than used without them.
 UNREADABLE_LIMIT = 0.01
+# Parts that a data set lacks come out of its training part: which, and the test part's share.
+TEST_FRACTION = 0.2
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Split:
     """Numbered examples with random access.
 
     Attributes:
         labels: int64 (n,), class of each example.
         image: scalar int64 tensor i -> the image: either its encoded bytes (string scalar) or
-            its pixels (uint8, (height, width, channels)).
-        describe: i -> what names the example in a message, such as its file.
+            its pixels (uint8, (height, width, channels)). Whoever wants pixels calls `pixels`.
+        name: i -> the example's name within the data set, such as a file's relative path; the
+            same on every machine.
+        where: What stands before the name in messages, such as the data set's folder.
+        facts: What is known of each example; see `data.facts`. Empty for images that are no files.
+        decoding: How encoded images become pixels.
     """
 
     labels: np.ndarray
     image: Callable[[tf.Tensor], tf.Tensor]
-    describe: Callable[[int], str]
+    name: Callable[[int], str]
+    where: str = ""
+    facts: Facts = dataclasses.field(default_factory=dict)
+    decoding: Decoding = Decoding()
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    def describe(self, i: int) -> str:
+        """What names an example in a message."""
+        return self.where + self.name(i)
+
     def pixels(self, i: tf.Tensor | int, channels: int = 3) -> tf.Tensor:
         """An example's image: uint8 (height, width, channels); gray is repeated for 3 channels."""
-        image = self.image(tf.cast(i, tf.int64))
-        return (decode if image.dtype == tf.string else with_channels)(image, channels)
+        i = tf.cast(i, tf.int64)
+        image = self.image(i)
+        if image.dtype != tf.string:
+            return with_channels(image, channels)
+        return self._decoded(
+            i,
+            lambda: decode.decode_plainly(image, channels),
+            lambda turned: self.decoding.decode(image, channels, turned),
+            channels,
+        )
 
-    def crop(
-        self, i: tf.Tensor, choose: Callable[[tf.Tensor], tf.Tensor], channels: int = 3
-    ) -> tf.Tensor:
+    def crop(self, i: tf.Tensor, choose: Choose, channels: int = 3) -> tf.Tensor:
         """A rectangle of `pixels(i)`; of a JPEG only that part is decoded.
 
         Args:
@@ -53,9 +74,31 @@ class Split:
             channels: 3 or 1.
         """
         image = self.image(i)
-        if image.dtype == tf.string:
-            return decode_crop(image, choose, channels)
-        return crop(with_channels(image, channels), choose)
+        if image.dtype != tf.string:
+            return crop(with_channels(image, channels), choose)
+        return self._decoded(
+            i,
+            lambda: decode.decode_crop_plainly(image, choose, channels),
+            lambda turned: self.decoding.decode_crop(image, choose, channels, turned),
+            channels,
+        )
+
+    def _decoded(
+        self,
+        i: tf.Tensor,
+        plainly: Callable[[], tf.Tensor],
+        carefully: Callable[[tf.Tensor | None], tf.Tensor],
+        channels: int,
+    ) -> tf.Tensor:
+        """`plainly()` where that is right for example i, else `carefully(its orientation)`."""
+        if not self.facts:
+            return carefully(None)
+        plain = self.facts["plain"] >= (1 if channels == 3 else 2)
+        if plain.all():
+            return plainly()
+        turned = tf.gather(tf.constant(self.facts["orientation"], tf.int32), i)
+        pixels = tf.cond(tf.gather(tf.constant(plain), i), plainly, lambda: carefully(turned))
+        return tf.ensure_shape(pixels, (None, None, channels))
 
     def file(self, i: int) -> bytes:
         """An example as an image file's bytes: its own, or a PNG where the source has no files."""
@@ -64,18 +107,21 @@ class Split:
 
     def subset(self, indices: np.ndarray) -> Split:
         """The examples `indices`, renumbered from 0."""
-        kept = tf.constant(indices, tf.int64)
+        chosen = tf.constant(indices, tf.int64)
 
         def image(i: tf.Tensor) -> tf.Tensor:
-            return self.image(tf.gather(kept, i))
+            return self.image(tf.gather(chosen, i))
 
-        def describe(i: int) -> str:
-            return self.describe(int(indices[i]))
+        def name(i: int) -> str:
+            return self.name(int(indices[i]))
 
-        return Split(self.labels[indices], image, describe)
+        facts = {key: column[indices] for key, column in self.facts.items()}
+        return dataclasses.replace(
+            self, labels=self.labels[indices], image=image, name=name, facts=facts
+        )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Source:
     """A data set: its name, its classes, its three splits and how they were made.
 
@@ -84,12 +130,22 @@ class Source:
         class_names: Names in the order of the labels.
         splits: "train", "validation" (may be empty) and "test".
         provenance: How the splits were made, as JSON can hold it.
+        unreadable: The images that were left out since they cannot be read, with the reason.
+        left_out: Other files that were left out: kind -> their names.
+        drawn: Parts that were drawn out of the training part.
+        added: Names that the earlier run, whose parts were asked for, did not have; left out.
+        decoding: How encoded images become pixels.
     """
 
     name: str
     class_names: tuple[str, ...]
     splits: dict[str, Split]
     provenance: dict[str, Any]
+    unreadable: tuple[str, ...] = ()
+    left_out: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    drawn: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    decoding: Decoding = Decoding()
 
     def num_examples(self, split: str) -> int:
         return len(self.splits[split])
@@ -97,44 +153,83 @@ class Source:
     def describe(self, split: str, index: int) -> str:
         return self.splits[split].describe(index)
 
+    def fingerprint(self) -> Fingerprint:
+        """Which examples are in which part, with their classes and contents."""
+        parts = {}
+        for part, split in self.splits.items():
+            digests = split.facts.get("digest", np.zeros((len(split), 0), np.uint8))
+            parts[part] = [
+                (split.name(i), self.class_names[split.labels[i]], digests[i].tobytes().hex())
+                for i in range(len(split))
+            ]
+        return Fingerprint(self.class_names, parts, self.decoding.white)
 
-def stratified(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+
+def stratified(
+    labels: np.ndarray, fraction: float, seed: int, groups: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Indices (kept, held out): `fraction` of every class is held out, rounded, drawn by `seed`.
 
     A class keeps at least one example.
+
+    Args:
+        labels: int (n,), class of each example.
+        fraction: Share that is held out.
+        seed: Decides which.
+        groups: int (n,): examples of one group stay together, such as equal files. A group with
+            several labels is kept.
     """
     rng = np.random.default_rng(seed)
+    groups = np.arange(len(labels)) if groups is None else groups
+    sizes = np.bincount(groups, minlength=1)
+    alone = bool((sizes <= 1).all())
     held = []
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
-        held.append(members[: min(round(len(members) * fraction), len(members) - 1)])
+        wanted = min(round(len(members) * fraction), len(members) - 1)
+        held.append(members[:wanted] if alone else _whole_groups(members, groups, sizes, wanted))
     out = np.sort(np.concatenate(held)) if held else np.zeros(0, int)
     return np.setdiff1d(np.arange(len(labels)), out), out
 
 
-def without_unreadable(splits: dict[str, Split], state: object, where: str) -> dict[str, Split]:
-    """Decodes every image once; takes out those that fail, or refuses the data set.
+def _whole_groups(
+    members: np.ndarray, groups: np.ndarray, sizes: np.ndarray, wanted: int
+) -> np.ndarray:
+    """About `wanted` of `members`, in their order, no group divided."""
+    mine = np.bincount(groups[members], minlength=len(sizes))
+    taken: list[np.ndarray] = []
+    count, seen = 0, set()
+    for member in members:
+        group = groups[member]
+        if count >= wanted:
+            break
+        if group in seen or mine[group] != sizes[group] or count + mine[group] > wanted:
+            continue
+        seen.add(group)
+        taken.append(members[groups[members] == group])
+        count += mine[group]
+    return np.concatenate(taken) if taken else np.zeros(0, int)
 
-    Args:
-        splits: Parts whose images are encoded bytes.
-        state: What changes when an image does; the result is kept for it.
-        where: Names the data set in messages.
+
+def draw_missing_parts(
+    splits: dict[str, Split], validation_fraction: float, seed: int
+) -> tuple[dict[str, Split], dict[str, list[str]]]:
+    """Takes the test and the validation part out of the training part, where there is none.
+
+    Examples of equal content stay together.
+
+    Returns:
+        All three parts, and the names of what was drawn for each part that was missing.
     """
-    bad = kept(
-        "unreadable", state, lambda: {s: unreadable(v.image, len(v)) for s, v in splits.items()}
-    )
-    names = [splits[part].describe(int(i)) for part, numbers in bad.items() for i in numbers]
-    if not names:
-        return splits
-    everything = sum(map(len, splits.values()))
-    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    if len(names) > UNREADABLE_LIMIT * everything:
-        raise ValueError(
-            f"{len(names)} of {everything} images in {where} cannot be read (the limit is "
-            f"{UNREADABLE_LIMIT:.0%}); mend or remove them: {shown}"
-        )
-    logging.warning("Left out %d unreadable images: %s", len(names), shown)
-    return {s: v.subset(np.setdiff1d(np.arange(len(v)), bad[s])) for s, v in splits.items()}
+    splits, drawn = dict(splits), {}
+    for part, fraction in (("test", TEST_FRACTION), ("validation", validation_fraction)):
+        if part not in splits:
+            train = splits["train"]
+            groups = groups_of_equals(train.facts) if "digest" in train.facts else None
+            rest, held = stratified(train.labels, fraction, seed, groups)
+            splits[part], splits["train"] = train.subset(held), train.subset(rest)
+            drawn[part] = [train.name(i) for i in held]
+    return splits, drawn
 
 
 def array_split(images: np.ndarray, labels: np.ndarray, noun: str) -> Split:
@@ -144,7 +239,111 @@ def array_split(images: np.ndarray, labels: np.ndarray, noun: str) -> Split:
     def image(i: tf.Tensor) -> tf.Tensor:
         return tf.gather(pixels, i)
 
-    def describe(i: int) -> str:
+    def name(i: int) -> str:
         return f"{noun} {i}"
 
-    return Split(labels.astype(np.int64), image, describe)
+    facts = {"digest": np.stack([digest(one.tobytes()) for one in images])}
+    return Split(labels.astype(np.int64), image, name, facts=facts)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Checked:
+    """Parts after the first pass.
+
+    Attributes:
+        splits: The parts without unreadable images.
+        decoding: How their images are decoded.
+        unreadable: What was left out, with the reason.
+    """
+
+    splits: dict[str, Split]
+    decoding: Decoding
+    unreadable: tuple[str, ...]
+
+
+def check_images(splits: dict[str, Split], decoding: Decoding, where: str) -> Checked:
+    """Takes out the images that cannot be read, or refuses the data set.
+
+    Args:
+        splits: Parts whose images are encoded bytes, with their facts.
+        decoding: How images are decoded; `white` is found here.
+        where: Names the data set in messages.
+
+    Raises:
+        ValueError: over 1 % of the images cannot be read.
+    """
+    bad = {part: np.flatnonzero(split.facts["problem"]) for part, split in splits.items()}
+    names = tuple(
+        f"{splits[part].describe(int(i))} ({PROBLEMS[splits[part].facts['problem'][i]]})"
+        for part, numbers in bad.items()
+        for i in numbers
+    )
+    if names:
+        everything = sum(map(len, splits.values()))
+        shown = some(names, 5)
+        if len(names) > UNREADABLE_LIMIT * everything:
+            raise ValueError(
+                f"{len(names)} of {everything} images in {where} cannot be read (the limit is "
+                f"{UNREADABLE_LIMIT:.0%}); mend or remove them: {shown}"
+            )
+        logging.warning("Left out %d unreadable images: %s", len(names), shown)
+    decoding = _with_white(decoding, splits, where)
+    splits = {
+        part: dataclasses.replace(
+            split.subset(np.setdiff1d(np.arange(len(split)), bad[part])), decoding=decoding
+        )
+        for part, split in splits.items()
+    }
+    return Checked(splits, decoding, names)
+
+
+def concatenated(splits: Sequence[Split]) -> Split:
+    """Several splits one after the other, with the facts that all of them have."""
+    ends = np.cumsum([len(split) for split in splits])
+    begins = ends - [len(split) for split in splits]
+
+    def image(i: tf.Tensor) -> tf.Tensor:
+        which = tf.searchsorted(tf.constant(ends), i[None], side="right")[0]
+        readers = [
+            lambda split=split, begin=begin: split.image(i - begin)
+            for split, begin in zip(splits, begins, strict=True)
+        ]
+        return tf.switch_case(which, readers)
+
+    def name(i: int) -> str:
+        which = int(np.searchsorted(ends, i, side="right"))
+        return splits[which].name(i - int(begins[which]))
+
+    shared = set.intersection(*(set(split.facts) for split in splits))
+    return dataclasses.replace(
+        splits[0],
+        labels=np.concatenate([split.labels for split in splits]),
+        image=image,
+        name=name,
+        facts={key: np.concatenate([split.facts[key] for split in splits]) for key in shared},
+    )
+
+
+def some(names: Sequence[str], count: int = 3) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
+
+
+def _with_white(decoding: Decoding, splits: dict[str, Split], where: str) -> Decoding:
+    """`white` for the 16-bit images of a data set: the largest value of so many bits."""
+    if decoding.white != SIXTEEN_BITS:
+        return decoding
+    largest = max((int(s.facts["maximum"].max(initial=0)) for s in splits.values()), default=0)
+    white = max(2 ** largest.bit_length() - 1, 255)
+    if not largest or white == SIXTEEN_BITS:
+        return decoding
+    logging.warning(
+        "The values of the 16-bit images in %s reach only %d of 65535: they are taken for %d bits, "
+        "and %d becomes white.",
+        where,
+        largest,
+        white.bit_length(),
+        white,
+    )
+    return dataclasses.replace(decoding, white=white)

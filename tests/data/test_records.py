@@ -9,7 +9,6 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from keras_inception import Preprocessing
 from keras_inception.data import open_source, train_batches
-from keras_inception.data.decode import decode
 
 SHADES = {1: 40, 2: 120, 3: 220}  # label, counted from 1 -> brightness of its images
 
@@ -63,7 +62,7 @@ def test_images_belong_to_their_labels(shards):
     for split in counts:
         part = source.splits[split]
         for i in range(len(part)):
-            pixels = decode(part.image(tf.constant(i, tf.int64)), 3).numpy()
+            pixels = part.pixels(i).numpy()
             assert abs(pixels.mean() - SHADES[1 + part.labels[i]]) < 2
     assert "-of-00002 at " in source.describe("test", 0)
 

@@ -9,7 +9,6 @@ import pytest
 import tensorflow as tf
 
 from keras_inception.data import open_source
-from keras_inception.data.decode import decode
 from keras_inception.data.splits import stratified
 
 
@@ -101,6 +100,9 @@ def test_one_class_is_refused(tmp_path):
     with pytest.raises(ValueError, match="at least two class folders.*1: only"):
         open_source(f"folder:{tmp_path}")
     (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="has 1: only .and without a file: empty"):
+        open_source(f"folder:{tmp_path}")
+    (tmp_path / "empty" / "notes.txt").write_text("no image")
     with pytest.raises(ValueError, match="empty has no readable images"):
         open_source(f"folder:{tmp_path}")
 
@@ -135,9 +137,7 @@ def shades(tmp_path, request):
 
 def numbers(split):
     """Which images of `shades` a split has, by their pixels; their labels must agree."""
-    shades = [
-        int(decode(split.image(tf.constant(i, tf.int64)), 1)[0, 0, 0]) for i in range(len(split))
-    ]
+    shades = [int(split.pixels(i, 1)[0, 0, 0]) for i in range(len(split))]
     assert split.labels.tolist() == [shade // 4 % 2 for shade in shades]
     return [shade // 4 for shade in shades]
 
@@ -170,7 +170,7 @@ def test_tfds_splits_by_flag(shades):
         split("trian[:25],train[25:]")
     with pytest.raises(ValueError, match="two or three TFDS splits"):
         split("train")
-    with pytest.raises(ValueError, match="--split names the splits of a TFDS data set"):
+    with pytest.raises(ValueError, match="`split` names the splits of a TFDS data set"):
         split("train,test", dataset="fake")
 
 

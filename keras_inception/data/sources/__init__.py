@@ -1,24 +1,59 @@
 """Where images come from. Every source ends as three splits of numbered examples.
 
-    open_source("fashion_mnist_mini" | "folder:PATH" | "tfds:NAME" | "tfrecord:PATH" | "elpv" | ...)
-
 An example's number is stable, so that order, augmentation and resuming can be computed from it.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
+from keras_inception.data import fingerprint
+from keras_inception.data.decode import MAX_PIXELS, Decoding
+from keras_inception.data.fingerprint import Changes, Fingerprint
 from keras_inception.data.sources import tfds as tfds_sets
 from keras_inception.data.sources.elpv import open_elpv
 from keras_inception.data.sources.fake import open_fake
 from keras_inception.data.sources.folder import open_folder
+from keras_inception.data.sources.opening import Opening
 from keras_inception.data.sources.records import open_shards
-from keras_inception.data.splits import Source
+from keras_inception.data.splits import Source, concatenated
 from keras_inception.runs import RunFolder
 
 EMBEDDED = Path(__file__).parents[1] / "fashion_mnist_mini" / "1.0.0"
+
+
+class ChangedData(ValueError):
+    """The data set is not the one that an earlier run used; `changes` says how."""
+
+    def __init__(self, dataset: str, changes: Changes) -> None:
+        super().__init__(f"The data set {dataset} has changed since this run began: {changes}")
+        self.changes = changes
+
+
+def _open_embedded(_: str, opening: Opening) -> Source:
+    import tensorflow_datasets as tfds
+
+    return tfds_sets.open_builder(tfds.builder_from_directory(str(EMBEDDED)), opening)
+
+
+def _open_tfds(name: str, opening: Opening) -> Source:
+    builder = tfds_sets.prepared_builder(name, opening.data_dir, opening.download)
+    return tfds_sets.open_builder(builder, opening)
+
+
+# Kind -> what follows its name and a colon ("" for nothing), and who opens it.
+SOURCES: dict[str, tuple[str, Callable[[str, Opening], Source]]] = {
+    "fashion_mnist_mini": ("", _open_embedded),
+    "folder": ("PATH", lambda path, opening: open_folder(Path(path).expanduser(), opening)),
+    "tfds": ("NAME", _open_tfds),
+    "tfrecord": ("PATH", lambda path, opening: open_shards(Path(path).expanduser(), opening)),
+    "elpv": ("", lambda _, opening: open_elpv(opening)),
+    "fake": ("", lambda _, opening: open_fake(opening)),
+}
 
 
 def open_source(
@@ -29,12 +64,15 @@ def open_source(
     validation_fraction: float = 0.1,
     seed: int = 0,
     download: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    background: tuple[int, int, int] = (255, 255, 255),
+    parts: Fingerprint | None = None,
 ) -> Source:
     """Opens a data set and checks it.
 
     Args:
         dataset: "fashion_mnist_mini" (embedded), "folder:PATH" (class folders, with or without
-            train/, validation/ and test/ above them), "tfds:NAME", "tfrecord:PATH" (a folder of
+            folders for the parts above them), "tfds:NAME", "tfrecord:PATH" (a folder of
             ImageNet's shards), "elpv" (solar cells) or "fake".
         data_dir: Where prepared TFDS data lies; empty for TFDS' default.
         split: TFDS' split strings of the training, validation and test part, or of training and
@@ -43,58 +81,73 @@ def open_source(
             data set has none of its own.
         seed: Decides which examples those are.
         download: Whether TFDS may download what is not prepared yet.
+        max_pixels: Images with more pixels are taken for unreadable, by their headers.
+        background: Red, green and blue, 0..255, of what lies behind transparent pixels.
+        parts: What an earlier run's `Source.fingerprint()` was: its examples are in the same
+            parts, in the same order, and nothing is drawn anew. Examples that it does not have are
+            left out and named in `Source.added`.
 
     Raises:
+        ChangedData: with `parts`, examples of the earlier run are gone, or their contents, names,
+            classes or own parts are others.
         ValueError: the data set is unknown, missing, has fewer than two classes or too many
             unreadable images.
     """
     kind, _, rest = dataset.partition(":")
-    if split and kind != "tfds" and dataset != "fashion_mnist_mini":
+    argument, opener = SOURCES.get(kind, ("", None))
+    if opener is None or bool(argument) != bool(rest):
+        known = ", ".join(k + f":{a}" * bool(a) for k, (a, _) in SOURCES.items())
+        raise ValueError(f"The data set should be one of {known}. Received: {dataset!r}")
+    if split and kind not in ("tfds", "fashion_mnist_mini"):
         raise ValueError(
-            "--split names the splits of a TFDS data set; other sources have folders or files for "
-            f"their parts (docs/data.md). Received: --split={split} with --dataset={dataset}"
+            "`split` names the splits of a TFDS data set; other sources have folders or files for "
+            f"their parts (docs/data.md). Received: split={split!r} with {dataset}"
         )
-    if dataset == "fashion_mnist_mini":
-        import tensorflow_datasets as tfds
-
-        source = tfds_sets.open_builder(
-            tfds.builder_from_directory(str(EMBEDDED)), split, validation_fraction
-        )
-    elif kind == "folder" and rest:
-        source = open_folder(Path(rest).expanduser(), validation_fraction, seed)
-    elif kind == "tfds" and rest:
-        source = tfds_sets.open_builder(
-            tfds_sets.prepared_builder(rest, data_dir, download), split, validation_fraction
-        )
-    elif kind == "tfrecord" and rest:
-        source = open_shards(Path(rest).expanduser(), validation_fraction, seed)
-    elif dataset == "elpv":
-        source = open_elpv(validation_fraction, seed)
-    elif dataset == "fake":
-        source = open_fake(validation_fraction, seed)
-    else:
-        raise ValueError(
-            "--dataset should be fashion_mnist_mini, folder:PATH, tfds:NAME, tfrecord:PATH, elpv "
-            f"or fake. Received: {dataset!r}"
-        )
+    decoding = Decoding(background, max_pixels, parts.white if parts else Decoding().white)
+    opening = Opening(data_dir, split, validation_fraction, seed, download, decoding)
+    source = dataclasses.replace(opener(rest, opening), name=dataset)
     if len(source.class_names) < 2:
         raise ValueError(
             f"A classifier needs at least two classes; {dataset} has "
             f"{len(source.class_names)}: {', '.join(source.class_names)}"
         )
-    for split in ("train", "test"):
-        if not len(source.splits[split]):
-            raise ValueError(f"{dataset} has no images for the {split} part.")
-    return dataclasses.replace(source, name=dataset)
+    for part in ("train", "test"):
+        if not len(source.splits[part]):
+            raise ValueError(f"{dataset} has no images for the {part} part.")
+    return _with_parts(source, parts) if parts else source
 
 
 def open_run(run: RunFolder) -> Source:
-    """The data set of a run, divided as it was."""
+    """The data set of a run, divided as it was.
+
+    Raises:
+        ChangedData: it has changed since.
+        ValueError: it cannot be opened.
+    """
     recipe = run.recipe
+    record = run.path / fingerprint.FILE
     return open_source(
         recipe.dataset,
         data_dir=recipe.data_dir,
         split=recipe.split,
         validation_fraction=recipe.validation_fraction,
         seed=recipe.seed,
+        parts=Fingerprint.read(record) if record.exists() else None,
     )
+
+
+def _with_parts(source: Source, before: Fingerprint) -> Source:
+    """The examples of an earlier run in the parts that they had."""
+    now = source.fingerprint()
+    if now == before:
+        return source
+    changes = now.changes_since(before, source.drawn)
+    if changes and not changes.only_added:
+        raise ChangedData(source.name, changes)
+    everything = concatenated(list(source.splits.values()))
+    number = {everything.name(i): i for i in range(len(everything))}
+    splits = {
+        part: everything.subset(np.array([number[name] for name, _, _ in rows], np.int64))
+        for part, rows in before.parts.items()
+    }
+    return dataclasses.replace(source, splits=splits, added=changes.added)

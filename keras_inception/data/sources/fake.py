@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from keras_inception.data.sources.opening import Opening
 from keras_inception.data.splits import Source, array_split, stratified
 
 
-def open_fake(validation_fraction: float, seed: int) -> Source:
+def open_fake(opening: Opening) -> Source:
     """Noise whose mean brightness tells the class: for measuring and for trying things out."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(opening.seed)
     labels = rng.integers(0, 4, 640)
     noise = rng.integers(0, 64, (640, 64, 64, 3))
     images = (noise + 48 * labels[:, None, None, None]).astype(np.uint8)
-    rest, test = stratified(labels, 0.2, seed)
-    kept, validation = stratified(labels[rest], validation_fraction, seed)
+    rest, test = stratified(labels, 0.2, opening.seed)
+    kept, validation = stratified(labels[rest], opening.validation_fraction, opening.seed)
     whole = array_split(images, labels, "fake example")
     return Source(
         name="fake",
@@ -24,5 +25,6 @@ def open_fake(validation_fraction: float, seed: int) -> Source:
             "validation": whole.subset(rest[validation]),
             "test": whole.subset(test),
         },
-        provenance={"fake": "640 images, 64 x 64", "seed": seed},
+        drawn=("validation", "test"),
+        provenance={"fake": "640 images, 64 x 64", "seed": opening.seed},
     )

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
 
+from keras_inception.data.facts import find_facts
 from keras_inception.data.kept import state_of
-from keras_inception.data.sources.shards import open_records
-from keras_inception.data.splits import Source, Split, stratified, without_unreadable
+from keras_inception.data.sources.files import check_class_names
+from keras_inception.data.sources.opening import Opening
+from keras_inception.data.sources.shards import Records, open_records
+from keras_inception.data.splits import Source, Split, check_images, draw_missing_parts
 
 
-def open_shards(folder: Path, validation_fraction: float, seed: int) -> Source:
+def open_shards(folder: Path, opening: Opening) -> Source:
     """ImageNet's shards; a validation part without a test part is the test part."""
     parts = open_records(folder)
     if "test" not in parts and "validation" in parts:
@@ -20,26 +24,48 @@ def open_shards(folder: Path, validation_fraction: float, seed: int) -> Source:
     everything = np.concatenate([records.labels for records in parts.values()])
     offset = int(everything.min())  # ImageNet's scripts count classes from 1
     classes = int(everything.max()) - offset + 1
-    given = folder / "labels.txt"
-    names: Sequence[str] = given.read_text().splitlines() if given.exists() else ()
-    if given.exists() and len(names) != classes:
-        raise ValueError(f"{given} has {len(names)} names, and the records {classes} classes.")
     known = {k: v for records in parts.values() for k, v in records.names.items()}
-    names = names or [known.get(i + offset, f"class {i}") for i in range(classes)]
-    splits = {
-        part: Split(records.labels - offset, records.image(), records.describe)
-        for part, records in parts.items()
-    }
-    shards = [path for records in parts.values() for path in records.shards]
-    splits = without_unreadable(splits, state_of(shards), str(folder))
-    for part, fraction in (("test", 0.2), ("validation", validation_fraction)):
-        if part not in splits:
-            kept, held = stratified(splits["train"].labels, fraction, seed)
-            splits[part] = splits["train"].subset(held)
-            splits["train"] = splits["train"].subset(kept)
+    names = _names(folder / "labels.txt", offset, classes) or tuple(
+        known.get(i + offset, f"class {i}") for i in range(classes)
+    )
+    check_class_names(names, str(folder))
+    splits = {}
+    for part, records in parts.items():
+        split = Split(records.labels - offset, records.image(), records.name)
+        facts = find_facts(split.image, _states(records), opening.decoding, f"{folder} {part}")
+        splits[part] = dataclasses.replace(split, facts=facts)
+    checked = check_images(splits, opening.decoding, str(folder))
+    splits, drawn = draw_missing_parts(checked.splits, opening.validation_fraction, opening.seed)
     return Source(
         name=str(folder),
         class_names=tuple(names),
         splits=splits,
-        provenance={"tfrecord": str(folder), "first label": offset, "seed": seed},
+        provenance={"tfrecord": str(folder), "first label": offset, "seed": opening.seed},
+        unreadable=checked.unreadable,
+        drawn=tuple(drawn),
+        decoding=checked.decoding,
     )
+
+
+def _states(records: Records) -> list[object]:
+    shards = state_of(records.shards)
+    places = zip(records.shard.tolist(), records.offset.tolist(), strict=True)
+    return [(shards[shard], offset) for shard, offset in places]
+
+
+def _names(path: Path, offset: int, classes: int) -> tuple[str, ...]:
+    """The class names in labels.txt: a name a line, or TF-Slim's "0:daisy" in any order."""
+    if not path.exists():
+        return ()
+    lines = path.read_text(encoding="utf-8").split("\n")
+    lines = [line.rstrip("\r") for line in lines if line.strip()]
+    numbered = [re.fullmatch(r"(\d+):(.*)", line) for line in lines]
+    if lines and all(numbered):
+        by_number = {int(m[1]): m[2].strip() for m in numbered if m}
+        wanted = range(offset, offset + classes)
+        if not set(by_number) >= set(wanted) and set(by_number) >= set(range(classes)):
+            wanted = range(classes)
+        lines = [by_number[i] for i in wanted if i in by_number]
+    if len(lines) != classes:
+        raise ValueError(f"{path} has {len(lines)} names, and the records {classes} classes.")
+    return tuple(lines)

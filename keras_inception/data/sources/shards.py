@@ -72,7 +72,7 @@ class Records:
 
         return lambda i: tf.ensure_shape(tf.numpy_function(read, [i], tf.string), ())
 
-    def describe(self, i: int) -> str:
+    def name(self, i: int) -> str:
         """Such as "train-00001-of-00004 at byte 1024"."""
         shard = Path(self.shards[self.shard[i]]).name
         where = "record" if _is_array_record(shard) else "byte"

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.data.kept import state_of
+from keras_inception.data.facts import find_facts
+from keras_inception.data.kept import digest_of, state_of
+from keras_inception.data.sources.files import check_class_names
+from keras_inception.data.sources.opening import Opening
 from keras_inception.data.sources.shards import Keys, index_shards
-from keras_inception.data.splits import SPLITS, Source, Split, without_unreadable
+from keras_inception.data.splits import SPLITS, Source, Split, check_images
 
 # Encoded bytes up to which a split is kept in memory; of a larger one records are read when they
 # are needed.
@@ -41,15 +45,15 @@ def prepared_builder(name: str, data_dir: str, download: bool) -> Any:
     return builder
 
 
-def open_builder(builder: Any, split: str, validation_fraction: float) -> Source:
+def open_builder(builder: Any, opening: Opening) -> Source:
     """Splits of a prepared builder: those asked for, or its own.
 
     What it lacks comes out of its training part, by slices: TFDS shuffles examples when it
     prepares them, so slices are random parts.
     """
     have = set(builder.info.splits)
-    if split:
-        parts = _parts_asked_for(builder, split)
+    if opening.split:
+        parts = _parts_asked_for(builder, opening.split)
     elif "train" not in have:
         raise ValueError(
             f"{builder.name} has no split 'train'; it has {sorted(have)}. Give --split, such as "
@@ -60,24 +64,34 @@ def open_builder(builder: Any, split: str, validation_fraction: float) -> Source
     else:
         test = next((s for s in ("test", "validation") if s in have), None)
         end = 100 if test else 80
-        begin = round(end * (1 - validation_fraction))
+        begin = round(end * (1 - opening.validation_fraction))
         parts = {
             "train": f"train[:{begin}%]",
             "validation": f"train[{begin}%:{end}%]" if begin < end else "",
             "test": test or f"train[{end}%:]",
         }
     label, image = _feature(builder, "ClassLabel"), _feature(builder, "Image")
-    opened = {
-        part: _tfds_split(builder, spec, image, label) for part, spec in parts.items() if spec
-    }
+    names = tuple(builder.info.features[label].names)
+    check_class_names(names, builder.name)
     files = [str(path) for s in have for path in builder.info.splits[s].filepaths]
-    opened = without_unreadable(opened, (state_of(files), parts), builder.name)
+    state = digest_of(sorted(state_of(files)))
+    opened = {}
+    for part, spec in parts.items():
+        if spec:
+            one = _tfds_split(builder, spec, image, label)
+            states = [(state, spec, i) for i in range(len(one))]
+            facts = find_facts(one.image, states, opening.decoding, f"{builder.name} {spec}")
+            opened[part] = dataclasses.replace(one, facts=facts)
+    checked = check_images(opened, opening.decoding, builder.name)
+    opened = checked.splits
     opened.setdefault("validation", opened["train"].subset(np.zeros(0, np.int64)))
     return Source(
         name=builder.name,
-        class_names=tuple(builder.info.features[label].names),
+        class_names=names,
         splits=opened,
         provenance={"tfds": f"{builder.name}/{builder.version}", "splits": parts},
+        unreadable=checked.unreadable,
+        decoding=checked.decoding,
     )
 
 
@@ -149,10 +163,11 @@ def _tfds_split(builder: Any, part: str, image_key: str, label_key: str) -> Spli
     def image(i: tf.Tensor) -> tf.Tensor:
         return tf.gather(encoded, i)
 
-    def describe(i: int) -> str:
-        return f"{builder.name} {part} example {i}"
+    def name(i: int) -> str:
+        return f"{part} example {i}"
 
-    return Split(np.array([label for _, label in pairs], np.int64), image, describe)
+    labels = np.array([label for _, label in pairs], np.int64)
+    return Split(labels, image, name, where=f"{builder.name} ")
 
 
 def _indexed_split(builder: Any, ranges: list[tuple[str, int, int]], keys: Keys) -> Split:
@@ -168,7 +183,7 @@ def _indexed_split(builder: Any, ranges: list[tuple[str, int, int]], keys: Keys)
     records = index_shards([path for name in names for path in shards[name]], keys)
     first = dict(zip(names, np.cumsum([0] + [_examples(builder, n) for n in names]), strict=False))
     wanted = np.concatenate([first[name] + np.arange(begin, end) for name, begin, end in ranges])
-    return Split(records.labels, records.image(), records.describe).subset(wanted)
+    return Split(records.labels, records.image(), records.name).subset(wanted)
 
 
 def _examples(builder: Any, split: str) -> int:
