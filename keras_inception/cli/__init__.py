@@ -16,7 +16,17 @@ from absl.flags import argparse_flags
 
 import keras_inception
 
-COMMANDS = ("train", "models", "info", "weights", "recipes", "convert", "export")
+COMMANDS = (
+    "train",
+    "evaluate",
+    "predict",
+    "models",
+    "info",
+    "weights",
+    "recipes",
+    "convert",
+    "export",
+)
 BAD_INPUT = 2
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 KEPT = 5  # best classes that are kept of an image
+PAIRS = 20  # of classes that are mixed up most often
 CALIBRATION_BINS = 15  # as in Guo et al. 2017
 _Z95 = 1.959964  # quantile of the normal distribution
 
@@ -322,7 +323,8 @@ def summarize_answers(answers: Answers, names: Sequence[str]) -> dict[str, Any]:
         classes' recalls, over classes that occur), macro_precision and macro_f1 (the same of
         theirs), top5_accuracy and top5_accuracy_interval (with more than five classes),
         calibration (see `calibration`), per_class: name, images, precision, recall, f1 (0 where
-        nothing was right), and confusion_matrix (rows true). Plain Python numbers of 6 digits.
+        nothing was right), most_confused (the worst pairs: true, called, images), and
+        confusion_matrix (rows true). Plain Python numbers of 6 digits.
 
     Raises:
         ValueError: there are no answers, or the names are not as many as the classes.
@@ -354,8 +356,22 @@ def summarize_answers(answers: Answers, names: Sequence[str]) -> dict[str, Any]:
         {"name": n, "images": int(s), "precision": p, "recall": r, "f1": f}
         for n, s, p, r, f in zip(names, *classes.values(), strict=True)
     ]
-    result["confusion_matrix"] = matrix.tolist()
-    return _plain(result)
+    return _plain(result) | {
+        "most_confused": _most_confused(matrix, names),
+        "confusion_matrix": matrix.tolist(),
+    }
+
+
+def _most_confused(matrix: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The pairs of classes that were mixed up most often."""
+    wrong = matrix - np.diag(matrix.diagonal())
+    places = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]
+    pairs = zip(*np.unravel_index(places, matrix.shape), strict=True)
+    return [
+        {"true": names[true], "called": names[called], "images": int(wrong[true, called])}
+        for true, called in pairs
+        if wrong[true, called]
+    ]
 
 
 def _plain(value: Any) -> Any:

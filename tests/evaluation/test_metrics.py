@@ -30,6 +30,10 @@ def test_summary_by_hand():
     assert (b["precision"], b["recall"], b["f1"]) == pytest.approx((2 / 3, 1.0, 0.8), abs=1e-6)
     assert (c["precision"], c["recall"], c["f1"]) == (0, 0, 0)
     assert result["confusion_matrix"] == [[2, 1, 0], [0, 2, 0], [1, 0, 0]]
+    assert result["most_confused"] == [
+        {"true": "a", "called": "b", "images": 1},
+        {"true": "c", "called": "a", "images": 1},
+    ]
 
 
 def test_classes_that_do_not_occur_do_not_lower_balanced_accuracy():

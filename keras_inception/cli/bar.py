@@ -1,0 +1,46 @@
+"""A progress bar on a terminal; in a log, a line every half minute."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+_SECONDS_ON_A_TERMINAL, _SECONDS_IN_A_LOG = 0.2, 30.0
+_WIDTH = 30
+
+
+class Bar:
+    """Called with (done, total); total 0 where it is not known. Writes to stderr.
+
+    Args:
+        noun: What is counted.
+    """
+
+    def __init__(self, noun: str = "images") -> None:
+        self._noun = noun
+        self._terminal = sys.stderr.isatty()
+        self._shown = time.monotonic()
+        self._start: tuple[float, int] | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if self._start is None:  # a run that goes on does not begin at 0
+            self._start = (now, done)
+        pause = _SECONDS_ON_A_TERMINAL if self._terminal else _SECONDS_IN_A_LOG
+        ended = total and done >= total
+        if now - self._shown < pause and not (ended and self._terminal):
+            return
+        self._shown = now
+        begun, first = self._start
+        rate = (done - first) / max(now - begun, 1e-9)
+        line = f"{done} of {total} {self._noun}" if total else f"{done} {self._noun}"
+        line += f", {rate:.1f} a second"
+        if total and rate:
+            minutes, seconds = divmod(round((total - done) / rate), 60)
+            line += f", {minutes}:{seconds:02d} left"
+        if self._terminal:
+            filled = _WIDTH * done // total if total else 0
+            bar = f"[{'#' * filled}{'.' * (_WIDTH - filled)}] " if total else ""
+            print(f"\r{bar}{line} ", end="\n" if ended else "", file=sys.stderr, flush=True)
+        else:
+            print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,85 @@
+"""keras-inception evaluate: measure networks on a data set."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from pathlib import Path
+
+HELP = "measure networks on a data set: one protocol for every kind of file, alone and together"
+
+SOME_UNREADABLE = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds this command's arguments."""
+    parser.add_argument(
+        "models",
+        nargs="+",
+        metavar="MODEL",
+        help="run folders, .keras, .tflite or weights files, SavedModels, published names",
+    )
+    parser.add_argument(
+        "--dataset",
+        required=True,
+        help="as of train; or imagenet:PATH, ImageNet's validation images in folders named by "
+        "WordNet ids or in one folder",
+    )
+    parser.add_argument(
+        "--part", default="test", choices=("test", "validation", "train"), help="[test]"
+    )
+    parser.add_argument(
+        "--ground_truth", metavar="FILE", help="the images' classes, for imagenet:PATH"
+    )
+    parser.add_argument("--data_dir", default="", help="where prepared TFDS data lies")
+    parser.add_argument(
+        "--crops",
+        default="1",
+        choices=("1", "mirror", "10", "12", "144"),
+        help="views of an image that are averaged; 144 are GoogLeNet's [1]",
+    )
+    parser.add_argument("--ensemble", action="store_true", help="measure the models' average, too")
+    parser.add_argument("--limit", type=int, default=0, metavar="N", help="only N images")
+    parser.add_argument("--batch_size", type=int, default=64, help="views computed at once [64]")
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        help="folder of the results; a stopped evaluation goes on there "
+        "[evaluations/<dataset>-<crops>-<models>]",
+    )
+    parser.add_argument("--fresh", action="store_true", help="start anew")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measures, prints and writes."""
+    from keras_inception.cli.bar import Bar
+    from keras_inception.evaluation.protocol import evaluate, table
+
+    output = arguments.output or _folder(arguments)
+    result = evaluate(
+        arguments.models,
+        arguments.dataset,
+        crops=arguments.crops,
+        ensemble=arguments.ensemble,
+        part=arguments.part,
+        ground_truth=arguments.ground_truth,
+        data_dir=arguments.data_dir,
+        limit=arguments.limit,
+        batch_size=arguments.batch_size,
+        output=output,
+        fresh=arguments.fresh,
+        progress=Bar(),
+    )
+    print(table(result))
+    print(f"{output}: evaluation.json, answers.npz, confusion matrices, reliability plots")
+    return SOME_UNREADABLE if result["unreadable"] else 0
+
+
+def _folder(arguments: argparse.Namespace) -> str:
+    """A folder's name that the same command finds again."""
+    kind, _, rest = arguments.dataset.partition(":")
+    data = Path(rest or kind).name
+    models = "+".join(Path(model).name for model in arguments.models)
+    if len(models) > 60:
+        models = hashlib.sha256(models.encode()).hexdigest()[:12]
+    return f"evaluations/{data}-{arguments.crops}-{models}"

@@ -1,0 +1,114 @@
+"""keras-inception predict: name what is on images."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+HELP = "name what is on an image, on the images of a folder or of a pattern"
+
+SOME_UNREADABLE = 1
+
+# How encoded images begin: JPEG, PNG, GIF, BMP and, by its container, WebP.
+_BEGINNINGS = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", b"RIFF")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds this command's arguments."""
+    parser.add_argument(
+        "images",
+        nargs="+",
+        help="images, folders or patterns; - reads one image, or a path a line, from standard "
+        "input",
+    )
+    parser.add_argument(
+        "--model",
+        required=True,
+        help="a run folder, a .keras, .tflite or weights file, a SavedModel, or a published name "
+        "as in `weights`",
+    )
+    parser.add_argument("--top", type=int, default=5, help="classes an image [5]")
+    parser.add_argument(
+        "--crops",
+        default="1",
+        choices=("1", "mirror", "10", "12", "144"),
+        help="views of an image that are averaged [1]",
+    )
+    parser.add_argument("--format", default="table", choices=("table", "json", "csv"))
+    parser.add_argument("--batch_size", type=int, default=64, help="views computed at once [64]")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints a line a class, and at the end which images could not be read."""
+    from keras_inception.cli.bar import Bar
+    from keras_inception.runtime.predict import image_list, predictions
+
+    with tempfile.TemporaryDirectory() as folder:
+        listed: list[Any] = []
+        for one in arguments.images:
+            listed += _standard_input(Path(folder)) if one == "-" else image_list(one)
+        records = predictions(
+            arguments.model,
+            listed,
+            top=arguments.top,
+            crops=arguments.crops,
+            batch_size=arguments.batch_size,
+            progress=Bar() if len(listed) > arguments.batch_size else None,
+        )
+        write = {"table": _table, "json": _json, "csv": _csv}[arguments.format]
+        unreadable = write(records)
+    for record in unreadable:
+        print(f"cannot be read: {record.image}: {record.error}", file=sys.stderr)
+    return SOME_UNREADABLE if unreadable else 0
+
+
+def _standard_input(folder: Path) -> list[Path | str]:
+    given = sys.stdin.buffer.read()
+    if given.startswith(_BEGINNINGS):
+        image = folder / "standard input"
+        image.write_bytes(given)
+        return [image]
+    paths = [line for line in given.decode(errors="surrogateescape").splitlines() if line.strip()]
+    if not paths:
+        raise ValueError("Standard input holds neither an image nor paths.")
+    return list(paths)
+
+
+def _table(records: Iterable[Any]) -> list[Any]:
+    unreadable = []
+    for record in records:
+        if record.error:
+            unreadable.append(record)
+            continue
+        print(record.image)
+        for label, probability in record.top:
+            print(f"  {probability:7.2%}  {label}")
+    return unreadable
+
+
+def _json(records: Iterable[Any]) -> list[Any]:
+    """A JSON object a line, so that 10,000 images stream."""
+    unreadable = []
+    for record in records:
+        print(json.dumps(record.to_dict(), ensure_ascii=False))
+        if record.error:
+            unreadable.append(record)
+    return unreadable
+
+
+def _csv(records: Iterable[Any]) -> list[Any]:
+    writer, unreadable = csv.writer(sys.stdout), []
+    writer.writerow(["image", "rank", "label", "probability", "error"])
+    for record in records:
+        if record.error:
+            unreadable.append(record)
+            writer.writerow([record.image, "", "", "", record.error])
+        for rank, (label, probability) in enumerate(record.top, start=1):
+            writer.writerow([record.image, rank, label, f"{probability:.6f}", ""])
+    return unreadable

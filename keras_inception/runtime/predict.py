@@ -1,0 +1,200 @@
+"""Names for images: a file, a folder, a pattern or arrays, as a stream of records."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_inception.data.stream import stream
+from keras_inception.data.views import CROPS, check, take
+from keras_inception.runtime.classifier import Classifier, load_classifier
+
+BATCH = 64
+# What a folder is searched for; a file that is named is read whatever it is called.
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp")
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What a network says of one image.
+
+    Attributes:
+        image: The image's path, or its number among arrays.
+        top: (label, probability) pairs, best first; empty if the image could not be read.
+        error: Why the image could not be read, else empty.
+    """
+
+    image: str
+    top: tuple[tuple[str, float], ...]
+    error: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as JSON holds it."""
+        record: dict[str, Any] = {"image": self.image}
+        if self.error:
+            return record | {"error": self.error}
+        return record | {"top": [{"label": n, "probability": round(p, 6)} for n, p in self.top]}
+
+
+def predict(model: Any, images: Any, **options: Any) -> list[Prediction]:
+    """Names the best classes of images.
+
+    Args:
+        model: What `load_classifier` takes: a run folder, a file, a published name, a model.
+        images: The path of an image, of a folder (searched through and through) or a pattern such
+            as "photos/*.jpg"; an array uint8 (height, width, channels) in 0..255; or a list of
+            paths and arrays.
+        **options: See `predictions`.
+
+    Returns:
+        A record an image, in the order of the paths. An image that cannot be read has an `error`
+        and no classes.
+
+    Raises:
+        ValueError: there are no such images, or an option is out of range.
+    """
+    return list(predictions(model, images, **options))
+
+
+def predictions(
+    model: Any,
+    images: Any,
+    *,
+    top: int = 5,
+    crops: str = "1",
+    batch_size: int = BATCH,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Prediction]:
+    """What `predict` returns, one record after the other, in bounded memory.
+
+    Args:
+        model, images: See `predict`.
+        top: How many classes an image.
+        crops: "1", "mirror", "10", "12" or "144" views whose probabilities are averaged.
+        batch_size: Views that the network is given at once.
+        progress: Called with (images done, images) now and then.
+
+    Raises:
+        ValueError: see `predict`.
+    """
+    if top < 1:
+        raise ValueError(f"`top` should be at least 1. Received: top={top}")
+    listed = image_list(images)
+    classifier = load_classifier(model)
+    check(classifier.preprocessing, crops)
+    return _records(classifier, listed, top, crops, batch_size, progress)
+
+
+def _records(
+    classifier: Classifier,
+    listed: list[Any],
+    top: int,
+    crops: str,
+    batch_size: int,
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[Prediction]:
+    def look(numbered: tuple[int, Any]) -> np.ndarray:
+        return take(pixels(numbered[1], classifier.input_shape[2]), classifier.preprocessing, crops)
+
+    group = max(1, batch_size // CROPS[crops])
+    pending: list[tuple[str, Any]] = []
+    for (number, image), views in stream(enumerate(listed), look):
+        name = f"image {number}" if isinstance(image, np.ndarray) else os.fspath(image)
+        pending.append((name, views))
+        if len(pending) == group or number + 1 == len(listed):
+            yield from _named(classifier, pending, top, batch_size)
+            pending = []
+            if progress:
+                progress(number + 1, len(listed))
+
+
+def _named(
+    classifier: Classifier, pending: list[tuple[str, Any]], top: int, batch_size: int
+) -> Iterator[Prediction]:
+    views = [seen for _, seen in pending if not isinstance(seen, Exception)]
+    answers: Iterator[np.ndarray] = iter(())
+    if views:
+        probabilities = classifier.predict(np.concatenate(views), batch_size)
+        per_image = probabilities.reshape(len(views), -1, probabilities.shape[1])
+        answers = iter(per_image.mean(1, dtype=np.float64))
+    for name, seen in pending:
+        if isinstance(seen, Exception):
+            yield Prediction(name, (), _reason(seen))
+            continue
+        row = next(answers)
+        best = np.argsort(-row, kind="stable")[:top]
+        yield Prediction(name, tuple((classifier.labels[i], float(row[i])) for i in best))
+
+
+def pixels(image: str | os.PathLike | np.ndarray, channels: int = 3) -> np.ndarray:
+    """An image as uint8 (height, width, channels), decoded as everywhere in the package.
+
+    Args:
+        image: A path, or an array in 0..255 that is given back.
+        channels: 3 (RGB) or 1 (gray).
+
+    Raises:
+        OSError: the file cannot be opened, or is no image that can be read.
+        ValueError: the array has another shape.
+    """
+    if isinstance(image, np.ndarray):
+        if image.ndim != 3 or image.shape[2] != channels or not image.size:
+            raise ValueError(
+                f"An image should be (height, width, {channels}). Received: shape {image.shape}"
+            )
+        return image
+    import tensorflow as tf
+
+    from keras_inception.data.decode import decode
+
+    encoded = Path(image).read_bytes()
+    if not encoded:
+        raise OSError("the file is empty")
+    try:
+        return decode(tf.constant(encoded), channels).numpy()
+    except tf.errors.InvalidArgumentError as error:
+        raise OSError(_reason(error)) from error
+
+
+def image_list(images: Any) -> list[Any]:
+    """The images that an argument means: paths and arrays.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if isinstance(images, np.ndarray):
+        return list(images) if images.ndim == 4 else [images]
+    if not isinstance(images, str | os.PathLike):
+        found = list(images) if isinstance(images, Iterable) else []
+        if not found or not all(isinstance(i, str | os.PathLike | np.ndarray) for i in found):
+            raise ValueError(
+                "`images` should be a path, a pattern, an array, or a list of paths and arrays, at "
+                f"least one. Received: {images!r}"
+            )
+        return found
+    path = Path(images).expanduser()
+    if path.is_dir():
+        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        if not found:
+            raise ValueError(f"{path} holds no images ({', '.join(SUFFIXES)}).")
+        return found
+    if path.exists():
+        return [path]
+    found = sorted(glob.glob(os.path.expanduser(os.fspath(images)), recursive=True))
+    if not found:
+        raise ValueError(f"There is no image, no folder and no file of the pattern {images}.")
+    return [found_path for found_path in found if os.path.isfile(found_path)]
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error, without TensorFlow's account of its own functions."""
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return text.partition("}} ")[2].partition(" [Op:")[0] or text.partition(" [Op:")[0]

@@ -1,0 +1,128 @@
+"""Names for images: what people hand in, in any form, and what cannot be read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_inception import cli
+from keras_inception.identity import Identity
+from keras_inception.preprocessing import Preprocessing
+from keras_inception.runtime import Classifier
+from keras_inception.runtime.predict import predict, predictions
+
+
+class Brightness:
+    """Answers "dark", "gray" or "bright" by an image's mean."""
+
+    name = "numpy"
+    input_shape = (16, 16, 3)
+    classes = 3
+
+    def __init__(self):
+        self.batches = []
+
+    def __call__(self, images):
+        self.batches.append(len(images))
+        distance = np.abs(images.mean((1, 2, 3))[:, None] - np.array([-1.0, 0.0, 1.0]))
+        return np.exp(-4 * distance) / np.exp(-4 * distance).sum(1, keepdims=True)
+
+
+@pytest.fixture
+def model():
+    contract = Preprocessing(size=(16, 16))
+    return Classifier(Brightness(), Identity("", (), contract, ("dark", "gray", "bright")))
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Six images that can be read and three files that cannot."""
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    bright, dark = Image.new("RGB", (40, 30), "white"), Image.new("RGB", (40, 30), "black")
+    bright.save(folder / "a.jpg")
+    dark.save(folder / "b.PNG")
+    dark.convert("L").save(folder / "c.bmp")
+    frames = {"save_all": True, "append_images": [dark], "duration": 100}
+    bright.save(folder / "d animated.gif", **frames)
+    Image.new("RGB", (1, 1), "gray").save(folder / "e.png")
+    Image.new("RGB", (3000, 20), "gray").save(folder / "more" / "ü.webp")
+    (folder / "f corrupt.jpg").write_bytes((folder / "a.jpg").read_bytes()[:200])
+    (folder / "g empty.png").write_bytes(b"")
+    (folder / "h text.jpeg").write_text("no image")
+    (folder / "notes.txt").write_text("not looked at")
+    return folder
+
+
+EXPECTED = {"a.jpg": "bright", "b.PNG": "dark", "c.bmp": "dark", "d animated.gif": "bright"}
+EXPECTED |= {"e.png": "gray", "ü.webp": "gray"}
+
+
+def test_a_folder_streams_and_the_unreadable_are_named(model, photos):
+    seen = []
+    records = predict(model, photos, batch_size=4, progress=lambda *at: seen.append(at))
+    named = {r.image.rsplit("/", 1)[-1]: r for r in records}
+    assert {k: r.top[0][0] for k, r in named.items() if not r.error} == EXPECTED
+    assert {k for k, r in named.items() if r.error} == {
+        "f corrupt.jpg",
+        "g empty.png",
+        "h text.jpeg",
+    }
+    assert named["g empty.png"].error == "the file is empty"
+    assert seen[-1] == (9, 9) and max(model.engine.batches) <= 4
+    assert sum(p for _, p in named["a.jpg"].top) == pytest.approx(1)
+
+
+def test_arrays_patterns_and_lists(model, photos):
+    white = np.full((20, 30, 3), 255, np.uint8)
+    for images, count in [(white, 1), (np.stack([white] * 3), 3), ([white, photos / "a.jpg"], 2)]:
+        records = predict(model, images, top=1, crops="12")
+        assert [r.top[0][0] for r in records] == ["bright"] * count
+    (record,) = predict(model, f"{photos}/*.PNG")
+    assert record.top[0][0] == "dark"
+    for images, message in [
+        (photos / "none.jpg", "no image, no folder"),
+        ([], "at least one"),
+        ([3], "at least one"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            predict(model, images)
+    with pytest.raises(ValueError, match="top=0"):
+        predictions(model, white, top=0)
+
+
+def run(arguments, code):
+    with pytest.raises(SystemExit) as end:
+        cli.run(arguments)
+    assert end.value.code == code
+
+
+def test_the_command_prints_and_its_exit_code_tells(model, photos, capsys, monkeypatch):
+    monkeypatch.setattr("keras_inception.runtime.predict.load_classifier", lambda _: model)
+    command = ["predict", str(photos), "--model", "any", "--top", "2"]
+    run(command, 1)
+    printed = capsys.readouterr()
+    assert "a.jpg\n   " in printed.out and "bright" in printed.out
+    assert printed.err.count("cannot be read:") == 3
+    run([*command, "--format", "json"], 1)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == 9 and sum("error" in line for line in lines) == 3
+    run(["predict", str(photos / "a.jpg"), "--model", "any", "--format", "csv"], 0)
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["label"] for row in rows] == ["bright", "gray", "dark"]
+    assert sum(float(row["probability"]) for row in rows) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["an image", "paths"])
+def test_standard_input_is_an_image_or_paths(kind, model, photos, capsys, monkeypatch):
+    monkeypatch.setattr("keras_inception.runtime.predict.load_classifier", lambda _: model)
+    given = (photos / "b.PNG").read_bytes() if kind == "an image" else f"{photos}/b.PNG\n".encode()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
+    run(["predict", "-", "--model", "any", "--top", "1"], 0)
+    assert "dark" in capsys.readouterr().out
