@@ -20,12 +20,13 @@ COMMANDS = (
     "train",
     "evaluate",
     "predict",
+COMMANDS = ("explain")
     "models",
     "info",
     "weights",
     "recipes",
     "convert",
-    "export",
+COMMANDS = ("export")
 )
 BAD_INPUT = 2
 

@@ -1,0 +1,219 @@
+"""keras-inception explain: what a network looks at, dreams of, finds alike, and tells apart."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+HELP = "what a network looks at, what its channels answer to, and how image sets differ in it"
+
+_MODEL = "a run folder, a .keras or weights file, or a published name as in `weights`"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds this command's own commands and their arguments."""
+    methods = parser.add_subparsers(
+        dest="method", metavar="METHOD", required=True, parser_class=type(parser)
+    )
+
+    def method(name: str, description: str, output: str) -> argparse.ArgumentParser:
+        added = methods.add_parser(name, help=description, description=description)
+        added.add_argument("--output", default=output, metavar="FILE", help=f"[{output}]")
+        return added
+
+    for name, description in (
+        ("grad_cam", "where the network sees the evidence for a class"),
+        ("occlusion", "what the class's probability loses where the image is covered"),
+    ):
+        added = method(name, description, f"{name}.png")
+        added.add_argument("image")
+        added.add_argument("--model", required=True, help=_MODEL)
+        added.add_argument("--target", metavar="CLASS", help="name or number [the one answered]")
+        if name == "grad_cam":
+            added.add_argument(
+                "--layer", help="layer whose map is looked at [the last with places]"
+            )
+        else:
+            added.add_argument(
+                "--window", type=int, help="side of the cover [a fifth of the input]"
+            )
+
+    dream = method(
+        "dream", "an image with what a layer sees in it enhanced (DeepDream)", "dream.png"
+    )
+    dream.add_argument("image")
+    dream.add_argument("--layer", help="an endpoint or a layer [the endpoint in the middle]")
+    dream.add_argument("--size", type=int, help="longer side in pixels [the image's own]")
+    feature = method("feature", "an image that a channel answers most to", "feature.png")
+    feature.add_argument("--layer", required=True, help="an endpoint, a layer, or predictions")
+    feature.add_argument("--size", type=int, default=256, help="side in pixels [256]")
+    for added, steps in ((dream, 10), (feature, 30)):
+        added.add_argument("--model", required=True, help=_MODEL)
+        added.add_argument("--channel", type=int, help="channel, or class, by number [all]")
+        added.add_argument("--octaves", type=int, default=4, help="sizes [4]")
+        added.add_argument("--octave_scale", type=float, default=1.4, help="their ratio [1.4]")
+        added.add_argument("--steps", type=int, default=steps, help=f"steps a size [{steps}]")
+        added.add_argument("--jitter", type=int, default=16, help="pixels [16]")
+        added.add_argument("--seed", type=int, default=0, help="[0]")
+
+    alike = method("nearest", "the images that are nearest to one in feature space", "nearest.png")
+    alike.add_argument("image")
+    alike.add_argument("images", help="folder or pattern that is searched")
+    alike.add_argument("--model", required=True, help=_MODEL)
+    alike.add_argument("--layer", help="layer of the features [the classifier's input]")
+    alike.add_argument("--count", type=int, default=5, help="neighbors [5]")
+
+    text = "the Frechet and the kernel Inception distance of two sets of images"
+    apart = methods.add_parser("distance", help=text, description=text)
+    apart.add_argument("first", help="a folder, a pattern, or statistics in an .npz file")
+    apart.add_argument("second", nargs="?", help="the same; left out with --save")
+    apart.add_argument(
+        "--resize",
+        default="tf1",
+        choices=("tf1", "clean", "pytorch"),
+        help="tf1: the original, as torch-fidelity; clean: as clean-fid; pytorch: as pytorch-fid",
+    )
+    apart.add_argument("--weights", default="fid", help="a file of inception_v3.fid [downloaded]")
+    apart.add_argument("--save", metavar="FILE.npz", help="write the first set's statistics")
+    apart.add_argument("--inception_score", action="store_true", help="of the first set, too")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Computes, writes the image file and says what it shows."""
+    return _METHODS[arguments.method](arguments)
+
+
+def _grad_cam(arguments: argparse.Namespace) -> int:
+    from keras_inception.explain import grad_cam
+
+    heat = grad_cam(
+        arguments.model, arguments.image, target=arguments.target, layer=arguments.layer
+    )
+    return _heat(heat, arguments)
+
+
+def _occlusion(arguments: argparse.Namespace) -> int:
+    from keras_inception.explain import occlusion
+
+    heat = occlusion(
+        arguments.model, arguments.image, target=arguments.target, window=arguments.window
+    )
+    return _heat(heat, arguments)
+
+
+def _heat(heat: Any, arguments: argparse.Namespace) -> int:
+    heat.save(arguments.output)
+    row, column = heat.peak
+    print(f"{heat.label}, probability {heat.probability:.2%}; {heat.method}")
+    print(
+        f"strongest at row {row}, column {column} of {heat.image.shape[0]} x {heat.image.shape[1]}"
+    )
+    print(arguments.output)
+    return 0
+
+
+def _dream(arguments: argparse.Namespace) -> int:
+    from keras_inception.explain import deep_dream
+
+    found = deep_dream(
+        arguments.model,
+        arguments.image,
+        layer=arguments.layer,
+        size=arguments.size,
+        **_climbing(arguments),
+    )
+    return _climbed(found, arguments)
+
+
+def _feature(arguments: argparse.Namespace) -> int:
+    from keras_inception.explain import visualize
+
+    found = visualize(arguments.model, arguments.layer, size=arguments.size, **_climbing(arguments))
+    return _climbed(found, arguments)
+
+
+def _climbing(arguments: argparse.Namespace) -> dict[str, Any]:
+    names = ("channel", "octaves", "octave_scale", "steps", "jitter", "seed")
+    return {name: getattr(arguments, name) for name in names}
+
+
+def _climbed(found: Any, arguments: argparse.Namespace) -> int:
+    found.save(arguments.output)
+    first, last = found.objective[-1][0], found.objective[-1][-1]
+    print(f"{found.what}: {first:.4g} to {last:.4g} at the last size")
+    print(arguments.output)
+    return 0
+
+
+def _nearest(arguments: argparse.Namespace) -> int:
+    from keras_inception.cli.bar import Bar
+    from keras_inception.explain import features, nearest
+    from keras_inception.explain.heat import save_row
+    from keras_inception.runtime import load_classifier
+    from keras_inception.runtime.predict import image_list
+
+    listed = image_list(arguments.images)
+    model = load_classifier(arguments.model)
+    query = features(model, arguments.image, layer=arguments.layer)
+    others = features(model, listed, layer=arguments.layer, progress=Bar())
+    numbers, similarity = nearest(query, others, arguments.count)
+    found = [listed[i] for i in numbers[0]]
+    for image, value in zip(found, similarity[0], strict=True):
+        print(f"{value:.4f}  {image}")
+    captions = ["", *(f"{value:.3f}" for value in similarity[0])]
+    save_row([arguments.image, *found], captions, arguments.output)
+    print(arguments.output)
+    return 0
+
+
+def _distance(arguments: argparse.Namespace) -> int:
+    from keras_inception import explain
+    from keras_inception.cli.bar import Bar
+    from keras_inception.models.inception_v3 import InceptionV3
+
+    given = [one for one in (arguments.first, arguments.second) if one]
+    if len(given) < 2 and not (arguments.save or arguments.inception_score):
+        raise ValueError(
+            "A distance takes two sets of images; or give --save or --inception_score for one."
+        )
+    if arguments.inception_score and arguments.first.endswith(".npz"):
+        raise ValueError("--inception_score needs the images, not their statistics.")
+    model = InceptionV3(weights=arguments.weights)
+    name = "inception_v3.fid" if arguments.weights == "fid" else Path(arguments.weights).name
+    how = {"weights": name, "resize": arguments.resize}
+    features: dict[str, Any] = {
+        one: explain.fid_features(one, resize=arguments.resize, model=model, progress=Bar())
+        for one in given
+        if not one.endswith(".npz")
+    }
+    sets = [
+        explain.statistics(features[one], **how)
+        if one in features
+        else explain.read_statistics(one)
+        for one in given
+    ]
+    print(f"features of {name}, resize {arguments.resize}")
+    if arguments.save:
+        explain.save_statistics(sets[0], arguments.save)
+        print(f"{arguments.save}: statistics of {sets[0].images} images")
+    if len(sets) == 2:
+        print(f"Frechet Inception distance {explain.frechet_distance(*sets):.4f}")
+    if len(features) == 2:
+        mean, deviation = explain.kernel_distance(*features.values())
+        print(f"kernel Inception distance {mean:.6f} (deviation over subsets {deviation:.6f})")
+    if arguments.inception_score:
+        logits = explain.fid_logits(features[arguments.first], model)
+        mean, deviation = explain.inception_score(logits, splits=min(10, len(logits)))
+        print(f"Inception score {mean:.4f} (deviation over parts {deviation:.4f})")
+    return 0
+
+
+_METHODS = {
+    "grad_cam": _grad_cam,
+    "occlusion": _occlusion,
+    "dream": _dream,
+    "feature": _feature,
+    "nearest": _nearest,
+    "distance": _distance,
+}

@@ -1,0 +1,33 @@
+"""What a trained network looks at, what its channels answer to, and how image sets differ in it."""
+
+from keras_inception.explain.distances import (
+    Statistics,
+    frechet_distance,
+    inception_score,
+    kernel_distance,
+    read_statistics,
+    save_statistics,
+    statistics,
+)
+from keras_inception.explain.dream import deep_dream, visualize
+from keras_inception.explain.features import features, fid_features, fid_logits, nearest
+from keras_inception.explain.grad_cam import grad_cam
+from keras_inception.explain.occlusion import occlusion
+
+__all__ = [
+    "Statistics",
+    "deep_dream",
+    "features",
+    "fid_features",
+    "fid_logits",
+    "frechet_distance",
+    "grad_cam",
+    "inception_score",
+    "kernel_distance",
+    "nearest",
+    "occlusion",
+    "read_statistics",
+    "save_statistics",
+    "statistics",
+    "visualize",
+]

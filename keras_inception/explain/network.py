@@ -1,0 +1,136 @@
+"""The Keras network in whatever a caller names, and its parts."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_inception.models.measure import endpoints
+from keras_inception.runtime import Classifier, load_classifier
+
+# A map must have that many rows and columns to say where something is.
+LEAST_MAP = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A classifier that Keras runs, whose inside can be looked at.
+
+    Attributes:
+        classifier: What gives answers.
+        model: The Keras model, with one input and one output.
+    """
+
+    classifier: Classifier
+    model: keras.Model
+
+    @classmethod
+    def open(cls, source: Any) -> Network:
+        """The network of what `load_classifier` takes.
+
+        Raises:
+            ValueError: another engine than Keras runs it.
+        """
+        classifier = load_classifier(source)
+        model = getattr(classifier.engine, "model", None)
+        if not isinstance(model, keras.Model):
+            raise ValueError(
+                "This needs a network's inside, which only Keras shows: give the run folder, the "
+                f".keras file or the model. Received: a model for {classifier.engine.name}"
+            )
+        return cls(classifier, model)
+
+    def fitted(self, image: Any) -> np.ndarray:
+        """An image as the network sees it: float32 (height, width, channels) in 0..255."""
+        from keras_inception.runtime.predict import pixels
+
+        return self.classifier.fit(pixels(image, self.classifier.input_shape[2]))
+
+    def target(self, target: int | str | None, probabilities: np.ndarray) -> int:
+        """The class that is asked about: a number, a name, or None for the best one."""
+        return target_of(self.classifier, target, probabilities)
+
+    def map_layer(self, layer: str | None = None) -> str:
+        """The layer whose map is looked at: by default the last that still has places.
+
+        The endpoints of the package's variants, or any layer with a 4-D output of another
+        network. The last with at least 4 x 4 places, or the largest if there is none.
+
+        Raises:
+            ValueError: there is no such layer, or none with a map.
+        """
+        if layer is not None:
+            if layer not in {step.name for step in self.model.operations}:
+                raise ValueError(
+                    f"`layer` should name a layer of {self.model.name}; its endpoints are "
+                    f"{', '.join(endpoints(self.model)) or 'none'}. Received: layer={layer!r}"
+                )
+            return layer
+        maps = {name: tensor.shape for name, tensor in endpoints(self.model).items()}
+        if not maps:
+            maps = {
+                step.name: step.output.shape
+                for step in self.model.operations[1:]
+                if isinstance(step.output, keras.KerasTensor) and len(step.output.shape) == 4
+            }
+        if not maps:
+            raise ValueError(
+                f"{self.model.name} has no layer with a map (height, width, channels)."
+            )
+        sides = {
+            name: min(side or LEAST_MAP for side in shape[1:3]) for name, shape in maps.items()
+        }
+        large = [name for name, side in sides.items() if side >= LEAST_MAP]
+        if large:
+            return large[-1]
+        return max(reversed(list(sides)), key=lambda name: sides[name])
+
+    def output_of(self, layer: str) -> Any:
+        """The symbolic output of a layer or another operation."""
+        for step in self.model.operations:
+            if step.name == layer:
+                return step.output
+        raise ValueError(f"There is no layer {layer!r} in {self.model.name}.")
+
+    def logits(self) -> Any:
+        """The symbolic input of the final softmax; the output itself if there is none."""
+        output = self.model.outputs[0]
+        last = output._keras_history.operation
+        if isinstance(last, keras.layers.Softmax):
+            return last.input
+        if isinstance(last, keras.layers.Dense) and last.activation is keras.activations.softmax:
+            linear = keras.layers.Dense(
+                last.units, use_bias=last.use_bias, dtype="float32", name=f"{last.name}_logits"
+            )
+            logits = linear(last.input)
+            linear.set_weights(last.get_weights())
+            return logits
+        return output
+
+
+def target_of(classifier: Classifier, target: int | str | None, probabilities: np.ndarray) -> int:
+    """The class that is asked about: a number, a name, or None for the best one.
+
+    Raises:
+        ValueError: the network has no such class.
+    """
+    if target is None:
+        return int(probabilities.argmax())
+    labels = classifier.labels
+    if isinstance(target, str):
+        if target in labels:
+            return labels.index(target)
+        if not target.isdecimal():
+            close = [name for name in labels if target.lower() in name.lower()][:3]
+            hint = f" Did you mean {' or '.join(close)}?" if close else ""
+            raise ValueError(f"The network knows no class {target!r}.{hint}")
+        target = int(target)
+    if not 0 <= target < classifier.engine.classes:
+        raise ValueError(
+            f"`target` should be a class from 0 to {classifier.engine.classes - 1}, or its name. "
+            f"Received: target={target}"
+        )
+    return int(target)

@@ -1,0 +1,123 @@
+"""Distances of image sets: as pytorch-fid, torch-fidelity and clean-fid compute them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keras_inception import InceptionV3
+from keras_inception.explain import (
+    fid_features,
+    fid_logits,
+    frechet_distance,
+    inception_score,
+    kernel_distance,
+    read_statistics,
+    save_statistics,
+    statistics,
+)
+from keras_inception.explain.features import resized
+
+GOLDENS = Path(__file__).parents[1] / "goldens"
+sys.path.insert(0, str(GOLDENS))
+import fid  # noqa: E402
+import native  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def seeded(tmp_path_factory):
+    """The network of 2015 with the weights that the peers were given."""
+    path = tmp_path_factory.mktemp("fid") / "pt_inception-2015-12-05-6726825d.pth"
+    native.torch_legacy(json.loads((GOLDENS / "pytorch_fid.json").read_text()), path)
+    return InceptionV3(weights=path)
+
+
+@pytest.mark.parametrize("resize", ["tf1", "pytorch", "clean"])
+def test_distances_are_the_peers(resize, seeded):
+    golden = json.loads((GOLDENS / "fid_peers.json").read_text())["results"][resize]
+    one, other = (fid_features(images, resize=resize, model=seeded) for images in fid.images())
+    np.testing.assert_allclose(one[0, ::64], golden["features"], rtol=1e-3, atol=1e-4)
+    assert frechet_distance(one, other) == pytest.approx(golden["fid"], rel=1e-3)
+    if "kid" in golden:
+        mean, _ = kernel_distance(one, other, subsets=1)
+        assert mean == pytest.approx(golden["kid"], rel=1e-3)
+    if "inception_score" in golden:
+        logits = fid_logits(np.concatenate([one, other]), seeded)
+        expected = golden["inception_score"], golden["inception_score_std"]
+        assert inception_score(logits, splits=2) == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_trace_is_that_of_scipys_matrix_root():
+    from scipy.linalg import sqrtm
+
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(size=(200, 20)), rng.normal(0.3, 1.5, size=(90, 20))
+    one[:, 3] += 2 * one[:, 5]
+    first, second = statistics(one), statistics(other)
+    root = sqrtm(first.covariance @ second.covariance).real
+    expected = ((first.mean - second.mean) ** 2).sum() + np.trace(
+        first.covariance + second.covariance - 2 * root
+    )
+    assert frechet_distance(one, other) == pytest.approx(expected, rel=1e-9)
+    np.testing.assert_allclose(first.covariance, np.cov(one, rowvar=False), atol=1e-12)
+
+
+def test_few_images_of_many_channels(caplog):
+    """Where the covariances have no full rank: the same by factors and by whole matrices."""
+    rng = np.random.default_rng(1)
+    first, second = (statistics(rng.normal(size=(n, 60)), resize="tf1") for n in (10, 25))
+    by_factors = frechet_distance(first, second)
+    assert "10 images are few for 60 channels" in caplog.text
+    import dataclasses
+
+    whole = [dataclasses.replace(s, factor=None) for s in (first, second)]
+    assert frechet_distance(*whole) == pytest.approx(by_factors, rel=1e-6)
+    assert frechet_distance(first, whole[1]) == pytest.approx(by_factors, rel=1e-6)
+    assert frechet_distance(first, first) == pytest.approx(0, abs=1e-6)
+
+
+def test_statistics_travel_with_how_they_were_made(tmp_path, caplog):
+    rng = np.random.default_rng(2)
+    first = statistics(rng.normal(size=(50, 8)), weights="inception_v3.fid", resize="clean")
+    save_statistics(first, tmp_path / "a.npz")
+    again = read_statistics(tmp_path / "a.npz")
+    assert again.how == first.how and again.images == 50
+    assert frechet_distance(first, again) == pytest.approx(0, abs=1e-9)
+    other = statistics(rng.normal(size=(50, 8)), weights="inception_v3.fid", resize="tf1")
+    with pytest.raises(ValueError, match="resize is tf1 and clean"):
+        frechet_distance(other, again)
+    # TTUR's and pytorch-fid's files hold two arrays and no provenance.
+    np.savez(tmp_path / "b.npz", mu=first.mean, sigma=first.covariance)
+    frechet_distance(first, read_statistics(tmp_path / "b.npz"))
+    assert "does not say which weights" in caplog.text
+    np.savez(tmp_path / "c.npz", mean=first.mean)
+    with pytest.raises(ValueError, match="no statistics"):
+        read_statistics(tmp_path / "c.npz")
+
+
+def test_resizes_by_hand():
+    """1 x 4 to 1 x 2: TensorFlow 1 begins at pixel 0, half-pixel centers lie between two."""
+    image = np.repeat(np.uint8([[0, 80, 160, 240]]), 4, 0)[..., None].repeat(3, -1)
+    assert resized(image, "tf1", 2)[0, :, 0].tolist() == [0, 160]
+    assert resized(image, "pytorch", 2)[0, :, 0].tolist() == [40, 200]
+    assert resized(image, "clean", 2)[0, :, 0].tolist() == pytest.approx([36, 204], abs=8)
+    with pytest.raises(ValueError, match="tf1, clean, pytorch"):
+        fid_features(image, resize="bicubic")
+
+
+def test_the_score_of_sure_and_equal_answers():
+    sure = 50.0 * np.eye(4)
+    assert inception_score(sure, splits=1) == pytest.approx((4, 0))
+    assert inception_score(np.zeros((6, 4)), splits=2) == pytest.approx((1, 0))
+    with pytest.raises(ValueError, match="splits=9"):
+        inception_score(sure, splits=9)
+
+
+def test_another_network_is_refused():
+    small = InceptionV3(weights=None, width_multiplier=0.25, classes=5)
+    with pytest.raises(ValueError, match="1008"):
+        fid_features(np.zeros((9, 9, 3), np.uint8), model=small)
