@@ -1,5 +1,6 @@
 """What a trained network looks at, what its channels answer to, and how image sets differ in it."""
 
+from keras_inception.explain.cam import GradCAM, grad_cam
 from keras_inception.explain.distances import (
     Statistics,
     frechet_distance,
@@ -11,10 +12,10 @@ from keras_inception.explain.distances import (
 )
 from keras_inception.explain.dream import deep_dream, visualize
 from keras_inception.explain.features import features, fid_features, fid_logits, nearest
-from keras_inception.explain.grad_cam import grad_cam
-from keras_inception.explain.occlusion import occlusion
+from keras_inception.explain.occlude import occlusion
 
 __all__ = [
+    "GradCAM",
     "Statistics",
     "deep_dream",
     "features",

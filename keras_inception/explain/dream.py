@@ -138,7 +138,7 @@ class _Climb:
             )
         self.what = f"{name}, channel {channel}" if channel is not None else name
         self._channel, self._squared = channel, squared
-        self._model = _any_size(keras.Model(network.model.inputs, output))
+        self._model = _any_size(keras.Model(network.model.inputs[0], output))
         self._least = smallest_input(self._model)
         self._gradient = tf.function(self._climbed, reduce_retracing=True)
         self._value = tf.function(self._objective, reduce_retracing=True)

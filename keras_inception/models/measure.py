@@ -5,6 +5,7 @@ Everything here works on any flat functional model of Keras' own layers.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -61,6 +62,23 @@ def endpoints(model: keras.Model) -> dict[str, keras.KerasTensor]:
         if inside and not isinstance(layer, layers.InputLayer) and len(layer.output.shape) == 4:
             found[layer.name] = layer.output
     return found
+
+
+def block_of(layer: str, blocks: Iterable[str]) -> str:
+    """The block that a layer belongs to, by its name.
+
+    Args:
+        layer: A layer's name.
+        blocks: Names of the endpoints.
+
+    Returns:
+        An endpoint, "stem", an auxiliary head ("aux", "aux1", ...), or the layer's own name.
+    """
+    for block in blocks:
+        if layer == block or layer.startswith(f"{block}_"):
+            return block
+    part = layer.partition("_")[0]
+    return part if part == "stem" or part[:3] == "aux" else layer
 
 
 def feature_pyramid(model: keras.Model) -> keras.Model:
@@ -160,12 +178,10 @@ def summary_by_block(model: keras.Model) -> list[dict[str, Any]]:
     blocks = endpoints(model)
     rows: dict[str, dict[str, Any]] = {}
     for layer in model.layers:
-        name = layer.name
-        inside = [block for block in blocks if name == block or name.startswith(f"{block}_")]
-        part = name.partition("_")[0]
-        block = inside[0] if inside else part if part == "stem" or part[:3] == "aux" else name
+        name, block = layer.name, block_of(layer.name, blocks)
         parameters = sum(int(np.prod(w.shape)) for w in layer.trainable_weights)
-        if not inside and part not in ("stem", "aux") and not parameters and not costs.get(name):
+        alone = block == name and block not in blocks
+        if alone and not parameters and not costs.get(name):
             continue
         row = rows.setdefault(block, {"block": block, "parameters": 0, "multiply_adds": 0})
         row["output"] = tuple((blocks[block] if block in blocks else layer.output).shape[1:])

@@ -104,7 +104,8 @@ def test_resizes_by_hand():
     image = np.repeat(np.uint8([[0, 80, 160, 240]]), 4, 0)[..., None].repeat(3, -1)
     assert resized(image, "tf1", 2)[0, :, 0].tolist() == [0, 160]
     assert resized(image, "pytorch", 2)[0, :, 0].tolist() == [40, 200]
-    assert resized(image, "clean", 2)[0, :, 0].tolist() == pytest.approx([36, 204], abs=8)
+    # Keys' cubic, a = -1/2, twice as wide: weights 0.867, 0.867, 0.227 and -0.070 of their sum
+    assert resized(image, "clean", 2)[0, :, 0] == pytest.approx([46.942, 193.058], abs=1e-3)
     with pytest.raises(ValueError, match="tf1, clean, pytorch"):
         fid_features(image, resize="bicubic")
 
