@@ -20,13 +20,13 @@ COMMANDS = (
     "train",
     "evaluate",
     "predict",
-COMMANDS = ("explain")
+    "explain",
+    "export",
     "models",
     "info",
     "weights",
     "recipes",
     "convert",
-COMMANDS = ("export")
 )
 BAD_INPUT = 2
 

@@ -179,7 +179,7 @@ def _distance(arguments: argparse.Namespace) -> int:
         )
     if arguments.inception_score and arguments.first.endswith(".npz"):
         raise ValueError("--inception_score needs the images, not their statistics.")
-    model = InceptionV3(weights=arguments.weights)
+    model = InceptionV3(weights=arguments.weights, classes=1008)
     name = "inception_v3.fid" if arguments.weights == "fid" else Path(arguments.weights).name
     how = {"weights": name, "resize": arguments.resize}
     features: dict[str, Any] = {

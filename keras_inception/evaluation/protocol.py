@@ -33,7 +33,7 @@ from keras_inception.evaluation.metrics import (
 )
 from keras_inception.evaluation.published import published_figures
 from keras_inception.files import write
-from keras_inception.models.imagenet import OUTPUTS_OF_2015, class_names, imagenet_classes
+from keras_inception.models.imagenet import class_names, imagenet_classes
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.runs import RunFolder
 from keras_inception.runtime import Classifier, load_classifier
@@ -212,16 +212,16 @@ def columns(classifier: Classifier, names: Sequence[str], what: str) -> np.ndarr
     outputs = classifier.engine.classes
     ids = {c.wordnet_id: i for i, c in enumerate(imagenet_classes())}
     known = list(classifier.identity.class_names)
+    if classifier.identity.arguments.get("last_pool") == "max" and not known:
+        raise ValueError(
+            f"{what} is Google's graph of 2015, whose outputs stand in an order of their own: it "
+            "is published for its features (keras_inception.explain.fid_features)."
+        )
     if set(names) <= set(ids):
         if set(names) <= set(known):
             return np.array([known.index(name) for name in names])
         if outputs in (1000, 1001) and (not known or set(class_names()) <= set(known)):
             return np.array([ids[name] + outputs - 1000 for name in names])
-        if outputs == OUTPUTS_OF_2015:
-            raise ValueError(
-                f"{what} has the 1008 outputs of Google's graph of 2015, in an order of their own: "
-                "it is published for its features (keras_inception.explain.frechet_distance)."
-            )
         raise ValueError(
             f"{what} cannot be measured on ImageNet's classes: it has {outputs} outputs, not 1000 "
             f"or 1001{', such as ' + known[0] if known else ''}."

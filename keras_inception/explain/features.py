@@ -70,7 +70,8 @@ def fid_features(
         resize: "tf1", the original: TensorFlow 1's bilinear without half-pixel centers, as TTUR
             and torch-fidelity have it; "clean": Pillow's bicubic with antialiasing, as clean-fid;
             "pytorch": bilinear with half-pixel centers, as pytorch-fid.
-        model: `InceptionV3(weights="fid")`; None builds that (a download of 91 MiB, once).
+        model: `InceptionV3(weights="fid", classes=1008)`; None builds that (a download of 91 MiB,
+            once).
         batch_size: Images computed at once.
         progress: Called with (images done, images) now and then.
 
@@ -87,7 +88,7 @@ def fid_features(
     if model is None:
         from keras_inception.models.inception_v3 import InceptionV3
 
-        model = InceptionV3(weights="fid")
+        model = InceptionV3(weights="fid", classes=1008)
     _top(model)
     inside = keras.Model(model.input, model.get_layer("avg_pool").output)
     mean, std = (127.5, 127.5) if resize == "pytorch" else (128.0, 128.0)
@@ -104,7 +105,7 @@ def fid_logits(features: np.ndarray, model: keras.Model) -> np.ndarray:
 
     Args:
         features: float32 (images, 2048), of `fid_features`.
-        model: `InceptionV3(weights="fid")`.
+        model: `InceptionV3(weights="fid", classes=1008)`.
 
     Returns:
         float32 (images, 1008).
@@ -119,8 +120,8 @@ def _top(model: keras.Model) -> keras.layers.Dense:
     last = model.layers[-1]
     if not isinstance(last, keras.layers.Dense) or tuple(last.kernel.shape) != (2048, 1008):
         raise ValueError(
-            'The distance is defined by `InceptionV3(weights="fid")`, with its top of 1008 '
-            f"outputs. Received: {model.name} with the output {model.output_shape}"
+            'The distance is defined by `InceptionV3(weights="fid", classes=1008)`. '
+            f"Received: {model.name} with the output {model.output_shape}"
         )
     return last
 

@@ -398,6 +398,7 @@ CATALOG: tuple[Weights, ...] = (
         ),
         classes=1008,
         label_offset=1,
+        label_set="ImageNet-1k in an order of its own",
         hash="sha256:6726825d",
         protocol="features for the Frechet Inception distance",
         license="Apache-2.0",

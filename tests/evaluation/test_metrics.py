@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from keras_inception.evaluation import plots, metrics, summarize, wilson_interval
+from keras_inception.evaluation import metrics, plots, summarize, wilson_interval
 
 
 def test_wilson_interval_is_the_textbooks():

@@ -188,10 +188,13 @@ def test_other_classes_are_refused(names, classes, message, fake):
         evaluate(classifier(0, names, classes), fake)
 
 
-def test_the_graph_of_2015_is_not_taken_for_a_classifier(tmp_path):
+@pytest.mark.parametrize("classes", [1000, 1008])
+def test_the_graph_of_2015_is_not_taken_for_a_classifier(classes, tmp_path):
     image(tmp_path / IDS[0] / "a.png", 0)
+    model = classifier(0, (), classes)
+    model.identity = Identity.create("InceptionV3", {"last_pool": "max"}, model.preprocessing)
     with pytest.raises(ValueError, match="in an order of their own"):
-        evaluate(classifier(0, (), 1008), f"imagenet:{tmp_path}")
+        evaluate(model, f"imagenet:{tmp_path}")
 
 
 def test_unreadable_images_are_left_out_and_named(fake, tmp_path, caplog):

@@ -33,7 +33,7 @@ def seeded(tmp_path_factory):
     """The network of 2015 with the weights that the peers were given."""
     path = tmp_path_factory.mktemp("fid") / "pt_inception-2015-12-05-6726825d.pth"
     native.torch_legacy(json.loads((GOLDENS / "pytorch_fid.json").read_text()), path)
-    return InceptionV3(weights=path)
+    return InceptionV3(weights=path, classes=1008)
 
 
 @pytest.mark.parametrize("resize", ["tf1", "pytorch", "clean"])
