@@ -191,9 +191,7 @@ class Preprocessing:
         """
         if isinstance(image, np.ndarray):
             top, left, crop_h, crop_w = self.crop_box(*image.shape[:2])
-            crop = image[top : top + crop_h, left : left + crop_w].astype(np.float32)
-            rows, columns = map(self._resampling, (crop_h, crop_w), self.size)
-            return np.clip(columns @ np.tensordot(rows, crop, axes=1), 0.0, 255.0)
+            return self.resize(image[top : top + crop_h, left : left + crop_w], self.size)
         from keras import ops
 
         height, width = ops.shape(image)[:2]
@@ -207,6 +205,20 @@ class Preprocessing:
             data_format="channels_last",
         )
         return ops.clip(resized, 0.0, 255.0)
+
+    def resize(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """Resizes to (height, width) by the contract's interpolation; numpy only.
+
+        Args:
+            image: uint8 or float (H, W, C) in 0..255.
+            size: (height, width) in pixels.
+
+        Returns:
+            float32 (*size, C) in 0..255 (bicubic overshoots are clipped).
+        """
+        rows, columns = map(self._resampling, image.shape[:2], size)
+        resized = columns @ np.tensordot(rows, image.astype(np.float32), axes=1)
+        return np.clip(resized, 0.0, 255.0)
 
     def _resampling(self, source: int, target: int) -> np.ndarray:
         """float32 (target, source): the weights of a side's pixels in each resized pixel.

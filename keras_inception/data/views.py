@@ -108,28 +108,22 @@ def take(image: Any, preprocessing: Preprocessing, crops: str) -> np.ndarray:
     Raises:
         ValueError: see `views`.
     """
-    import tensorflow as tf
+    pixels = np.asarray(image, np.float32)
 
-    pixels = tf.cast(image, tf.float32)
+    def resize(x: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        return x if x.shape[:2] == size else preprocessing.resize(x, size)
 
-    def resize(x: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-        if tuple(x.shape[:2]) == tuple(size):
-            return x
-        how = {"method": preprocessing.interpolation, "antialias": preprocessing.antialias}
-        return tf.clip_by_value(tf.image.resize(x, size, **how), 0.0, 255.0)
-
-    whole: dict[tuple[int, int] | None, tf.Tensor] = {None: pixels}
+    whole: dict[tuple[int, int] | None, np.ndarray] = {None: pixels}
     taken: dict[View, np.ndarray] = {}
     for view in views(pixels.shape[0], pixels.shape[1], preprocessing, crops):
-        upright = dataclasses.replace(view, mirrored=False)
         if view.mirrored:
-            taken[view] = taken[upright][:, ::-1]
+            taken[view] = taken[dataclasses.replace(view, mirrored=False)][:, ::-1]
             continue
         if view.resized is not None and view.resized not in whole:
             whole[view.resized] = resize(pixels, view.resized)
         top, left, height, width = view.box
         box = whole[view.resized][top : top + height, left : left + width]
-        taken[view] = resize(box, preprocessing.size).numpy()
+        taken[view] = resize(box, preprocessing.size)
     return np.stack(list(taken.values()))
 
 
