@@ -244,6 +244,11 @@ class Decoding:
         return tf.ensure_shape(pixels, (None, None, 3))
 
 
+def decode(encoded: tf.Tensor, channels: int = 3) -> tf.Tensor:
+    """`Decoding().decode`: one image's bytes -> uint8 (height, width, channels), upright."""
+    return Decoding().decode(encoded, channels)
+
+
 @functools.lru_cache(maxsize=32)
 def _decoder(decoding: Decoding, channels: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """`Decoding.decode` as a graph, which takes a second to trace: once a process."""
