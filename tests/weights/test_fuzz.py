@@ -5,6 +5,8 @@ Seeded mutants of a small valid file of each format (`fuzzing.py`), and damaged 
 
 from __future__ import annotations
 
+import random
+import re
 import subprocess
 import sys
 import tarfile
@@ -13,7 +15,12 @@ import zipfile
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
+
+from keras_inception import weights
+from keras_inception.weights import layouts, readers
+from keras_inception.weights.readers import Contents
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "goldens"))
 import native  # noqa: E402
@@ -131,6 +138,78 @@ def test_hundreds_of_damaged_hdf5_files(valid_files):
     wrong, ended = run(valid_files, 0, 300, "hdf5")
     assert not wrong, "\n".join(wrong)
     assert len(ended) < 10, "\n".join(ended)
+
+
+def layers_of(layout):
+    """A file in a publisher's layout with arrays of one value."""
+    shapes = {
+        "conv": {"kernel": (1, 1, 3, 1)},
+        "bn": {"beta": (1,), "moving_mean": (1,), "moving_variance": (1,)},
+        "": {"kernel": (1, 1), "bias": (1,)},
+    }
+    kinds = {
+        theirs: next(k for k in shapes if k in ours.rpartition("_")[2])
+        for theirs, ours in layout.names.items()
+    }
+    return {
+        name: {v: np.ones(shape, np.float32) for v, shape in shapes[kind].items()}
+        for name, kind in kinds.items()
+    }
+
+
+NAMES = ("", "conv", "/", "stem_0_conv", "predictions", "a\nb\x1b[2J", "x" * 5000, "\ud800", "{0}")
+SHAPES = ((), (0,), (1,), (1, 1, 1), (1,) * 8, (3, 0, 1, 1), (7, 7, 3, 1), (2,))
+
+
+def damage(layers, rng):
+    """One to twenty changes of layers' names, variables and arrays."""
+    for _ in range(rng.choice((1, 2, 20))):
+        layer = rng.choice(list(layers))
+        variables = layers[layer]
+        variable = rng.choice([*variables, "kernel"])
+        kind = rng.randrange(6)
+        if kind == 0:
+            layers[rng.choice(NAMES)] = layers.pop(layer)
+        elif kind == 1 and len(layers) > 1:
+            del layers[layer]
+        elif kind == 2:
+            variables[rng.choice(("kernel", "bias", "gamma", *NAMES))] = np.ones(1, np.float32)
+        elif kind == 3:
+            variables.pop(variable, None)
+        elif kind == 4:
+            variables[variable] = np.ones(rng.choice(SHAPES), rng.choice(("f4", "f2", "i8", "?")))
+        else:
+            layers[layer] = layers[rng.choice(list(layers))]
+
+
+def check_layouts(count, tmp_path, monkeypatch):
+    path = tmp_path / "damaged.h5"
+    loaded = 0
+    for number in range(count):
+        rng = random.Random(number)
+        layout = rng.choice(list(layouts.LAYOUTS.values()))
+        layers = layers_of(layout)
+        damage(layers, rng)
+        monkeypatch.setattr(readers, "read", lambda _, found=layers: Contents("test", found))
+        try:
+            weights.read(path)
+        except ValueError as error:
+            text = str(error)
+            assert type(error) is readers.Refused and "damaged.h5" in text, (number, text)
+            assert text.isprintable() and len(text) < 1100, (number, text)
+            assert not re.search("Key|Attribute|Memory|Recursion", text), (number, text)
+        else:
+            loaded += 1
+    assert 0 < loaded < count
+
+
+def test_damaged_layouts(tmp_path, monkeypatch):
+    check_layouts(300, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+def test_thousands_of_damaged_layouts(tmp_path, monkeypatch):
+    check_layouts(5000, tmp_path, monkeypatch)
 
 
 @pytest.mark.slow

@@ -185,7 +185,11 @@ def refusing(path: str | os.PathLike, what: str = "") -> Iterator[None]:
         if isinstance(error, OSError) and error.filename is not None:
             raise
         name, reason = os.fspath(path), str(error)
-        if type(error) not in (ValueError, OSError):
+        if isinstance(error, KeyError):
+            reason = f"it lacks {reason}"
+        elif isinstance(error, RecursionError):
+            reason = "it is nested too deeply"
+        elif type(error) not in (ValueError, OSError):
             reason = f"{type(error).__name__} {reason}"
         if name not in reason:
             kind = f" ({what})" if what else ""

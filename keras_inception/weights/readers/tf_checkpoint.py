@@ -129,7 +129,7 @@ def _is_ours(name: str) -> bool:
 
 def _dtype(name: str, number: int) -> tuple[np.dtype, int]:
     if number not in _DTYPES:
-        raise ValueError(f"{name!r:.80} has TensorFlow's dtype {number}, which no weights have")
+        raise ValueError(f"{name!r:.80} has TensorFlow's dtype {number}, which is not read")
     kind, field = _DTYPES[number]
     return np.dtype(kind), field
 
