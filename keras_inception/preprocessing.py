@@ -1,7 +1,7 @@
 """The preprocessing contract: how an image becomes the input that a model was trained with.
 
-The record is defined once and travels with the weights and with the run folder. The input pipeline,
-`preprocess_input`, `include_preprocessing`, the exporters and the metadata only interpret it.
+The record travels with the weights, the model and the run folder. The input pipeline,
+`preprocess_input`, `include_preprocessing`, the exporters and their metadata all read it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _LARGEST_SIDE = 16_384
 class Preprocessing:
     """How images (RGB, 0..255) are cropped, resized and scaled for a model.
 
-    Every model of this package takes its channels in the order R, G, B: weights that were trained
-    on B, G, R images have their first kernel turned round when they are loaded.
+    Every model of this package takes its channels in the order R, G, B. Weights that were trained
+    on B, G, R images have the channels of their first kernel reversed when they are loaded.
 
     Attributes:
         size: (height, width) of the model's input, in pixels.
@@ -31,8 +31,8 @@ class Preprocessing:
         antialias: Whether the resize low-passes first when it shrinks, as Pillow does.
         mean: What is subtracted, in units of 0..255: one number, or one a channel.
         std: What the difference is divided by, in units of 0..255: one number, or one a channel.
-        inside_model: Whether the model scales by itself (`include_preprocessing=True`): `scale`
-            then leaves the values alone, so that nothing is scaled twice.
+        inside_model: Whether the model scales images itself (`include_preprocessing=True`). `scale`
+            then leaves their values unchanged, so that nothing is scaled twice.
 
     Raises:
         ValueError: a field is outside its range.
@@ -125,7 +125,9 @@ class Preprocessing:
         return (1 / std).tolist(), (-mean / std).tolist()
 
     def scale(self, images: Any, data_format: str = "channels_last") -> Any:
-        """(images - mean) / std in float32, unless the model does it; neither crops nor resizes.
+        """Scales images: (images - mean) / std in float32. It neither crops nor resizes.
+
+        With `inside_model=True` it only converts to float32, since the model scales by itself.
 
         Args:
             images: Images in 0..255, any shape with a channel axis: a numpy array or a tensor
@@ -136,8 +138,8 @@ class Preprocessing:
             float32, the same shape and kind (numpy in, numpy out).
 
         Raises:
-            ValueError: a numpy array holds values outside 0..255, which means that it was
-                already scaled: scaling twice gives no error in the model, only wrong answers.
+            ValueError: a numpy array holds values outside 0..255, so it was probably scaled
+                already. Scaling twice would give wrong answers without an error.
         """
         axis = -1 if data_format == "channels_last" else -3
         shape = [1, 1, 1]
@@ -149,8 +151,8 @@ class Preprocessing:
         if self.inside_model:
             scale, offset = np.ones((), np.float32), np.zeros((), np.float32)
         if isinstance(images, np.ndarray):
-            floats = images.dtype.kind == "f" and images.size
-            if floats and (images.min() < 0 or images.max() > 256):
+            # Resizing in float32 may leave white a rounding error above 255.
+            if images.size and not (images.min() >= 0 and images.max() <= 255.001):
                 raise ValueError(
                     "Images should hold values in 0..255 before they are scaled; these look "
                     "scaled already. Give the original pixels, and scale only once (a model built "

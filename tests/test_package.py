@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +43,52 @@ def test_every_public_name_is_documented(name):
     assert name in dir(keras_inception)
     if callable(public):
         assert inspect.getdoc(public), f"keras_inception.{name} has no docstring"
+
+
+def test_the_stub_names_what_the_package_has():
+    """Type checkers read `__init__.pyi`; Python reads the table of `__init__.py`."""
+    stub = Path(keras_inception.__file__).with_name("__init__.pyi")
+    named = {
+        alias.asname: node.module
+        for node in ast.parse(stub.read_text()).body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.asname == alias.name
+    }
+    assert named == keras_inception._PUBLIC
+
+
+USER_PROGRAM = """
+import keras_inception
+reveal_type(keras_inception.InceptionV4)
+reveal_type(keras_inception.list_models())
+keras_inception.InceptionV4(weights=None, classes=5)
+keras_inception.InceptionV4(classes="five")
+keras_inception.InceptionV4(klasses=5)
+"""
+
+
+def test_type_checkers_see_the_signatures(tmp_path):
+    pytest.importorskip("mypy", reason="comes with the lint extra")
+    program = tmp_path / "program.py"
+    program.write_text(USER_PROGRAM)
+    command = [sys.executable, "-m", "mypy", "--config-file=", "--ignore-missing-imports"]
+    command += ["--follow-imports=silent", f"--cache-dir={tmp_path}", "--no-error-summary"]
+    found = subprocess.run(
+        [*command, str(program)],
+        capture_output=True,
+        text=True,
+        cwd=Path(keras_inception.__file__).parents[1],
+        check=False,
+    )
+    assert not found.stderr
+    lines = [line.split(":", 1)[1] for line in found.stdout.splitlines()]
+    signature = r"def \(include_top: (builtins\.)?bool =, weights: .*, classes: (builtins\.)?int ="
+    assert re.search(signature, lines[0]), lines[0]
+    assert "avg_pool_counts_padding: " in lines[0]
+    assert "list[" in lines[1] and "str]" in lines[1]
+    assert [line.partition(":")[0] for line in lines[2:] if " error: " in line] == ["6", "7"]
+    assert 'argument "classes"' in found.stdout.lower() and "klasses" in found.stdout
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -31,6 +31,17 @@ def test_scaling_twice_is_refused():
     once = contract.scale(np.arange(12, dtype=np.uint8).reshape(2, 2, 3))
     with pytest.raises(ValueError, match="scaled already"):
         contract.scale(once)
+    for wrong in (np.full((1, 1, 3), -1, np.int32), np.full((1, 1, 3), 256.0), once * np.nan):
+        with pytest.raises(ValueError, match="values in"):
+            contract.scale(wrong)
+
+
+def test_a_model_that_scales_by_itself_gets_the_values_unchanged():
+    contract = Preprocessing(size=(2, 2), mean=(10.0, 20.0, 30.0), inside_model=True)
+    image = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    np.testing.assert_array_equal(contract.scale(image), image)
+    with pytest.raises(ValueError, match="scaled already"):
+        contract.scale(image - 5.0)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 import keras_inception
@@ -49,12 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"built with {model.identity.arguments}")
     print(f"input: {model.preprocessing}")
     if output.suffix == ".keras":
-        temporary = output.with_name(f".{output.name}.temporary.keras")
-        try:
-            model.save(temporary)
-            os.replace(temporary, output)
-        finally:
-            temporary.unlink(missing_ok=True)
+        keras_inception.save_model(model, output)
     else:
         save_weights(model, output)
     print(f"{output}: {len(model.weights)} arrays, {output.stat().st_size / 2**20:.1f} MiB")

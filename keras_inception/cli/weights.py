@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """This command has no arguments."""
 
 
-def run(_: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> None:
     """Prints the catalogue of published checkpoints, as Markdown."""
     print("| weights | top-1 | top-5 | protocol | classes | verified by | license | origin |")
     print("| --- | ---: | ---: | --- | ---: | --- | --- | --- |")

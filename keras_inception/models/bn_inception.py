@@ -5,23 +5,20 @@ Endpoints have the paper's names: inception_3a ... inception_5b.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
 
-import keras
 from keras import layers
 
-from keras_inception.models.builder import assemble, published
+from keras_inception.models.builder import Network, WeightsLike, builder
 from keras_inception.models.imagenet import decode_predictions as decode_predictions
 from keras_inception.models.inception_v1 import auxiliary
 from keras_inception.models.layers import (
-    Conventions,
     Tensor,
     avg_pool,
     chain,
     concat,
     conv_bn,
-    conventions,
     max_pool,
     times_width,
 )
@@ -107,10 +104,10 @@ def features(x: Tensor, *, separable: bool, slim: bool) -> Tensor:
     return x
 
 
-@published
+@builder(PREPROCESSING)
 def BNInception(
     include_top: bool = True,
-    weights: Any = "imagenet",
+    weights: WeightsLike = "imagenet",
     input_tensor: Tensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
@@ -131,7 +128,7 @@ def BNInception(
     bn_scale: bool = False,
     bn_epsilon: float = 1e-3,
     bn_momentum: float = 0.99,
-) -> keras.Model:
+) -> Network:
     """BN-Inception, by default as TF-Slim released it (inception_v2).
 
     The torch ports' form, which follows Caffe's, is `BNInception(separable_stem=False,
@@ -139,35 +136,15 @@ def BNInception(
     bn_epsilon=1e-5)`.
 
     Args:
-        include_top, weights, input_tensor, input_shape, pooling, classes, classifier_activation,
-            name: keras.applications' own; see `InceptionV3`. Default input: 224 x 224 x 3.
         aux_logits: Whether to add GoogLeNet's two auxiliary classifiers, here after 4a and 4d (no
             published file has them). The model then returns {"predictions", "aux1_logits",
             "aux2_logits"}.
-        dropout: Share of the pooled features that training drops.
-        include_preprocessing: Whether the model scales images in 0..255 (uint8 or float) itself,
-            by its weights' contract or by the one given; then `model.preprocessing.scale` leaves
-            them alone, and the model those that `preprocess_input` scaled. Without, it takes what
-            `preprocess_input` returns.
-        width_multiplier: Share of every convolution's filters, of which at least 16 stay (TF-Slim's
-            `depth_multiplier`). Published weights need all of them, 1.0.
-        batch_norm: Whether convolutions are batch-normalised; without, they have biases instead.
         separable_stem: Whether the 7 x 7 convolution is TF-Slim's depthwise separable one.
-        widths: "slim" or "caffe": pool projections of 4c and 4d are 96 or the figure's 128 wide.
-        symmetric_padding: Whether convolutions with stride 2 pad the same on every side, as torch
-            and Caffe do; the 7 x 7 only with `separable_stem=False`.
+        widths: Pool projections of 4c and 4d: "slim" for 96 filters, "caffe" for the figure's 128.
+        symmetric_padding: Whether padded convolutions with stride 2 pad the same number of pixels
+            on every side, as torch and Caffe do. TF-Slim's separable 7 x 7 never does.
         symmetric_pool_padding: Whether max pools with stride 2 pad one pixel on every side (tf2cv)
             instead of as many as the last window lacks.
-        avg_pool_counts_padding: Whether the padded average pools divide by 9 at the border too.
-        bn_scale: Whether BatchNorm has a gamma.
-        bn_epsilon: What BatchNorm adds to the variance.
-        bn_momentum: Share that BatchNorm's moving statistics keep at each training step.
-
-    Returns:
-        A functional model: float32 (batch, classes), or features without top.
-
-    Raises:
-        ValueError: an argument is out of range or the input too small.
 
     Reference:
         Ioffe & Szegedy, Batch normalization, arXiv:1502.03167: figure 5. TF-Slim,
@@ -175,33 +152,6 @@ def BNInception(
     """
     if widths not in ("slim", "caffe"):
         raise ValueError(f'`widths` should be "slim" or "caffe". Received: widths={widths!r}')
-
-    def draw(x: Tensor) -> Tensor:
-        return features(x, separable=separable_stem, slim=widths == "slim")
-
-    with conventions(
-        Conventions(
-            width_multiplier=width_multiplier,
-            batch_norm=batch_norm,
-            bn_scale=bn_scale,
-            bn_epsilon=bn_epsilon,
-            bn_momentum=bn_momentum,
-            symmetric_padding=symmetric_padding,
-            symmetric_pool_padding=symmetric_pool_padding,
-            avg_pool_counts_padding=avg_pool_counts_padding,
-        )
-    ):
-        return assemble(
-            draw,
-            PREPROCESSING,
-            include_top=include_top,
-            input_tensor=input_tensor,
-            input_shape=input_shape,
-            pooling=pooling,
-            classes=classes,
-            classifier_activation=classifier_activation,
-            name=name,
-            dropout=dropout,
-            include_preprocessing=include_preprocessing,
-            auxiliary=auxiliary() if aux_logits else None,
-        )
+    return Network(
+        functools.partial(features, separable=separable_stem, slim=widths == "slim"), auxiliary()
+    )

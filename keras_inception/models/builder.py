@@ -2,78 +2,188 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ParamSpec
 
 import keras
 from keras import layers
 
 from keras_inception import weights as weights_floor
 from keras_inception.identity import BUILDER_ARGUMENTS, Identity, attach
-from keras_inception.models.layers import Tensor, channel_axis, named
+from keras_inception.models.documentation import documented
+from keras_inception.models.layers import Conventions, Tensor, channel_axis, conventions
 from keras_inception.models.measure import smallest_input
 from keras_inception.preprocessing import Preprocessing
-from keras_inception.weights import Loaded
+from keras_inception.weights import Loaded, Weights
+from keras_inception.weights import graph as network_graph
 
-# endpoint that a head hangs on, and the function that draws it: (x, classes, name) -> logits
-Auxiliary = dict[str, tuple[str, Callable[[Tensor, int, str], Tensor]]]
+# What a builder's `weights` takes.
+WeightsLike = str | os.PathLike[str] | Weights | Loaded | None
+
+# Endpoint that a head stands on, and the function that draws it: (x, classes, name) -> logits.
+Auxiliary = Mapping[str, tuple[str, Callable[[Tensor, int, str], Tensor]]]
 
 # Variants without ImageNet weights -> the published network that their users mean most often.
 _NEVER_PUBLISHED = {"InceptionV2": "BNInception"}
 
+P = ParamSpec("P")
 
-def published(function: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
-    """Lets a builder take `weights`: builds what the checkpoint needs, then loads it.
 
-    The checkpoint's builder arguments (its BatchNorm's epsilon, its padding, ...) and its number of
-    classes hold unless the caller gave the argument explicitly.
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """What a variant has for itself; the rest of a model is the same for all.
+
+    Attributes:
+        features: Draws the network from the image to the last feature map.
+        auxiliary: The auxiliary heads: output name -> (endpoint, what draws the head).
+        neck: Draws what stands between the pooled features and the classifier, if anything does.
     """
-    signature = inspect.signature(function)
-    recorded = BUILDER_ARGUMENTS[function.__name__]
 
-    @functools.wraps(function)
-    def build(*args: Any, **kwargs: Any) -> keras.Model:
-        given = signature.bind(*args, **kwargs).arguments
-        wanted = given.pop("weights", signature.parameters["weights"].default)
+    features: Callable[[Tensor], Tensor]
+    auxiliary: Auxiliary
+    neck: Callable[[Tensor], Tensor] | None = None
+
+
+def builder(
+    preprocessing: Preprocessing,
+) -> Callable[[Callable[P, Network]], Callable[P, keras.Model]]:
+    """Makes a builder of a function that describes a variant.
+
+    The function declares all arguments and gives the variant's own part. The builder loads the
+    weights, draws the network by the layers' conventions, adds the heads and the top, attaches the
+    identity and completes the docstring.
+
+    What the weights need (BatchNorm's epsilon, the padding, ...) and their number of classes hold
+    unless the caller gives the argument.
+
+    Args:
+        preprocessing: The variant's default contract, with its default input size.
+    """
+
+    def decorate(function: Callable[P, Network]) -> Callable[P, keras.Model]:
         variant = function.__name__
-        if wanted == "imagenet" and variant in _NEVER_PUBLISHED:
-            raise ValueError(
-                f"No ImageNet weights were ever published for {variant}. Train it, or use "
-                f"{_NEVER_PUBLISHED[variant]}, the network that TF-Slim calls inception_v2. "
-                f"Received: weights={wanted!r}"
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def build(*args: P.args, **kwargs: P.kwargs) -> keras.Model:
+            given = signature.bind(*args, **kwargs).arguments
+            loaded = _resolved(
+                given.pop("weights", signature.parameters["weights"].default), variant
             )
-        loaded = weights_floor.resolve(wanted, variant=variant)
-        arguments = {**loaded.builder_arguments, **given} if loaded else given
-        if loaded and loaded.classes and arguments.get("include_top", True):
-            arguments.setdefault("classes", loaded.classes)
-        contract = loaded.preprocessing if loaded else None
-        if contract and arguments.get("include_preprocessing") is True:
-            arguments["include_preprocessing"] = contract
-        model = function(weights=None, **arguments)
-        if loaded:
-            weights_floor.load_into(model, loaded)
-        if contract and not arguments.get("include_preprocessing"):
-            model.preprocessing = with_size_of(model, contract)
-        bound = signature.bind(**arguments)
-        bound.apply_defaults()
-        return attach(
-            model,
-            Identity.create(
+            arguments, contract = dict(given), preprocessing
+            if loaded:
+                arguments = _with_the_files(loaded, given)
+                contract = _contract_of(loaded, preprocessing)
+            bound = signature.bind(**arguments)
+            bound.apply_defaults()
+            model = _build(function, bound.arguments, contract)
+            if loaded:
+                weights_floor.load_into(model, loaded)
+                if loaded.graph:
+                    network_graph.check(loaded.graph, model, loaded.source)
+            identity = Identity.create(
                 variant,
-                _recorded(bound.arguments, recorded),
+                _recorded(variant, bound.arguments),
                 model.preprocessing,
                 _class_names(loaded, bound.arguments),
-            ),
+            )
+            return attach(model, identity)
+
+        build.__doc__ = documented(function, preprocessing.size)
+        build.__annotations__ = {**function.__annotations__, "return": keras.Model}
+        vars(build)["__signature__"] = signature.replace(return_annotation=keras.Model)
+        return build
+
+    return decorate
+
+
+def _resolved(wanted: WeightsLike, variant: str) -> Loaded | None:
+    """The weights that a builder's argument means."""
+    if isinstance(wanted, str) and wanted == "imagenet" and variant in _NEVER_PUBLISHED:
+        raise ValueError(
+            f"No ImageNet weights were ever published for {variant}. Train it, or use "
+            f"{_NEVER_PUBLISHED[variant]}, the network that TF-Slim calls inception_v2. "
+            f"Received: weights={wanted!r}"
+        )
+    return weights_floor.resolve(wanted, variant=variant)
+
+
+def _with_the_files(loaded: Loaded, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The caller's arguments, completed by those of the weights; says where they disagree."""
+    arguments = {**loaded.builder_arguments, **given}
+    if loaded.classes and arguments.get("include_top", True):
+        arguments.setdefault("classes", loaded.classes)
+    for name, value in loaded.builder_arguments.items():
+        other = arguments[name]
+        if other != value and name not in ("classifier_activation", "width_multiplier"):
+            logging.warning(
+                "%s was trained with %s=%r and is used with %s=%r, which computes something else.",
+                loaded.source,
+                name,
+                value,
+                name,
+                other,
+            )
+    return arguments
+
+
+def _contract_of(loaded: Loaded, default: Preprocessing) -> Preprocessing:
+    """The contract of a file's network; says what is assumed where the file does not."""
+    if loaded.preprocessing is not None:
+        return loaded.preprocessing
+    size = network_graph.image_size(loaded.graph)
+    contract = default.replace(size=size) if size else default
+    scaling = network_graph.scaling_in(loaded.graph)
+    if scaling:
+        contract = contract.replace(mean=scaling[0], std=scaling[1])
+    unknown = network_graph.unknown_in_front(loaded.graph)
+    if unknown:
+        logging.warning(
+            "%s has layers between the image and the network that the model does not have: %s.",
+            loaded.source,
+            ", ".join(unknown),
+        )
+    logging.warning(
+        "%s does not say how its images were prepared. Assumed is %s; if that is wrong, set "
+        "`model.preprocessing`.",
+        loaded.source,
+        contract,
+    )
+    return contract
+
+
+def _build(
+    function: Callable[..., Network], arguments: Mapping[str, Any], contract: Preprocessing
+) -> keras.Model:
+    """The model that a builder's arguments describe, by the layers' conventions among them."""
+    names = {field.name for field in dataclasses.fields(Conventions)}
+    with conventions(Conventions(**{k: v for k, v in arguments.items() if k in names})):
+        network = function(**arguments)
+        return assemble(
+            network,
+            contract,
+            include_top=arguments["include_top"],
+            input_tensor=arguments["input_tensor"],
+            input_shape=arguments["input_shape"],
+            pooling=arguments["pooling"],
+            classes=arguments["classes"],
+            classifier_activation=arguments["classifier_activation"],
+            name=arguments["name"],
+            aux_logits=arguments["aux_logits"],
+            dropout=arguments["dropout"],
+            include_preprocessing=arguments["include_preprocessing"],
         )
 
-    return build
 
-
-def _recorded(arguments: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+def _recorded(variant: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments that an identity holds, of all that a builder was called with."""
-    chosen = {name: arguments[name] for name in names if name != "classifier_activation"}
+    names = set(BUILDER_ARGUMENTS[variant]) - {"classifier_activation"}
+    chosen = {name: arguments[name] for name in names}
     if arguments["include_top"]:
         chosen |= recorded_activation(arguments["classifier_activation"])
     return chosen
@@ -97,17 +207,8 @@ def _class_names(loaded: Loaded | None, arguments: Mapping[str, Any]) -> Sequenc
     return loaded.class_names if len(loaded.class_names) == arguments["classes"] else ()
 
 
-def with_size_of(model: keras.Model, contract: Preprocessing) -> Preprocessing:
-    """The contract with the size of a model's own input, where that is known."""
-    shape = tuple(model.inputs[0].shape[1:])
-    height, width = shape[:2] if channel_axis() == -1 else shape[1:3]
-    if len(shape) != 3 or height is None or width is None:
-        return contract
-    return contract.replace(size=(height, width))
-
-
 def assemble(
-    features: Callable[[Tensor], Tensor],
+    network: Network,
     preprocessing: Preprocessing,
     *,
     include_top: bool,
@@ -117,31 +218,29 @@ def assemble(
     classes: int,
     classifier_activation: str | Callable | None,
     name: str,
+    aux_logits: bool,
     dropout: float,
     include_preprocessing: bool | Preprocessing,
-    auxiliary: Auxiliary | None = None,
-    head: Callable[[Tensor], Tensor] | None = None,
 ) -> keras.Model:
-    """A model from its convolutional features.
+    """A model from its convolutional features, with `model.preprocessing`.
 
     Args:
-        features: Draws the network from the input to the last feature map.
-        preprocessing: The variant's default contract: the default input size, and the scaling of
-            `include_preprocessing`.
-        auxiliary: Output name -> (endpoint, head); the model then returns a dict.
-        head: Draws what stands between the pooled features and the classifier, if anything does.
+        network: The variant's own part.
+        preprocessing: The contract: the default input size, and the scaling that
+            `include_preprocessing=True` draws.
 
-    The other arguments are the builders' own. The model carries the contract of its input as
-    `model.preprocessing`.
+    The other arguments are the builders' own.
 
     Raises:
         ValueError: an argument is out of range, or the input is smaller than the unpadded layers
             need.
     """
+    auxiliary = network.auxiliary if aux_logits else None
     _check_arguments(pooling, classes, dropout, include_top, auxiliary)
     if isinstance(include_preprocessing, Preprocessing):
         preprocessing = include_preprocessing
     inputs = _input(input_tensor, input_shape, preprocessing, include_top)
+    features = network.features
     try:
         x = features(_scaled(inputs, preprocessing) if include_preprocessing else inputs)
         outputs = _heads(keras.Model(inputs, x), auxiliary, classes)
@@ -149,16 +248,17 @@ def assemble(
         _check_size(inputs, features, auxiliary, name)
         raise  # the size was not what is wrong
     built = keras.Model(inputs, [x, *outputs.values()])
-    # On another layer's output Keras makes a copy of the graph, which cannot be asked.
-    asked = built if built.inputs[0] is inputs else None
-    _check_size(inputs, features, auxiliary, name, asked)
+    # If `input_tensor` is another layer's output, Keras clones the graph, and the clone cannot be
+    # measured.
+    measured = built if built.inputs[0] is inputs else None
+    _check_size(inputs, features, auxiliary, name, measured)
 
     if include_top:
         x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
         if dropout:
             x = layers.Dropout(dropout, name="dropout")(x)
-        if head is not None:
-            x = head(x)
+        if network.neck is not None:
+            x = network.neck(x)
         # float32 under every dtype policy: the loss needs it.
         predictions = layers.Dense(
             classes, activation=classifier_activation, dtype="float32", name="predictions"
@@ -168,8 +268,8 @@ def assemble(
         x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
     elif pooling == "max":
         x = layers.GlobalMaxPooling2D(name="max_pool")(x)
-    if not include_top and pooling is not None and head is not None:
-        x = head(x)
+    if not include_top and pooling is not None and network.neck is not None:
+        x = network.neck(x)
 
     sources = inputs
     if input_tensor is not None:
@@ -179,8 +279,10 @@ def assemble(
         model = keras.Model(sources, outputs if auxiliary else predictions, name=name)
     else:
         model = keras.Model(sources, x, name=name)
-    contract = preprocessing.replace(inside_model=bool(include_preprocessing))
-    model.preprocessing = with_size_of(model, contract)
+    height, width = inputs.shape[1:3] if channel_axis() == -1 else inputs.shape[2:4]
+    if height and width:
+        preprocessing = preprocessing.replace(size=(height, width))
+    model.preprocessing = preprocessing.replace(inside_model=bool(include_preprocessing))
     return model
 
 
@@ -240,28 +342,10 @@ def _input(
 
 
 def _scaled(x: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """The contract's scaling, drawn with what Keras has: images in 0..255 in, uint8 or float.
-
-    An image that comes in scaled passes as it is, so that `preprocess_input` in front of the model
-    changes nothing. It is told by its range: dark pixels far below zero and none above what white
-    becomes. In 0..255 no pixel is below zero but for a bicubic resize's overshoot, which is much
-    less than a quarter of the image's own range. What cannot be told is a scaled image whose
-    every pixel is brighter than 3/8 of white: it looks like an almost black one.
-    """
+    """The contract's scaling as a layer: raw images (0-255) in, uint8 or float."""
     scale, offset = preprocessing.scale_and_offset(x.shape[channel_axis()])
-    # float32 under every dtype policy, as outside: bfloat16 would round twice.
-    scaled = layers.Rescaling(scale, offset, dtype="float32", name="preprocessing")(x)
-    black, white = min(offset), max(255 * s + o for s, o in zip(scale, offset, strict=True))
-    if black >= 0 or not keras.backend.is_float_dtype(x.dtype):
-        return scaled
-    lowest, highest = (
-        named(extreme(x, axis=(1, 2, 3), keepdims=True), f"preprocessing_{name}")
-        for extreme, name in [(keras.ops.amin, "lowest"), (keras.ops.amax, "highest")]
-    )
-    below = named(keras.ops.less(lowest, black / 4), "preprocessing_below_black")
-    within = named(keras.ops.less_equal(highest, white * 1.001), "preprocessing_within_white")
-    done = named(keras.ops.logical_and(below, within), "preprocessing_done")
-    return named(keras.ops.where(done, x, scaled), "preprocessing_once")
+    # float32 under every dtype policy, as outside of the model: bfloat16 would round twice.
+    return layers.Rescaling(scale, offset, dtype="float32", name="preprocessing")(x)
 
 
 def _check_size(
@@ -271,10 +355,11 @@ def _check_size(
     name: str,
     built: keras.Model | None = None,
 ) -> None:
-    """Raises ValueError with the smallest size, computed, if the input is smaller.
+    """Raises ValueError, with the smallest possible size, if the input is smaller than that.
 
-    Without `built`, the network with its heads, it is drawn at an ample size to be asked. (Keras
-    3.12 builds such networks without a word; later ones say "output size would be negative".)
+    `built` is the network with its heads; without it, they are drawn on a large input and measured.
+    (Keras 3.12 builds networks on inputs that are too small without an error; later versions say
+    "output size would be negative".)
     """
     shape = list(inputs.shape[1:])
     spatial = slice(0, 2) if channel_axis() == -1 else slice(1, 3)
@@ -291,7 +376,7 @@ def _check_size(
     if all(side is None or side >= need for side, need in zip(shape[spatial], least, strict=True)):
         return
     heads = " and its auxiliary head" if auxiliary else ""
-    without = ", or leave it out (`aux_logits=False`; in training --aux_weight=0)"
+    without = ", or build it without (`aux_logits=False`)"
     raise ValueError(
         f"The input is too small for {name}: its unpadded layers{heads} need at least "
         f"{least[0]} x {least[1]} pixels. Enlarge the images{without if auxiliary else ''}. "

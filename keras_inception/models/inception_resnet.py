@@ -5,16 +5,13 @@ Block outputs keep the names that Keras users know: mixed_5b, block35_1, mixed_6
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
-
-import keras
 
 from keras_inception.models import inception_v4
-from keras_inception.models.builder import assemble, published
+from keras_inception.models.builder import Network, WeightsLike, builder
 from keras_inception.models.imagenet import decode_predictions as decode_predictions
 from keras_inception.models.layers import (
-    Conventions,
     Tensor,
     V,
     auxiliary_head,
@@ -22,7 +19,6 @@ from keras_inception.models.layers import (
     chain,
     concat,
     conv_bn,
-    conventions,
     dense_bn,
     max_pool,
     residual,
@@ -124,10 +120,10 @@ def bottleneck(x: Tensor, width: int) -> Tensor:
     return dense_bn(x, width, name="bottleneck")
 
 
-@published
+@builder(PREPROCESSING)
 def InceptionResNetV1(
     include_top: bool = True,
-    weights: Any = "imagenet",
+    weights: WeightsLike = "imagenet",
     input_tensor: Tensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
@@ -146,84 +142,36 @@ def InceptionResNetV1(
     bn_scale: bool = False,
     bn_epsilon: float = 1e-3,
     bn_momentum: float = 0.99,
-) -> keras.Model:
+) -> Network:
     """Inception-ResNet v1, in its ImageNet form or, with `embedding=512`, in FaceNet's.
 
     FaceNet's embedding is `InceptionResNetV1(include_top=False, pooling="avg", embedding=512,
     input_shape=(160, 160, 3), ...)`; l2-normalise it to compare faces.
 
     Args:
-        include_top, weights, input_tensor, input_shape, pooling, classes, classifier_activation,
-            name: keras.applications' own; see `InceptionV3`. Default input: 299 x 299 x 3.
         aux_logits: Whether to add v2's auxiliary classifier on the last block17 (no published file
             has it). The model then returns {"predictions", "aux_logits"}.
-        dropout: Share of the pooled features that training drops.
-        include_preprocessing: Whether the model scales images in 0..255 (uint8 or float) itself,
-            by its weights' contract or by the one given; then `model.preprocessing.scale` leaves
-            them alone, and the model those that `preprocess_input` scaled. Without, it takes what
-            `preprocess_input` returns.
-        width_multiplier: Share of every convolution's filters, of which at least 16 stay (TF-Slim's
-            `depth_multiplier`). Published weights need all of them, 1.0.
-        batch_norm: Whether convolutions are batch-normalised; without, they have biases instead.
         embedding: Width of a linear layer with BatchNorm between the pooled features and the
             classifier; None for none. Without top it needs `pooling`.
         blocks: How many of block35, block17 and block8. Released networks have 5, 10 and 6, the
             paper 5, 10 and 5.
-        residual_scale: Share of a residual that is added, one for all or one for each of block35,
-            block17 and block8; the last block8 adds all.
-        bn_scale: Whether BatchNorm has a gamma.
-        bn_epsilon: What BatchNorm adds to the variance.
-        bn_momentum: Share that BatchNorm's moving statistics keep at each training step.
-
-    Returns:
-        A functional model: float32 (batch, classes), or features without top.
-
-    Raises:
-        ValueError: an argument is out of range or the input too small.
+        residual_scale: Factor of the residuals: one number for all blocks, or one each for block35,
+            block17 and block8. The last block8 adds all of its residual.
 
     Reference:
-        Szegedy et al., arXiv:1602.07261: figures 7, 10-15, Table 1, section 3.3. The body of
+        Szegedy et al., arXiv:1602.07261: figures 7, 10 to 15, Table 1, section 3.3. The body of
         davidsandberg/facenet, src/models/inception_resnet_v1.py.
     """
-    scales = check_scales(residual_scale)
     if embedding and not include_top and pooling is None:
         raise ValueError(
             '`embedding` stands on the pooled features: give `pooling="avg"` too. '
             f"Received: embedding={embedding}, pooling=None"
         )
-
-    def draw(x: Tensor) -> Tensor:
-        return features_v1(x, blocks=blocks, scales=scales)
-
-    def head(x: Tensor) -> Tensor:
-        return bottleneck(x, embedding) if embedding else x
-
-    with conventions(
-        Conventions(
-            width_multiplier=width_multiplier,
-            batch_norm=batch_norm,
-            bn_scale=bn_scale,
-            bn_epsilon=bn_epsilon,
-            bn_momentum=bn_momentum,
-        )
-    ):
-        return assemble(
-            draw,
-            PREPROCESSING,
-            include_top=include_top,
-            input_tensor=input_tensor,
-            input_shape=input_shape,
-            pooling=pooling,
-            classes=classes,
-            classifier_activation=classifier_activation,
-            name=name,
-            dropout=dropout,
-            include_preprocessing=include_preprocessing,
-            auxiliary={"aux_logits": (f"block17_{blocks[1]}", auxiliary_head)}
-            if aux_logits
-            else None,
-            head=head,
-        )
+    return Network(
+        functools.partial(features_v1, blocks=blocks, scales=check_scales(residual_scale)),
+        auxiliary={"aux_logits": (f"block17_{blocks[1]}", auxiliary_head)},
+        neck=functools.partial(bottleneck, width=embedding) if embedding else None,
+    )
 
 
 # ------------------------------------------------------------------------------ Inception-ResNet v2
@@ -312,10 +260,10 @@ def features_v2_paper(x: Tensor, *, scales: tuple[float, ...]) -> Tensor:
     return x
 
 
-@published
+@builder(PREPROCESSING)
 def InceptionResNetV2(
     include_top: bool = True,
-    weights: Any = "imagenet",
+    weights: WeightsLike = "imagenet",
     input_tensor: Tensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
@@ -334,69 +282,23 @@ def InceptionResNetV2(
     bn_scale: bool = False,
     bn_epsilon: float = 1e-3,
     bn_momentum: float = 0.99,
-) -> keras.Model:
+) -> Network:
     """Inception-ResNet v2, as released, or with the paper's counts.
 
     Args:
-        include_top, weights, input_tensor, input_shape, pooling, classes, classifier_activation,
-            name: keras.applications' own; see `InceptionV3`. Default input: 299 x 299 x 3.
         aux_logits: Whether to add the auxiliary classifier on the last block17. The model then
             returns {"predictions", "aux_logits"}.
-        dropout: Share of the pooled features that training drops.
-        include_preprocessing: Whether the model scales images in 0..255 (uint8 or float) itself,
-            by its weights' contract or by the one given; then `model.preprocessing.scale` leaves
-            them alone, and the model those that `preprocess_input` scaled. Without, it takes what
-            `preprocess_input` returns.
-        width_multiplier: Share of every convolution's filters, of which at least 16 stay (TF-Slim's
-            `depth_multiplier`). Published weights need all of them, 1.0.
-        batch_norm: Whether convolutions are batch-normalised; without, they have biases instead.
         paper: Whether to build the paper's network (v4's stem; 5, 10 and 5 blocks), of which no
             weights are published, instead of the released one (10, 20 and 10 blocks).
-        residual_scale: Share of a residual that is added, one for all or one for each of block35,
-            block17 and block8; the released network's last block8 adds all.
-        avg_pool_counts_padding: Whether the padded average pools divide by 9 at the border too
-            (tf2cv).
-        bn_scale: Whether BatchNorm has a gamma.
-        bn_epsilon: What BatchNorm adds to the variance.
-        bn_momentum: Share that BatchNorm's moving statistics keep at each training step.
-
-    Returns:
-        A functional model: float32 (batch, classes), or features without top, or a dict with the
-        auxiliary head.
-
-    Raises:
-        ValueError: an argument is out of range or the input too small.
+        residual_scale: Factor of the residuals: one number for all blocks, or one each for block35,
+            block17 and block8. The released network's last block8 adds all of its residual.
 
     Reference:
-        Szegedy et al., arXiv:1602.07261: figures 3, 7, 15-20, Table 1, section 3.3.
+        Szegedy et al., arXiv:1602.07261: figures 3, 7, 15 to 20, Table 1, section 3.3.
     """
-    scales = check_scales(residual_scale)
-
-    def draw(x: Tensor) -> Tensor:
-        return (features_v2_paper if paper else features_v2)(x, scales=scales)
-
-    last_block17 = "block17_10" if paper else "block17_20"
-    with conventions(
-        Conventions(
-            width_multiplier=width_multiplier,
-            batch_norm=batch_norm,
-            bn_scale=bn_scale,
-            bn_epsilon=bn_epsilon,
-            bn_momentum=bn_momentum,
-            avg_pool_counts_padding=avg_pool_counts_padding,
-        )
-    ):
-        return assemble(
-            draw,
-            PREPROCESSING,
-            include_top=include_top,
-            input_tensor=input_tensor,
-            input_shape=input_shape,
-            pooling=pooling,
-            classes=classes,
-            classifier_activation=classifier_activation,
-            name=name,
-            dropout=dropout,
-            include_preprocessing=include_preprocessing,
-            auxiliary={"aux_logits": (last_block17, auxiliary_head)} if aux_logits else None,
-        )
+    return Network(
+        functools.partial(
+            features_v2_paper if paper else features_v2, scales=check_scales(residual_scale)
+        ),
+        auxiliary={"aux_logits": ("block17_10" if paper else "block17_20", auxiliary_head)},
+    )

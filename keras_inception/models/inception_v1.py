@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import keras
 from keras import layers
 
-from keras_inception.models.builder import Auxiliary, assemble, published
+from keras_inception.models.builder import Auxiliary, Network, WeightsLike, builder
 from keras_inception.models.imagenet import decode_predictions as decode_predictions
 from keras_inception.models.layers import (
-    Conventions,
     Tensor,
     V,
     chain,
     channel_axis,
     concat,
     conv_bn,
-    conventions,
     logits,
     max_pool,
     named,
@@ -155,15 +152,15 @@ def auxiliary_head(x: Tensor, classes: int, name: str, *, adaptive: bool = False
 
 
 def auxiliary(adaptive: bool = False) -> Auxiliary:
-    """The two heads: after 4a and 4d."""
+    """The two heads, after 4a and 4d."""
     head = functools.partial(auxiliary_head, adaptive=adaptive)
     return {"aux1_logits": ("inception_4a", head), "aux2_logits": ("inception_4d", head)}
 
 
-@published
+@builder(PREPROCESSING)
 def InceptionV1(
     include_top: bool = True,
-    weights: Any = "imagenet",
+    weights: WeightsLike = "imagenet",
     input_tensor: Tensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
@@ -184,50 +181,21 @@ def InceptionV1(
     bn_scale: bool = False,
     bn_epsilon: float = 1e-3,
     bn_momentum: float = 0.99,
-) -> keras.Model:
+) -> Network:
     """GoogLeNet, by default in the batch-normalised form whose weights are published.
 
     The paper's own network is `InceptionV1(weights=None, batch_norm=False, lrn=True, branch5x5=5,
     last_pool=3, dropout=0.4, aux_logits=True)`.
 
     Args:
-        include_top: Whether to end with the classifier.
-        weights: None (random), "imagenet" (the best published file), a tag of the catalogue, a
-            `Weights` record, or the path of a weights file.
-        input_tensor: A Keras tensor to build on, instead of a new input.
-        input_shape: (height, width, channels) of the images, without the batch; default
-            (224, 224, 3), or (None, None, 3) without top. Any number of channels.
-        pooling: Without top: None (the last feature map, 4-D), "avg" or "max" (2-D).
-        classes: Number of classes of the classifier.
-        classifier_activation: Activation of the classifier; None gives logits.
-        name: Name of the model. Layer names do not depend on it.
         aux_logits: Whether to add the two auxiliary classifiers after 4a and 4d. The model then
             returns {"predictions", "aux1_logits", "aux2_logits"}.
-        dropout: Share of the pooled features that training drops. 0.2 as TF-Slim and torchvision;
+        dropout: Share of the pooled features that training drops: 0.2 in TF-Slim and torchvision,
             0.4 in the paper.
-        include_preprocessing: Whether the model scales images in 0..255 (uint8 or float) itself,
-            by its weights' contract or by the one given; then `model.preprocessing.scale` leaves
-            them alone, and the model those that `preprocess_input` scaled. Without, it takes what
-            `preprocess_input` returns.
-        width_multiplier: Share of every convolution's filters, of which at least 16 stay (TF-Slim's
-            `depth_multiplier`). Published weights need all of them, 1.0.
-        batch_norm: Whether convolutions are batch-normalised; the paper's have biases instead.
-        lrn: Whether to normalise local responses around the stem's second part, as the paper.
+        lrn: Whether to normalise local responses in the stem, as the paper does.
         branch5x5: Kernel of the "5 x 5" branch: 5 in the paper, 3 in the published weights.
         last_pool: Kernel of the pool before (5a): 3 in the paper, 2 in the published weights.
-        symmetric_padding: Whether the 7 x 7 / 2 convolution pads 3 pixels on every side, as torch
-            and Caffe do.
         adaptive_aux_pool: Whether the auxiliary heads pool adaptively to 4 x 4, as torchvision's.
-        bn_scale: Whether BatchNorm has a gamma.
-        bn_epsilon: What BatchNorm adds to the variance.
-        bn_momentum: Share that BatchNorm's moving statistics keep at each training step.
-
-    Returns:
-        A functional model: float32 (batch, classes), or features without top, or a dict with
-        auxiliary heads.
-
-    Raises:
-        ValueError: an argument is out of range or the input too small for the auxiliary heads.
 
     Reference:
         Szegedy et al., Going deeper with convolutions, arXiv:1409.4842: Table 1, figures 2 and 3.
@@ -237,31 +205,7 @@ def InceptionV1(
             "`branch5x5` should be 5 (the paper) or 3 (the published weights). "
             f"Received: branch5x5={branch5x5}"
         )
-
-    def draw(x: Tensor) -> Tensor:
-        return features(x, lrn=lrn, branch5x5=branch5x5, last_pool=last_pool)
-
-    with conventions(
-        Conventions(
-            width_multiplier=width_multiplier,
-            batch_norm=batch_norm,
-            bn_scale=bn_scale,
-            bn_epsilon=bn_epsilon,
-            bn_momentum=bn_momentum,
-            symmetric_padding=symmetric_padding,
-        )
-    ):
-        return assemble(
-            draw,
-            PREPROCESSING,
-            include_top=include_top,
-            input_tensor=input_tensor,
-            input_shape=input_shape,
-            pooling=pooling,
-            classes=classes,
-            classifier_activation=classifier_activation,
-            name=name,
-            dropout=dropout,
-            include_preprocessing=include_preprocessing,
-            auxiliary=auxiliary(adaptive_aux_pool) if aux_logits else None,
-        )
+    return Network(
+        functools.partial(features, lrn=lrn, branch5x5=branch5x5, last_pool=last_pool),
+        auxiliary(adaptive_aux_pool),
+    )

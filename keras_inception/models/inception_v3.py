@@ -5,22 +5,18 @@ Block outputs keep the names that Keras users know: mixed0 ... mixed10.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
 
-import keras
-
-from keras_inception.models.builder import assemble, published
+from keras_inception.models.builder import Network, WeightsLike, builder
 from keras_inception.models.imagenet import decode_predictions as decode_predictions
 from keras_inception.models.layers import (
-    Conventions,
     Tensor,
     V,
     auxiliary_head,
     avg_pool,
     chain,
     concat,
-    conventions,
     max_pool,
 )
 from keras_inception.preprocessing import Preprocessing
@@ -114,10 +110,10 @@ def features(x: Tensor, *, last_pool: str) -> Tensor:
     return inception_c(x, "mixed10", pool=last_pool)
 
 
-@published
+@builder(PREPROCESSING)
 def InceptionV3(
     include_top: bool = True,
-    weights: Any = "imagenet",
+    weights: WeightsLike = "imagenet",
     input_tensor: Tensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
@@ -135,76 +131,22 @@ def InceptionV3(
     bn_scale: bool = False,
     bn_epsilon: float = 1e-3,
     bn_momentum: float = 0.99,
-) -> keras.Model:
-    """Inception v3, with the batch-normalised auxiliary head if asked for.
+) -> Network:
+    """Inception v3 as released, with the batch-normalised auxiliary head if asked for.
 
     Args:
-        include_top: Whether to end with the classifier.
-        weights: None (random), "imagenet" (the best published file), a tag of the catalogue, a
-            `Weights` record, or the path of a weights file.
-        input_tensor: A Keras tensor to build on, instead of a new input.
-        input_shape: (height, width, channels) of the images, without the batch; default
-            (299, 299, 3), or (None, None, 3) without top. Any number of channels.
-        pooling: Without top: None (the last feature map, 4-D), "avg" or "max" (2-D).
-        classes: Number of classes of the classifier.
-        classifier_activation: Activation of the classifier; None gives logits.
-        name: Name of the model. Layer names do not depend on it.
         aux_logits: Whether to add the auxiliary classifier on mixed7. The model then returns
             {"predictions", "aux_logits"}.
-        dropout: Share of the pooled features that training drops (0.2 as TF-Slim).
-        include_preprocessing: Whether the model scales images in 0..255 (uint8 or float) itself,
-            by its weights' contract or by the one given; then `model.preprocessing.scale` leaves
-            them alone, and the model those that `preprocess_input` scaled. Without, it takes what
-            `preprocess_input` returns.
-        width_multiplier: Share of every convolution's filters, of which at least 16 stay (TF-Slim's
-            `depth_multiplier`). Published weights need all of them, 1.0.
-        batch_norm: Whether convolutions are batch-normalised; without, they have biases instead.
         last_pool: The pool of mixed10's fourth branch: "avg", or "max" as in the network of
             2015-12-05 that computes FID.
-        avg_pool_counts_padding: Whether the padded average pools divide by 9 at the border too, as
-            torch's do.
-        bn_scale: Whether BatchNorm has a gamma.
-        bn_epsilon: What BatchNorm adds to the variance.
-        bn_momentum: Share that BatchNorm's moving statistics keep at each training step.
-
-    Returns:
-        A functional model: float32 (batch, classes), or features without top, or a dict with the
-        auxiliary head.
-
-    Raises:
-        ValueError: an argument is out of range or the input too small.
 
     Reference:
         Szegedy et al., Rethinking the Inception architecture for computer vision,
-        arXiv:1512.00567: Table 1, figures 5-7 and 10, sections 4 and 6.
+        arXiv:1512.00567: Table 1, figures 5 to 7 and 10, sections 4 and 6.
     """
     if last_pool not in ("avg", "max"):
         raise ValueError(f'`last_pool` should be "avg" or "max". Received: last_pool={last_pool!r}')
-
-    def draw(x: Tensor) -> Tensor:
-        return features(x, last_pool=last_pool)
-
-    with conventions(
-        Conventions(
-            width_multiplier=width_multiplier,
-            batch_norm=batch_norm,
-            bn_scale=bn_scale,
-            bn_epsilon=bn_epsilon,
-            bn_momentum=bn_momentum,
-            avg_pool_counts_padding=avg_pool_counts_padding,
-        )
-    ):
-        return assemble(
-            draw,
-            PREPROCESSING,
-            include_top=include_top,
-            input_tensor=input_tensor,
-            input_shape=input_shape,
-            pooling=pooling,
-            classes=classes,
-            classifier_activation=classifier_activation,
-            name=name,
-            dropout=dropout,
-            include_preprocessing=include_preprocessing,
-            auxiliary={"aux_logits": ("mixed7", auxiliary_head)} if aux_logits else None,
-        )
+    return Network(
+        functools.partial(features, last_pool=last_pool),
+        auxiliary={"aux_logits": ("mixed7", auxiliary_head)},
+    )

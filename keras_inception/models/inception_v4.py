@@ -6,21 +6,16 @@ Endpoints have TF-Slim's names, in lower case.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-import keras
-
-from keras_inception.models.builder import assemble, published
+from keras_inception.models.builder import Network, WeightsLike, builder
 from keras_inception.models.imagenet import decode_predictions as decode_predictions
 from keras_inception.models.layers import (
-    Conventions,
     Tensor,
     V,
     auxiliary_head,
     avg_pool,
     chain,
     concat,
-    conventions,
     max_pool,
 )
 from keras_inception.preprocessing import Preprocessing
@@ -130,10 +125,10 @@ def features(x: Tensor) -> Tensor:
     return x
 
 
-@published
+@builder(PREPROCESSING)
 def InceptionV4(
     include_top: bool = True,
-    weights: Any = "imagenet",
+    weights: WeightsLike = "imagenet",
     input_tensor: Tensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
@@ -150,60 +145,15 @@ def InceptionV4(
     bn_scale: bool = False,
     bn_epsilon: float = 1e-3,
     bn_momentum: float = 0.99,
-) -> keras.Model:
-    """Inception v4, the pure Inception network.
+) -> Network:
+    """Inception v4, the pure Inception network (figure 9).
 
     Args:
-        include_top, weights, input_tensor, input_shape, pooling, classes, classifier_activation,
-            name: keras.applications' own; see `InceptionV3`. Default input: 299 x 299 x 3.
         aux_logits: Whether to add the auxiliary classifier on mixed_6h. The model then returns
             {"predictions", "aux_logits"}.
-        dropout: Share of the pooled features that training drops.
-        include_preprocessing: Whether the model scales images in 0..255 (uint8 or float) itself,
-            by its weights' contract or by the one given; then `model.preprocessing.scale` leaves
-            them alone, and the model those that `preprocess_input` scaled. Without, it takes what
-            `preprocess_input` returns.
-        width_multiplier: Share of every convolution's filters, of which at least 16 stay (TF-Slim's
-            `depth_multiplier`). Published weights need all of them, 1.0.
-        batch_norm: Whether convolutions are batch-normalised; without, they have biases instead.
-        avg_pool_counts_padding: Whether the padded average pools divide by 9 at the border too
-            (tf2cv).
-        bn_scale: Whether BatchNorm has a gamma.
-        bn_epsilon: What BatchNorm adds to the variance.
-        bn_momentum: Share that BatchNorm's moving statistics keep at each training step.
-
-    Returns:
-        A functional model: float32 (batch, classes), or features without top, or a dict with the
-        auxiliary head.
-
-    Raises:
-        ValueError: an argument is out of range or the input too small.
 
     Reference:
         Szegedy et al., Inception-v4, Inception-ResNet and the impact of residual connections on
-        learning, arXiv:1602.07261: figures 3-9, Table 1.
+        learning, arXiv:1602.07261: figures 3 to 9, Table 1.
     """
-    with conventions(
-        Conventions(
-            width_multiplier=width_multiplier,
-            batch_norm=batch_norm,
-            bn_scale=bn_scale,
-            bn_epsilon=bn_epsilon,
-            bn_momentum=bn_momentum,
-            avg_pool_counts_padding=avg_pool_counts_padding,
-        )
-    ):
-        return assemble(
-            features,
-            PREPROCESSING,
-            include_top=include_top,
-            input_tensor=input_tensor,
-            input_shape=input_shape,
-            pooling=pooling,
-            classes=classes,
-            classifier_activation=classifier_activation,
-            name=name,
-            dropout=dropout,
-            include_preprocessing=include_preprocessing,
-            auxiliary={"aux_logits": ("mixed_6h", auxiliary_head)} if aux_logits else None,
-        )
+    return Network(features, auxiliary={"aux_logits": ("mixed_6h", auxiliary_head)})

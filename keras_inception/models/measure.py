@@ -1,6 +1,6 @@
 """On a built model: what it computes where, and what it costs.
 
-Everything here works on any flat functional model of Keras' own layers.
+Everything here works on any flat functional model of Keras' own layers, and refuses others.
 """
 
 from __future__ import annotations
@@ -15,12 +15,27 @@ from keras import layers
 from keras_inception.identity import attach, identity_of
 
 
+def check_flat(model: keras.Model) -> None:
+    """Raises ValueError if a model is not one flat functional graph of layers."""
+    inside = [v.name for v in getattr(model, "layers", []) if isinstance(v, keras.Model)]
+    if isinstance(model, keras.Sequential) or not hasattr(model, "operations") or inside:
+        what = (
+            f"a model inside the model ({', '.join(inside)})" if inside else "no functional graph"
+        )
+        raise ValueError(
+            "The model should be one flat functional graph, as the builders make it. To put layers "
+            "of your own on a backbone, call them on its output: keras.Model(backbone.input, "
+            f"head(backbone.output)). Received: {model.name}, a {type(model).__name__} with {what}"
+        )
+
+
 def smallest_input(model: keras.Model) -> tuple[int, int]:
     """The smallest (height, width), in pixels, that every unpadded layer of a model can take.
 
     Walks the graph from the outputs, where one pixel is enough, back to the input: a layer with
     stride s and kernel k needs (n - 1) s + k pixels for n when unpadded, (n - 1) s + 1 when padded.
     """
+    check_flat(model)
     need: dict[int, np.ndarray] = {}  # id of a tensor -> (height, width) that it must have
 
     def ask(tensor: keras.KerasTensor, size: np.ndarray) -> None:
@@ -55,6 +70,7 @@ def endpoints(model: keras.Model) -> dict[str, keras.KerasTensor]:
     Returns:
         Name ("mixed_6a", "block35_1", ...) -> symbolic feature map, 4-D.
     """
+    check_flat(model)
     names = [layer.name for layer in model.layers]
     found = {}
     for layer in model.layers:
@@ -142,6 +158,7 @@ def multiply_adds(model: keras.Model) -> dict[str, int]:
     Raises:
         ValueError: the input size is open.
     """
+    check_flat(model)
     if None in model.input_shape[1:]:
         raise ValueError(
             "The cost depends on the image's size: build the model with `input_shape`. "

@@ -1,6 +1,6 @@
 """Changes to a built model: its heads, and what trains.
 
-Everything here works on any flat functional model of Keras' own layers.
+Everything here works on any flat functional model of Keras' own layers, and refuses others.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from keras import layers
 
 from keras_inception.identity import Identity, attach, identity_of
 from keras_inception.models.builder import recorded_activation
-from keras_inception.models.measure import endpoints, last_endpoint
+from keras_inception.models.measure import check_flat, endpoints, last_endpoint
 
 
 def to_inference(model: keras.Model) -> keras.Model:
@@ -21,6 +21,7 @@ def to_inference(model: keras.Model) -> keras.Model:
 
     A model that has none is returned as it is.
     """
+    check_flat(model)
     if not isinstance(model.output, dict):
         return model
     stripped = keras.Model(model.input, model.output["predictions"], name=model.name)
@@ -46,6 +47,7 @@ def freeze_backbone(model: keras.Model, up_to: str | None = None) -> keras.Model
     Raises:
         ValueError: there is no layer of that name.
     """
+    check_flat(model)
     if up_to is None:
         up_to = last_endpoint(model)
     elif up_to not in {layer.name for layer in model.layers}:
@@ -77,6 +79,7 @@ def replace_head(
     """
     if classes < 1:
         raise ValueError(f"`classes` should be at least 1. Received: classes={classes}")
+    check_flat(model)
     given = model.output if isinstance(model.output, dict) else {"predictions": model.output}
     if "predictions" not in {layer.name for layer in model.layers}:
         raise ValueError(

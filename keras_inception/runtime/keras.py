@@ -13,6 +13,7 @@ from keras_inception import weights
 from keras_inception.identity import Identity, attach, identity_of
 from keras_inception.models.imagenet import class_names
 from keras_inception.models.registry import get_model
+from keras_inception.models.saving import load_model
 from keras_inception.models.surgery import to_inference
 from keras_inception.runs import RunFolder
 from keras_inception.weights.catalog import IMAGENET
@@ -80,7 +81,7 @@ def of_file(path: Path) -> tuple[KerasEngine, Identity]:
     if (path.parent / "config.json").exists() and (path.parent / "preprocessing.json").exists():
         return of_run(path.parent)
     try:
-        model = keras.models.load_model(path)
+        model = load_model(path)
     except (ValueError, TypeError, OSError) as error:
         reason = (str(error).strip().splitlines() or ["no reason given"])[0]
         raise ValueError(f"{path} cannot be loaded as a Keras model: {reason}") from error

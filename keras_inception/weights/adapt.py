@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_inception.preprocessing import Preprocessing
+from keras_inception.weights import graph as network_graph
 from keras_inception.weights.native import variables
 
 # Layers whose arrays a caller may leave out, or have another number of classes in.
@@ -32,6 +33,7 @@ class Loaded:
         class_names: The file's own names of its classes, if it holds any.
         layout: Format and publisher's layout as recognised, for people.
         layers: The file's layer -> ours.
+        graph: The file's own graph, if it has one: the built model is held against it.
     """
 
     source: str
@@ -43,6 +45,7 @@ class Loaded:
     class_names: tuple[str, ...] = ()
     layout: str = ""
     layers: dict[str, str] = dataclasses.field(default_factory=dict)
+    graph: network_graph.Graph = dataclasses.field(default_factory=dict)
 
     @property
     def outputs(self) -> int:

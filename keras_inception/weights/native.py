@@ -8,6 +8,7 @@ into another layer without a word.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,30 @@ import numpy as np
 
 from keras_inception.identity import Identity, identity_of
 from keras_inception.preprocessing import Preprocessing
+from keras_inception.weights import graph as network_graph
 from keras_inception.weights.readers import safetensors
 
 
 def variables(model: keras.Model) -> dict[str, Any]:
-    """A model's weights by "layer/variable", such as "stem_0_conv/kernel"."""
-    return {f"{layer.name}/{w.name}": w for layer in model.layers for w in layer.weights}
+    """A model's weights by "layer/variable", such as "stem_0_conv/kernel".
+
+    Raises:
+        ValueError: a layer has two weights of the same name, as a model inside the model has.
+    """
+    found: dict[str, Any] = {}
+    for layer in model.layers:
+        for weight in layer.weights:
+            name = f"{layer.name}/{weight.name}"
+            if name in found:
+                inside = ", a model inside the model," * isinstance(layer, keras.Model)
+                raise ValueError(
+                    f"{model.name} cannot be named weight by weight: its layer "
+                    f"{layer.name}{inside} has more than one weight called {weight.name}. Build "
+                    "the head on the backbone's output instead: keras.Model(backbone.input, "
+                    "head(backbone.output))."
+                )
+            found[name] = weight
+    return found
 
 
 def save_weights(
@@ -54,8 +73,26 @@ def save_weights(
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"Native weights end in .safetensors. Received: {path}")
-    known = identity_of(model) or Identity("", preprocessing=getattr(model, "preprocessing", None))
+    known, graph = identity_of(model), ""
+    if known is None:
+        # Keras' clone_model and load_model keep no attributes: the graph says what was built, and
+        # goes into the file so that a builder holds what it builds against it.
+        graph = network_graph.text_of(model)
+        known = network_graph.identity_in(graph, getattr(model, "preprocessing", None))
     contract = preprocessing or known.preprocessing
+    if known.variant and not contract:
+        logging.warning(
+            "%s does not say how its images are scaled, and neither will %s: give `preprocessing`.",
+            model.name,
+            path,
+        )
+    if builder_arguments is None and _forgets_activation(model, known):
+        logging.warning(
+            "The classifier's activation of %s is a function of your own, which %s cannot hold: "
+            "give it again as `classifier_activation` when you load the file.",
+            model.name,
+            path,
+        )
     identity = Identity.create(
         variant or known.variant,
         known.arguments if builder_arguments is None else builder_arguments,
@@ -64,9 +101,17 @@ def save_weights(
         class_names or known.class_names,
     )
     metadata = {"format": safetensors.NATIVE, **identity.to_metadata()}
+    if graph and builder_arguments is None:
+        metadata["graph"] = graph
     arrays = {
         name: np.ascontiguousarray(keras.ops.convert_to_numpy(v), "<f4")
         for name, v in variables(model).items()
     }
     safetensors.write(path, arrays, metadata)
     return path
+
+
+def _forgets_activation(model: keras.Model, known: Identity) -> bool:
+    """Whether a model has a classifier whose activation its identity could not record."""
+    has_classifier = any(layer.name == "predictions" for layer in model.layers)
+    return bool(known.variant) and has_classifier and "classifier_activation" not in known.arguments

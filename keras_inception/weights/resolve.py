@@ -10,6 +10,7 @@ from typing import Any
 
 from keras_inception.identity import Identity
 from keras_inception.preprocessing import Preprocessing
+from keras_inception.weights import graph as network_graph
 from keras_inception.weights import layouts, readers
 from keras_inception.weights.adapt import Loaded, fold_input_scaling
 from keras_inception.weights.catalog import (
@@ -157,6 +158,13 @@ def _native(path: str | os.PathLike, contents: readers.Contents) -> Loaded:
             f"Received: {sorted(contents.layers)[:4]}"
         )
     said = Identity.from_metadata(contents.metadata)
+    try:
+        text = contents.metadata.get("graph", "")
+        graph = network_graph.read(text)
+        if not said.variant:
+            said = network_graph.identity_in(text, said.preprocessing)
+    except ValueError as error:
+        raise ValueError(f"{path} ({contents.format}) cannot be used: {error}") from error
     return Loaded(
         os.fspath(path),
         arrays,
@@ -166,6 +174,7 @@ def _native(path: str | os.PathLike, contents: readers.Contents) -> Loaded:
         class_names=said.class_names,
         layout=f"{contents.format}, our own names",
         layers=dict.fromkeys(contents.layers, "the same"),
+        graph=graph,
     )
 
 

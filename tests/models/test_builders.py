@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 
 import keras
 import numpy as np
@@ -10,7 +11,6 @@ import pytest
 
 import keras_inception
 from keras_inception import Preprocessing, get_model, list_models, smallest_input
-from keras_inception.models.builder import _scaled
 
 # Parameters at 1000 classes: (trainable without gammas, trainable with gammas and auxiliary heads).
 # From torchvision's, Keras' and TF-Slim's counts; TF-Slim's are at 1001 classes and without gammas:
@@ -65,6 +65,17 @@ def small(variant):
     return (96, 96, 3)
 
 
+def test_help_describes_every_argument(variant):
+    """The shared arguments' descriptions are written once and stand in every builder's help."""
+    builder = getattr(keras_inception, variant)
+    text = inspect.getdoc(builder)
+    for name in inspect.signature(builder).parameters:
+        assert re.search(rf"^    {name}: \w.{{15}}", text, re.MULTILINE), name
+    for section in ("Args", "Returns", "Raises", "Reference"):
+        assert text.count(f"\n{section}:\n") == 1
+    assert "arXiv" in text and inspect.signature(builder).return_annotation is keras.Model
+
+
 def test_signature_begins_as_keras_applications(variant):
     parameters = inspect.signature(getattr(keras_inception, variant)).parameters.values()
     positional = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
@@ -113,7 +124,7 @@ def test_every_operation_has_a_name_of_its_own_making():
     paper = {"batch_norm": False, "lrn": True, "include_preprocessing": True}
     names = [[o.name for o in build("InceptionV1", **paper).operations] for _ in range(2)]
     assert names[0] == names[1]
-    assert {"preprocessing_once", "stem_0_lrn_power", "stem_1_lrn_power"} <= set(names[0])
+    assert {"preprocessing", "stem_0_lrn_power", "stem_1_lrn_power"} <= set(names[0])
 
 
 # 1409.4842 Table 1: (thousands of 1024 parameters, millions of multiply-adds) of a row. The rows
@@ -273,48 +284,22 @@ def test_preprocessing_inside_is_preprocessing_outside(variant):
     outside = build(variant, input_shape=small(variant), classes=5)
     outside.set_weights(inside.get_weights())
     scaled = keras_inception.default_preprocessing(variant).scale(image)
-    # The last is the mistake: `preprocess_input`, then a model that scales by itself.
-    for given in (image, image.astype(np.float32), inside.preprocessing.scale(image), scaled):
+    for given in (image, image.astype(np.float32), inside.preprocessing.scale(image)):
         np.testing.assert_allclose(answer(inside, given), answer(outside, scaled), atol=1e-6)
     np.testing.assert_array_equal(outside.preprocessing.scale(image), scaled)
 
 
-TORCH = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
-CAFFE = {"mean": (123.0, 117.0, 104.0), "std": 1.0}
-
-
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-@pytest.mark.parametrize("scaling", [{}, TORCH, CAFFE])
-def test_scaling_inside_happens_once_whatever_comes_in(scaling, policy):
-    contract = Preprocessing(size=(8, 8), **scaling)
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        image = keras.Input((8, 8, 3))
-        model = keras.Model(image, _scaled(image, contract))
-    finally:
-        keras.config.set_dtype_policy(before)
-    photo = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.float32)
-    black_frame = (photo > 250).astype(np.float32)  # 0 and 1 of 255
-    images = np.stack(
-        [
-            photo,
-            black_frame,
-            np.zeros_like(photo),
-            np.full_like(photo, 255),
-            np.where(photo < 128, -24, 279).astype(np.float32),  # a bicubic resize's overshoot
-            black_frame * 1.3 - 0.1,
-            photo / 2,
-        ]
-    )
-    scale, offset = contract.scale_and_offset(3)
-    want = images * np.float32(scale) + np.float32(offset)
-    np.testing.assert_allclose(answer(model, images), want, rtol=1e-6, atol=1e-5)
-    # Scaled ones beside unscaled ones: each image is told by itself.
-    mixed = images.copy()
-    scaled = [0, 1, 2, 6]  # those with a dark pixel
-    mixed[scaled] = want[scaled]
-    np.testing.assert_allclose(answer(model, mixed), want, rtol=1e-6, atol=1e-5)
+def test_scaling_inside_is_one_layer_and_guesses_nothing():
+    """Dark, bright and scaled images alike: (x - mean) / std, by the contract that is given."""
+    contract = Preprocessing(size=(48, 48), mean=(123.675, 116.28, 103.53), std=(58.4, 57.1, 57.4))
+    model = build("InceptionV1", input_shape=(48, 48, 3), include_preprocessing=contract, classes=2)
+    steps = [o.name for o in model.operations[:3]]
+    assert steps == ["image", "preprocessing", "stem_0_conv"]
+    scaled = keras.Model(model.input, model.get_layer("preprocessing").output)
+    for low, high in [(0, 255), (-2.1, 2.6), (0, 1)]:
+        images = np.random.default_rng(0).uniform(low, high, (2, 48, 48, 3)).astype(np.float32)
+        want = (images - np.float32(contract.mean)) / np.float32(contract.std)
+        np.testing.assert_allclose(answer(scaled, images), want, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("channels", [1, 4])

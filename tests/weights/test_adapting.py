@@ -130,6 +130,7 @@ def test_class_names_travel_in_the_native_file(tmp_path):
 
 def test_nothing_is_said_when_nothing_is_adapted(slim_like, caplog):
     with caplog.at_level(logging.WARNING):
-        InceptionV3(weights=weights_of(slim_like), input_shape=SHAPE, classes=1001)
+        loaded = weights_of(slim_like, preprocessing=Preprocessing(size=SHAPE[:2]))
+        InceptionV3(weights=loaded, input_shape=SHAPE, classes=1001)
     assert not caplog.records
     assert resolve(None, "InceptionV3") is None

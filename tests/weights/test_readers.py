@@ -152,7 +152,8 @@ def test_keras_3_files_are_read_by_layer_name(ending, tmp_path):
         for variable in layer.weights:
             np.testing.assert_array_equal(found[f"{layer.name}/{variable.name}"], variable)
     if ending == ".keras":
-        assert json.loads(contents.metadata["builder_arguments"]) == {"bn_epsilon": 0.02}
+        graph = json.loads(contents.metadata["graph"])["config"]["layers"]
+        assert [layer["name"] for layer in graph] == [layer.name for layer in model.layers]
 
 
 def test_keras_3_files_without_names_are_refused(tmp_path):

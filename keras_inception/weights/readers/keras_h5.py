@@ -21,6 +21,8 @@ import numpy as np
 from keras_inception.weights.readers import archives
 from keras_inception.weights.readers.budget import Budget, Layers, add
 
+# The member that this package adds to a .keras archive: the network's identity as JSON.
+IDENTITY_MEMBER = "keras_inception.json"
 _CHILD = Path(__file__).with_name("h5_child.py")
 # Wall seconds a second of processor time, for a machine that is busy with other things.
 _BUSY = 10
@@ -84,16 +86,18 @@ def _layers(found: IO[bytes], budget: Budget) -> Layers:
 
 
 def read_keras_archive(archive: archives.Zip, budget: Budget) -> tuple[Layers, dict[str, str]]:
-    """The layers of a .keras archive, and BatchNorm's epsilon as a builder argument.
+    """The layers of a .keras archive, and what it says of its network.
 
-    The model is not built, so that nothing in the archive is run.
+    That is the model's configuration as text ("graph") and, if this package wrote the file, the
+    network's identity by field. The model is not built, so that nothing in the archive is run.
     """
     layers = read(archive.read("model.weights.h5"), budget)
-    config = budget.json(archive.read("config.json"), "its config.json")
-    epsilons = [
-        layer["config"]["epsilon"]
-        for layer in config.get("config", {}).get("layers", [])
-        if layer.get("class_name") == "BatchNormalization"
-    ]
-    arguments = {"bn_epsilon": epsilons[0]} if epsilons else {}
-    return layers, {"builder_arguments": json.dumps(arguments)}
+    config = archive.read("config.json")
+    budget.json(config, "its config.json")
+    said = {"graph": config.decode()}
+    if IDENTITY_MEMBER in archive.names:
+        identity = budget.json(archive.read(IDENTITY_MEMBER), f"its {IDENTITY_MEMBER}")
+        if not isinstance(identity, dict) or any(type(v) is not str for v in identity.values()):
+            raise ValueError(f"its {IDENTITY_MEMBER} is not an object of texts")
+        said |= identity
+    return layers, said

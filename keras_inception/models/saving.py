@@ -1,0 +1,81 @@
+"""Whole models in `.keras` files, with the network's identity."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import keras
+
+from keras_inception import files
+from keras_inception.identity import Identity, attach, identity_of
+from keras_inception.weights import graph
+from keras_inception.weights.readers.keras_h5 import IDENTITY_MEMBER
+
+
+def save_model(model: keras.Model, path: str | Path) -> Path:
+    """Writes a model as a `.keras` file that also holds its identity.
+
+    Keras loads the file as any other. `load_model` and a builder's `weights` argument get back the
+    builder's arguments, the preprocessing contract and the names of the classes, too.
+
+    Args:
+        model: A model. If it has no identity (Keras' `clone_model` and `load_model` keep none), the
+            file is an ordinary `.keras` file.
+        path: The file to write; it ends in .keras.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: the path has another ending.
+    """
+    path = Path(path)
+    if path.suffix != ".keras":
+        raise ValueError(f"Whole models end in .keras. Received: {path}")
+    identity = identity_of(model)
+
+    def write(temporary: Path) -> None:
+        model.save(temporary)
+        if identity is not None:
+            with zipfile.ZipFile(temporary, "a") as archive:
+                archive.writestr(IDENTITY_MEMBER, json.dumps(identity.to_metadata()))
+
+    files.write(path, write)
+    return path
+
+
+def load_model(path: str | os.PathLike[str]) -> keras.Model:
+    """Loads a whole model with Keras, and attaches its identity.
+
+    The identity is the one that `save_model` wrote. In any other file with one of this package's
+    networks it is read from the graph, which shows the builder and its arguments but not how images
+    are prepared: `model.preprocessing` is then None.
+
+    Args:
+        path: A `.keras` file.
+
+    Returns:
+        The model. A network of another kind has no `model.identity`.
+
+    Raises:
+        ValueError: Keras cannot load the file, or the identity in it is damaged.
+    """
+    model = keras.models.load_model(path)
+    identity = _identity_in(path) or graph.identity_in(graph.text_of(model))
+    return attach(model, identity) if identity.variant else model
+
+
+def _identity_in(path: str | os.PathLike[str]) -> Identity | None:
+    """The identity that `save_model` wrote into a file, if it did."""
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        if IDENTITY_MEMBER not in archive.namelist():
+            return None
+        try:
+            return Identity.from_metadata(json.loads(archive.read(IDENTITY_MEMBER)))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}: its {IDENTITY_MEMBER} is damaged: {error}") from error
