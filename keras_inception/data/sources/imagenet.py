@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.data.sources.folder import SUFFIXES
+from keras_inception.data.listing import SUFFIXES
 from keras_inception.data.splits import Source, Split
 from keras_inception.models.imagenet import imagenet_classes
 
