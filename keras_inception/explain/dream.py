@@ -129,7 +129,8 @@ class _Climb:
     ) -> None:
         self._contract: Preprocessing = network.classifier.preprocessing
         name = network.map_layer(layer) if layer is not None else _middle(network)
-        output = network.logits() if name == "predictions" else network.output_of(name)
+        final = network.model.outputs[0]._keras_history.operation.name
+        output = network.logits() if name == final else network.output_of(name)
         width = output.shape[-1]
         if channel is not None and not 0 <= channel < width:
             raise ValueError(

@@ -199,15 +199,16 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 def _pooled(network: Network, layer: str | None) -> Any:
     """The symbolic features: the classifier's input, or a layer averaged over its places."""
     if layer is None:
-        output = network.model.outputs[0]
-        step = output._keras_history.operation
+        tensor = network.model.outputs[0]
+        step, node, _ = tensor._keras_history
         while isinstance(step, keras.layers.Softmax | keras.layers.Activation):
-            step = step.input._keras_history.operation
+            (tensor,) = step._inbound_nodes[node].input_tensors
+            step, node, _ = tensor._keras_history
         if not isinstance(step, keras.layers.Dense):
             raise ValueError(
                 f"{network.model.name} does not end in a Dense layer; name the features' `layer`."
             )
-        tensor = step.input
+        (tensor,) = step._inbound_nodes[node].input_tensors
     else:
         tensor = network.output_of(layer)
     if len(tensor.shape) == 4:

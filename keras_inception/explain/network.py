@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import keras
@@ -62,20 +63,21 @@ class Network:
         Raises:
             ValueError: there is no such layer, or none with a map.
         """
+        outputs = self.outputs
+        ours = endpoints(self.model) if self.classifier.identity.variant else {}
         if layer is not None:
-            if layer not in {step.name for step in self.model.operations}:
+            if layer not in outputs:
+                known = ours or outputs
                 raise ValueError(
-                    f"`layer` should name a layer of {self.model.name}; its endpoints are "
-                    f"{', '.join(endpoints(self.model)) or 'none'}. Received: layer={layer!r}"
+                    f"`layer` should name a layer of {self.model.name}, such as "
+                    f"{', '.join(list(known)[-12:])}. Received: layer={layer!r}"
                 )
             return layer
-        maps = {name: tensor.shape for name, tensor in endpoints(self.model).items()}
-        if not maps:
-            maps = {
-                step.name: step.output.shape
-                for step in self.model.operations[1:]
-                if isinstance(step.output, keras.KerasTensor) and len(step.output.shape) == 4
-            }
+        maps = {
+            name: tensor.shape
+            for name, tensor in outputs.items()
+            if len(tensor.shape) == 4 and (name in ours or not ours)
+        }
         if not maps:
             raise ValueError(
                 f"{self.model.name} has no layer with a map (height, width, channels)."
@@ -88,24 +90,40 @@ class Network:
             return large[-1]
         return max(reversed(list(sides)), key=lambda name: sides[name])
 
+    @functools.cached_property
+    def outputs(self) -> dict[str, Any]:
+        """The symbolic output of every step between image and answer, in order.
+
+        Found from the end: a layer that two models share has an output in each.
+        """
+        found: dict[str, Any] = {}
+        waiting = list(self.model.outputs)
+        while waiting:
+            tensor = waiting.pop()
+            step, node, _ = tensor._keras_history
+            if step.name not in found:
+                found[step.name] = tensor
+                waiting += step._inbound_nodes[node].input_tensors
+        image = {t._keras_history.operation.name for t in self.model.inputs}
+        order = [step.name for step in self.model.operations]
+        return {name: found[name] for name in order if name in found and name not in image}
+
     def output_of(self, layer: str) -> Any:
-        """The symbolic output of a layer or another operation."""
-        for step in self.model.operations:
-            if step.name == layer:
-                return step.output
-        raise ValueError(f"There is no layer {layer!r} in {self.model.name}.")
+        """The symbolic output of a layer or another step."""
+        return self.outputs[self.map_layer(layer)]
 
     def logits(self) -> Any:
         """The symbolic input of the final softmax; the output itself if there is none."""
         output = self.model.outputs[0]
         last = output._keras_history.operation
         if isinstance(last, keras.layers.Softmax):
-            return last.input
+            return last._inbound_nodes[output._keras_history.node_index].input_tensors[0]
         if isinstance(last, keras.layers.Dense) and last.activation is keras.activations.softmax:
             linear = keras.layers.Dense(
                 last.units, use_bias=last.use_bias, dtype="float32", name=f"{last.name}_logits"
             )
-            logits = linear(last.input)
+            (x,) = last._inbound_nodes[output._keras_history.node_index].input_tensors
+            logits = linear(x)
             linear.set_weights(last.get_weights())
             return logits
         return output

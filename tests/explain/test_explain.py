@@ -118,7 +118,7 @@ def test_grad_cam_of_a_linear_head_is_the_class_activation_map(small):
 
 def test_a_map_of_few_places_is_passed_over(model):
     """At 96 pixels the last blocks see 3 x 3 places, the ones before them 6 x 6."""
-    assert Network.open(model).map_layer() == "mixed_4f"
+    assert Network.open(model).map_layer() == "inception_4e"
 
 
 def test_the_layer_is_found_in_networks_that_are_not_ours():
@@ -172,21 +172,25 @@ def test_a_class_looks_like_its_color(small):
     assert seen.image.reshape(-1, 3).mean(0).argmax() == 2
 
 
-def test_dreams_climb(model):
+def test_dreams_climb(small, model):
     image = scenes(1, seed=4)[0][0]
-    dream = deep_dream(model, image, steps=4, octaves=2, jitter=4)
-    seen = visualize(model, "predictions", 2, size=96, steps=4, octaves=2)
-    for found in (dream, seen):
+    last = small.engine.model.layers[-1].name
+    steps = {"steps": 5, "octaves": 2, "jitter": 4}
+    dream = deep_dream(small, image, **steps)
+    for found in (dream, visualize(small, last, 2, size=96, **steps)):
         assert found.image.shape == (96, 96, 3) and found.image.dtype == np.uint8
         assert len(found.objective) == 2
         for values in found.objective:
-            assert len(values) == 5 and np.all(np.diff(values) >= 0)
+            assert len(values) == 6 and np.all(np.diff(values) >= 0)
             assert values[-1] > values[0]
-    assert dream.objective == deep_dream(model, image, steps=4, octaves=2, jitter=4).objective
-    with pytest.raises(ValueError, match="at least"):
-        deep_dream(model, image[:20, :20])
+    assert dream.objective == deep_dream(small, image, **steps).objective
+    inception = deep_dream(model, image, channel=3, steps=2, octaves=1)
+    assert inception.what == "inception_4c, channel 3"
+    assert inception.objective[0][2] > inception.objective[0][0]
+    with pytest.raises(ValueError, match="octaves=0"):
+        deep_dream(small, image, octaves=0)
     with pytest.raises(ValueError, match="`channel` should be from 0 to 2"):
-        visualize(model, "predictions", 3)
+        visualize(small, last, 3)
 
 
 def test_neighbors_share_the_color(model):
@@ -200,19 +204,19 @@ def test_neighbors_share_the_color(model):
         nearest(vectors, vectors[:, :4])
 
 
-def test_the_commands_write_images(model, tmp_path, capsys, monkeypatch):
+def test_the_commands_write_images(small, tmp_path, capsys, monkeypatch):
     for module in ("explain.network", "explain.occlude", "runtime"):
-        monkeypatch.setattr(f"keras_inception.{module}.load_classifier", opened(model))
+        monkeypatch.setattr(f"keras_inception.{module}.load_classifier", opened(small))
     images = scenes(3, seed=7)[0]
     for i, image in enumerate(images):
         (tmp_path / f"{i}.png").write_bytes(tf.io.encode_png(image).numpy())
     image, common = str(tmp_path / "0.png"), ["--model", "any", "--output"]
-    small = ["--steps", "1", "--octaves", "1"]
+    steps, last = ["--steps", "1", "--octaves", "1"], small.engine.model.layers[-1].name
     for arguments, size in [
         (["grad_cam", image, "--target", "red"], (96, 192)),
         (["occlusion", image, "--window", "48"], (96, 192)),
-        (["dream", image, *small], (96, 96)),
-        (["feature", "--layer", "predictions", "--channel", "0", "--size", "96", *small], (96, 96)),
+        (["dream", image, *steps], (96, 96)),
+        (["feature", "--layer", last, "--channel", "0", "--size", "96", *steps], (96, 96)),
         (["nearest", image, str(tmp_path / "?.png"), "--count", "2"], None),
     ]:
         output = tmp_path / f"{arguments[0]} out.png"
