@@ -50,7 +50,7 @@ class GradCAM:
         self._network = Network.open(model)
         self.layer = self._network.map_layer(layer)
         outputs = [self._network.output_of(self.layer), self._network.logits()]
-        self._inside = keras.Model(self._network.model.inputs, outputs)
+        self._inside = keras.Model(self._network.model.inputs[0], outputs)
 
     def __call__(self, image: Any, target: int | str | None = None) -> Heat:
         """See `grad_cam`."""

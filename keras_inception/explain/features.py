@@ -46,7 +46,7 @@ def features(
         ValueError: there is no such layer, or an image cannot be read.
     """
     network = Network.open(model)
-    inside = keras.Model(network.model.inputs, _pooled(network, layer))
+    inside = keras.Model(network.model.inputs[0], _pooled(network, layer))
     contract, channels = network.classifier.preprocessing, network.classifier.input_shape[2]
 
     def look(image: Any) -> np.ndarray:

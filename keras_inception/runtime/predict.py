@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import glob
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -11,13 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from keras_inception.data.listing import LEFTOVER, SUFFIXES, list_images
 from keras_inception.data.stream import stream
 from keras_inception.data.views import CROPS, check, take
 from keras_inception.runtime.classifier import Classifier, load_classifier
 
 BATCH = 64
-# What a folder is searched for; a file that is named is read whatever it is called.
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,10 +180,14 @@ def image_list(images: Any) -> list[Any]:
         return found
     path = Path(images).expanduser()
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        if not found:
+        listing = list_images(path)
+        others = {kind: len(files) for kind, files in listing.left_out.items() if kind != LEFTOVER}
+        if others:
+            what = ", ".join(f"{count} {kind}" for kind, count in others.items())
+            logging.warning("%s: left out %s", path, what)
+        if not listing.images:
             raise ValueError(f"{path} holds no images ({', '.join(SUFFIXES)}).")
-        return found
+        return list(listing.images)
     if path.exists():
         return [path]
     found = sorted(glob.glob(os.path.expanduser(os.fspath(images)), recursive=True))

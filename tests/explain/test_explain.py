@@ -24,7 +24,7 @@ from keras_inception.runtime.keras import KerasEngine
 
 COLORS = np.array([[220, 40, 40], [40, 200, 40], [50, 60, 230]])
 NAMES = ("red", "green", "blue")
-SIDE, SQUARE = 96, 24
+SIDE, SQUARE = 64, 16
 
 
 def scenes(count, seed):
@@ -48,7 +48,7 @@ def model():
     return attach(model, model.identity.replace(class_names=NAMES))
 
 
-def trained(model, epochs, count=512):
+def trained(model, epochs, count=384):
     images, labels, _ = scenes(count, seed=0)
     contract = Preprocessing(size=(SIDE, SIDE))
     x = contract.scale(np.stack([contract.fit(image) for image in images]))
@@ -76,7 +76,7 @@ def pointing_game(explain, count, seed):
     for image, label, (top, left) in zip(images, labels, corners, strict=True):
         row, column = explain(image, int(label)).peak
         # The contract's crop keeps the middle 7/8, enlarged to the input.
-        row, column = (6 + (p + 0.5) * 84 / SIDE for p in (row, column))
+        row, column = (4 + (p + 0.5) * 56 / SIDE for p in (row, column))
         found += top <= row < top + SQUARE and left <= column < left + SQUARE
     return found / count
 
@@ -108,16 +108,16 @@ def test_grad_cam_of_a_linear_head_is_the_class_activation_map(small):
     image = scenes(1, seed=5)[0][0]
     *_, last, _, dense = small.engine.model.layers
     heat = grad_cam(small, image, target="green")
-    inside = keras.Model(small.engine.model.inputs, last.output)
+    inside = keras.Model(small.engine.model.inputs[0], last.output)
     places = inside(small.preprocessing.scale(small.fit(image)[None]))[0].numpy()
     expected = np.maximum(places @ dense.get_weights()[0][:, 1], 0)
     expected = tf.image.resize(expected[..., None], (SIDE, SIDE), "bicubic").numpy()[..., 0]
     np.testing.assert_allclose(heat.heat, np.maximum(expected, 0) / expected.max(), atol=1e-4)
-    assert heat.label == "green" and heat.method == f"Grad-CAM of {last.name}, 12 x 12"
+    assert heat.label == "green" and heat.method == f"Grad-CAM of {last.name}, 8 x 8"
 
 
 def test_a_map_of_few_places_is_passed_over(model):
-    """At 96 pixels the last blocks see 3 x 3 places, the ones before them 6 x 6."""
+    """At 64 pixels the last blocks see 2 x 2 places, the ones before them 4 x 4."""
     assert Network.open(model).map_layer() == "inception_4e"
 
 
@@ -168,7 +168,7 @@ def test_occlusion_asks_any_engine():
 
 
 def test_a_class_looks_like_its_color(small):
-    seen = visualize(small, small.engine.model.layers[-1].name, 2, size=96, steps=10, octaves=2)
+    seen = visualize(small, small.engine.model.layers[-1].name, 2, size=64, steps=10, octaves=2)
     assert seen.image.reshape(-1, 3).mean(0).argmax() == 2
 
 
@@ -177,8 +177,8 @@ def test_dreams_climb(small, model):
     last = small.engine.model.layers[-1].name
     steps = {"steps": 5, "octaves": 2, "jitter": 4}
     dream = deep_dream(small, image, **steps)
-    for found in (dream, visualize(small, last, 2, size=96, **steps)):
-        assert found.image.shape == (96, 96, 3) and found.image.dtype == np.uint8
+    for found in (dream, visualize(small, last, 2, size=64, **steps)):
+        assert found.image.shape == (64, 64, 3) and found.image.dtype == np.uint8
         assert len(found.objective) == 2
         for values in found.objective:
             assert len(values) == 6 and np.all(np.diff(values) >= 0)
@@ -213,10 +213,10 @@ def test_the_commands_write_images(small, tmp_path, capsys, monkeypatch):
     image, common = str(tmp_path / "0.png"), ["--model", "any", "--output"]
     steps, last = ["--steps", "1", "--octaves", "1"], small.engine.model.layers[-1].name
     for arguments, size in [
-        (["grad_cam", image, "--target", "red"], (96, 192)),
-        (["occlusion", image, "--window", "48"], (96, 192)),
-        (["dream", image, *steps], (96, 96)),
-        (["feature", "--layer", last, "--channel", "0", "--size", "96", *steps], (96, 96)),
+        (["grad_cam", image, "--target", "red"], (64, 128)),
+        (["occlusion", image, "--window", "32"], (64, 128)),
+        (["dream", image, *steps], (64, 64)),
+        (["feature", "--layer", last, "--channel", "0", "--size", "64", *steps], (64, 64)),
         (["nearest", image, str(tmp_path / "?.png"), "--count", "2"], None),
     ]:
         output = tmp_path / f"{arguments[0]} out.png"

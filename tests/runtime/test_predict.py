@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def model():
 
 @pytest.fixture
 def photos(tmp_path):
-    """Six images that can be read and three files that cannot."""
+    """Six images that can be read and four files that cannot."""
     folder = tmp_path / "photos"
     (folder / "more").mkdir(parents=True)
     bright, dark = Image.new("RGB", (40, 30), "white"), Image.new("RGB", (40, 30), "black")
@@ -56,6 +57,11 @@ def photos(tmp_path):
     (folder / "f corrupt.jpg").write_bytes((folder / "a.jpg").read_bytes()[:200])
     (folder / "g empty.png").write_bytes(b"")
     (folder / "h text.jpeg").write_text("no image")
+    # A claim of 40,000 x 40,000 pixels in a header; it must cost nothing.
+    huge = bytearray((folder / "b.PNG").read_bytes())
+    huge[16:24] = (40_000).to_bytes(4, "big") * 2
+    huge[29:33] = zlib.crc32(huge[12:29]).to_bytes(4, "big")
+    (folder / "i huge.png").write_bytes(huge)
     (folder / "notes.txt").write_text("not looked at")
     return folder
 
@@ -73,10 +79,25 @@ def test_a_folder_streams_and_the_unreadable_are_named(model, photos):
         "f corrupt.jpg",
         "g empty.png",
         "h text.jpeg",
+        "i huge.png",
     }
     assert named["g empty.png"].error == "the file is empty"
-    assert seen[-1] == (9, 9) and max(model.engine.batches) <= 4
+    assert seen[-1] == (10, 10) and max(model.engine.batches) <= 4
     assert sum(p for _, p in named["a.jpg"].top) == pytest.approx(1)
+
+
+def test_a_photograph_on_its_side_is_turned_upright(tmp_path):
+    """The lower half is bright; the camera noted that the image has to be turned."""
+    pixels = np.zeros((40, 40, 3), np.uint8)
+    pixels[20:] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise
+    turned = Image.fromarray(np.rot90(pixels).copy())
+    turned.save(tmp_path / "a.jpg", exif=exif, quality=95)
+    from keras_inception.runtime.predict import pixels as read
+
+    upright = read(tmp_path / "a.jpg")
+    assert upright[:16].max() < 30 and upright[24:].min() > 225
 
 
 def test_arrays_patterns_and_lists(model, photos):
@@ -109,10 +130,10 @@ def test_the_command_prints_and_its_exit_code_tells(model, photos, capsys, monke
     run(command, 1)
     printed = capsys.readouterr()
     assert "a.jpg\n   " in printed.out and "bright" in printed.out
-    assert printed.err.count("cannot be read:") == 3
+    assert printed.err.count("cannot be read:") == 4
     run([*command, "--format", "json"], 1)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert len(lines) == 9 and sum("error" in line for line in lines) == 3
+    assert len(lines) == 10 and sum("error" in line for line in lines) == 4
     run(["predict", str(photos / "a.jpg"), "--model", "any", "--format", "csv"], 0)
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["label"] for row in rows] == ["bright", "gray", "dark"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 from importlib import resources
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.data.listing import SUFFIXES
+from keras_inception.data.listing import SUFFIXES, list_images
 from keras_inception.data.splits import Source, Split
 from keras_inception.models.imagenet import imagenet_classes
 
@@ -45,16 +46,15 @@ def open_imagenet(root: Path, ground_truth: Path | None = None) -> Source:
     if folders:
         number = {wordnet_id: i for i, wordnet_id in enumerate(ids)}
         files = [
-            (str(path), number[folder])
+            (path, number[folder])
             for folder in folders
-            for path in sorted((root / folder).rglob("*"))
-            if path.suffix.lower() in SUFFIXES
+            for path in list_images(root / folder).images
         ]
         layout = f"{len(folders)} of 1000 class folders"
     else:
-        paths = sorted(p for p in root.iterdir() if p.suffix.lower() in SUFFIXES)
-        labels = _labels([p.name for p in paths], ground_truth, ids)
-        files = [(str(path), label) for path, label in zip(paths, labels, strict=True)]
+        paths = list_images(root, deep=False).images
+        labels = _labels([Path(path).name for path in paths], ground_truth, ids)
+        files = list(zip(paths, labels, strict=True))
         layout = "one folder" + (f" and {ground_truth.name}" if ground_truth else "")
     if not files:
         raise ValueError(
@@ -137,16 +137,16 @@ def _read(ground_truth: Path, names: list[str]) -> list[str]:
 
 
 def _split(files: list[tuple[str, int]]) -> Split:
-    paths = tf.constant([path for path, _ in files], tf.string)
+    paths = tf.constant([os.fsencode(path) for path, _ in files], tf.string)
     labels = np.array([label for _, label in files], np.int64)
 
     def image(i: tf.Tensor) -> tf.Tensor:
         return tf.io.read_file(tf.gather(paths, i))
 
-    def describe(i: int) -> str:
+    def name(i: int) -> str:
         return files[i][0]
 
-    return Split(labels, image, describe)
+    return Split(labels, image, name)
 
 
 @functools.cache
