@@ -25,6 +25,7 @@ _PUBLIC = {
     "comparison_table": "keras_inception.models.registry",
     "decode_predictions": "keras_inception.models.imagenet",
     "default_preprocessing": "keras_inception.models.registry",
+    "diagram": "keras_inception.models.diagram",
     "endpoints": "keras_inception.models.measure",
     "export": "keras_inception.export",
     "evaluate": "keras_inception.evaluation.protocol",

@@ -1,7 +1,9 @@
 """The public names with their types, which `__init__.py` loads lazily."""
 
+from keras_inception.evaluation.protocol import evaluate as evaluate
 from keras_inception.export import export as export
 from keras_inception.models.bn_inception import BNInception as BNInception
+from keras_inception.models.diagram import diagram as diagram
 from keras_inception.models.imagenet import decode_predictions as decode_predictions
 from keras_inception.models.imagenet import imagenet_classes as imagenet_classes
 from keras_inception.models.inception_resnet import InceptionResNetV1 as InceptionResNetV1
@@ -27,6 +29,7 @@ from keras_inception.models.surgery import to_inference as to_inference
 from keras_inception.preprocessing import Preprocessing as Preprocessing
 from keras_inception.runtime import Classifier as Classifier
 from keras_inception.runtime import load_classifier as load_classifier
+from keras_inception.runtime.predict import predict as predict
 from keras_inception.weights import Weights as Weights
 from keras_inception.weights import get_weights as get_weights
 from keras_inception.weights import list_weights as list_weights
