@@ -29,6 +29,7 @@ from keras_inception.export.targets import (
     Target,
     chosen,
 )
+from keras_inception.export.tflite import check_form
 from keras_inception.files import write
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.runs import RunFolder
@@ -102,6 +103,7 @@ def export(
         OSError: the folder cannot be written.
     """
     targets = chosen(formats, quantize)
+    check_form("int8" if "int8" in quantize else "float32", ends, outputs)
     run = RunFolder(source) if _is_run(source) else None
     if output is None and run is None:
         raise ValueError("`output` should name the folder to write into. Received: output=None")

@@ -64,20 +64,7 @@ def export_tflite(
     Raises:
         ValueError: an argument is out of range, or the model is no classifier.
     """
-    for name, value, known in (
-        ("quantization", quantization, QUANTIZATIONS),
-        ("ends", ends, tuple(ENDS)),
-        ("outputs", outputs, OUTPUTS),
-    ):
-        if value not in known:
-            raise ValueError(
-                f"`{name}` should be one of {', '.join(known)}. Received: {name}={value!r}"
-            )
-    if ends != "float32" and quantization != "int8":
-        raise ValueError(
-            f'`ends="{ends}"` needs `quantization="int8"`; the other files compute in float32. '
-            f"Received: quantization={quantization!r}"
-        )
+    check_form(quantization, ends, outputs)
     if batch is not None and batch < 1:
         raise ValueError(f"`batch` should be at least 1, or None. Received: batch={batch}")
     network = network_of(model, preprocessing, labels)
@@ -112,6 +99,24 @@ def export_tflite(
     content = with_metadata(bytes(content), identity, author=author, license=license)
     write(Path(path), content)
     return Path(path)
+
+
+def check_form(quantization: str, ends: str, outputs: str) -> None:
+    """Raises ValueError if these arguments of `export_tflite` are unknown or do not go together."""
+    for name, value, known in (
+        ("quantization", quantization, QUANTIZATIONS),
+        ("ends", ends, tuple(ENDS)),
+        ("outputs", outputs, OUTPUTS),
+    ):
+        if value not in known:
+            raise ValueError(
+                f"`{name}` should be one of {', '.join(known)}. Received: {name}={value!r}"
+            )
+    if ends != "float32" and quantization != "int8":
+        raise ValueError(
+            f'`ends="{ends}"` needs `quantization="int8"`; the other files compute in float32. '
+            f"Received: quantization={quantization!r}"
+        )
 
 
 def _calibration(images: list[np.ndarray], shape: tuple[int, int, int]) -> list[np.ndarray]:

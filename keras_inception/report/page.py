@@ -44,6 +44,7 @@ img.plot { max-width:100%; height:auto; border-radius:6px; }
 figure { margin:0; font-size:.82rem; line-height:1.35; }
 figure img { width:100%; image-rendering:pixelated; border-radius:6px;
   border:1px solid var(--line); }
+details { margin:.8rem 0 0; } summary { cursor:pointer; color:var(--mark); }
 .good { color:var(--good); } .bad { color:var(--bad); }
 pre { background:var(--page); border-radius:8px; padding:.8rem; overflow-x:auto; font-size:.85rem; }
 """
@@ -77,7 +78,7 @@ def write_report(run_dir: str | Path, source: Source | None = None) -> Path:
         _section("Confusion", _image(run.path / "confusion_matrix.png", "Confusion matrix")),
         _section("Where it errs, most certain first", _mistakes(run, source)),
         _section("Exports", _exports(exports)),
-        _section("How to use them", _usage(run)) if exports else "",
+        _section("How to use them", _usage(run, exports)) if exports else "",
         _section("How it was made", _recipe(run)),
     ]
     page = (
@@ -193,55 +194,74 @@ def _png(split: Any, index: int) -> bytes:
 def _exports(exports: dict[str, Any] | None) -> str:
     if exports is None:
         return "<p>Not exported yet.</p>"
-    tables = []
+    if "files" not in exports:
+        return "<p>Exported by an earlier version; export again to see the comparison.</p>"
+    head = ["file", "MB", "largest difference", "mean moved", "same answers", "accuracy", "ms"]
+    rows = [["Keras", "", "", "", "", _accuracy(exports["keras"]), ""]]
+    details = []
     for name, file in exports["files"].items():
-        rows = []
-        for check in file["checks"]:
-            mark = (
-                '<span class="good">ok</span>'
-                if check["passed"]
-                else '<span class="bad">failed</span>'
-            )
-            measured, limit = _short(check["measured"]), check["limit"]
-            shown = "" if limit is None or limit == check["measured"] else _short(limit)
-            rows.append([mark, _text(check["name"]), measured, shown])
-        size = file["bytes"] / 1e6
-        tables.append(
-            f"<p><b>{name}</b>, {size:.1f} MB</p>"
-            + _table(["", "check", "measured", "limit"], rows, numbers=2)
-        )
+        measured = [f"{file['bytes'] / 1e6:.1f}", f"{file['largest_difference']:.2g}"]
+        measured += [f"{file['mean_moved']:.2g}", f"{file['same_answers']:.1%}"]
+        times = " / ".join(f"{ms:.1f}" for ms in file.get("latency_ms", {}).values())
+        rows.append([f"<b>{_text(name)}</b>", *measured, _accuracy(file), times])
+        details.append(_checks(name, file["checks"]))
     return (
         f"<p>Compared with the Keras model on {exports['images']} {_text(exports['origin'])}, in "
-        "processes of their own.</p>" + "".join(tables)
+        "processes of their own; times of one image, with 1 / 2 threads, where they were measured."
+        f"</p>{_table(head, rows, numbers=6)}{''.join(details)}"
     )
+
+
+def _accuracy(row: dict[str, Any]) -> str:
+    if "accuracy" not in row:
+        return ""
+    low, high = row["accuracy_interval"]
+    return f"{row['accuracy']:.1%} ({low:.1%} to {high:.1%})"
+
+
+def _checks(name: str, checks: list[dict[str, Any]]) -> str:
+    """All checks of one exported file, folded away."""
+    rows = []
+    for check in checks:
+        passed = check["passed"]
+        mark = f'<span class="{"good" if passed else "bad"}">{"ok" if passed else "failed"}</span>'
+        measured, limit = _short(check["measured"]), check["limit"]
+        shown = "" if limit is None or limit == check["measured"] else _short(limit)
+        rows.append([mark, _text(check["name"]), measured, shown])
+    table = _table(["", "check", "measured", "limit"], rows, numbers=2)
+    return f"<details><summary>{len(checks)} checks of {_text(name)}</summary>{table}</details>"
 
 
 def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else _text(value)
 
 
-def _usage(run: RunFolder) -> str:
-    labels = "labels = open('labels.txt', encoding='utf-8').read().split('\\n')[:-1]"
-    server = """import tensorflow as tf
+def _usage(run: RunFolder, exports: dict[str, Any]) -> str:
+    """Programs that use what was exported."""
+    shown = ""
+    if "saved_model" in exports.get("files", ()):
+        server = """import tensorflow as tf
 
 model = tf.saved_model.load('saved_model')
 image = open('image.jpg', 'rb').read()
 answer = model.signatures['classify_bytes'](image_bytes=tf.constant([image]))
 print(answer['classes'].numpy(), answer['scores'].numpy())"""
-    phone = f"""import numpy as np
+        shown += f"<p>On a server:</p><pre>{_text(server)}</pre>"
+    phones = [name for name in exports.get("files", ()) if name.endswith(".tflite")]
+    if phones:
+        smallest = min(phones, key=lambda name: exports["files"][name]["bytes"])
+        phone = f"""import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image, ImageOps
 
-{labels}
-image = Image.open('image.jpg').convert('RGB')
+labels = open('labels.txt', encoding='utf-8').read().split('\\n')[:-1]
+image = ImageOps.exif_transpose(Image.open('image.jpg')).convert('RGB')
 image = {_fitted_by_pillow(run.preprocessing)}
-classify = Interpreter('model_int8.tflite').get_signature_runner('serving_default')
+classify = Interpreter('{smallest}').get_signature_runner('serving_default')
 probabilities = classify(image=np.float32(image)[None])['probabilities'][0]
 print(labels[probabilities.argmax()], probabilities.max())"""
-    return (
-        f"<p>On a server:</p><pre>{_text(server)}</pre>"
-        f"<p>LiteRT, as on a phone:</p><pre>{_text(phone)}</pre>"
-    )
+        shown += f"<p>LiteRT, as on a phone:</p><pre>{_text(phone)}</pre>"
+    return shown
 
 
 def _fitted_by_pillow(contract: Preprocessing) -> str:

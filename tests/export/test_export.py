@@ -1,0 +1,179 @@
+"""Any network to any target: what is refused before minutes of converting, and what files hold."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+import keras_inception
+from keras_inception import Preprocessing, cli, load_classifier
+from keras_inception.export import export_tflite
+from keras_inception.export.metadata import with_metadata
+from keras_inception.identity import Identity, attach
+
+CONTRACT = Preprocessing(size=(32, 32), crop_fraction=1.0)
+NAMES = ("darkest", "dark", "bright", "brightest")
+
+
+def toy(labels=NAMES):
+    x = keras.Input((32, 32, 3))
+    y = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(x)
+    y = keras.layers.BatchNormalization()(y)
+    y = keras.layers.GlobalAveragePooling2D()(y)
+    model = keras.Model(x, keras.layers.Dense(len(labels), activation="softmax")(y))
+    return attach(model, Identity("", preprocessing=CONTRACT, class_names=labels))
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exports")
+    quantizations = ["float32", "float16", "dynamic", "int8"]
+    result = keras_inception.export(
+        toy(), ["tflite"], quantizations, folder, dataset="fake", ends="uint8", images=16
+    )
+    return folder, result
+
+
+def test_every_file_is_measured(exported):
+    folder, result = exported
+    assert json.loads((folder / "export.json").read_text()) == result
+    assert (folder / "labels.txt").read_text() == "".join(f"{name}\n" for name in NAMES)
+    files = result["files"]
+    assert [f["quantization"] for f in files.values()] == ["float32", "float16", "dynamic", "int8"]
+    for name, file in files.items():
+        assert (folder / name).stat().st_size == file["bytes"]
+        assert file["latency_ms"].keys() == {"1", "2"}
+        assert file["mean_moved"] <= file["largest_difference"] * len(NAMES) / 2 < 1
+        assert "accuracy_interval" in file
+    assert {p.name for p in folder.iterdir()} == {*files, "labels.txt", "export.json"}
+
+
+def test_an_int8_file_takes_pixels_as_they_are(exported):
+    """Runtimes that give a uint8 image to a uint8 input do not look at its scale."""
+    folder, _ = exported
+    engine = load_classifier(folder / "model_full_int8.tflite").engine
+    (image,) = engine.runner.get_input_details().values()
+    assert image["dtype"] == np.uint8
+    assert image["quantization"] == (pytest.approx(1.0), 0)
+
+
+def test_metadata_say_what_mediapipe_reads(exported):
+    """The fields of the schema that ImageClassifier needs, read back by their places."""
+    import flatbuffers
+    from flatbuffers.table import Table
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    content = (exported[0] / "model.tflite").read_bytes()
+    model = schema.Model.GetRootAs(content, 0)
+    (entry,) = [
+        model.Metadata(i)
+        for i in range(model.MetadataLength())
+        if model.Metadata(i).Name() == b"TFLITE_METADATA"
+    ]
+    data = model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()
+    assert data[4:8] == b"M001"
+
+    def child(table, place):
+        at = table.Offset(4 + 2 * place)
+        assert at, place
+        return Table(table.Bytes, table.Indirect(table.Pos + at))
+
+    def first(table, place):
+        at = table.Vector(table.Offset(4 + 2 * place))
+        return Table(table.Bytes, table.Indirect(at))
+
+    root = Table(data, flatbuffers.encode.Get(flatbuffers.packer.uoffset, data, 0))
+    graph = first(root, 3)
+    unit = first(first(graph, 2), 4)
+    normalization = child(unit, 1)
+    floats = flatbuffers.number_types.Float32Flags
+    values = [
+        normalization.Get(floats, normalization.Vector(normalization.Offset(4 + 2 * place)))
+        for place in (0, 1)
+    ]
+    assert values == [0.0, 1.0]  # the graph scales by itself
+    labels = first(first(graph, 3), 6)
+    assert labels.String(labels.Pos + labels.Offset(4)) == b"labels.txt"
+    with zipfile.ZipFile(exported[0] / "model.tflite") as archive:
+        assert archive.read("labels.txt").decode() == "".join(f"{name}\n" for name in NAMES)
+
+
+def test_metadata_are_replaced_not_added(exported):
+    content = (exported[0] / "model.tflite").read_bytes()
+    identity = Identity("", preprocessing=CONTRACT, class_names=("a", "b", "c", "d"))
+    path = exported[0].parent / "renamed.tflite"
+    path.write_bytes(with_metadata(content, identity))
+    assert load_classifier(path).labels == ("a", "b", "c", "d")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--format", "coreml"], "saved_model, tflite"),
+        (["--quantize", "int4"], "float32, float16, dynamic, int8"),
+        (["--quantize", "int8"], "real training images"),
+        (["--labels", "{tmp}/two.txt"], "2 labels"),
+        (["--output", "{tmp}"], "toy.keras"),
+        (["--images", "0"], "at least 1"),
+        (["--dataset", "folder:/nowhere"], "/nowhere"),
+        (["--ends", "int4"], "int4"),
+    ],
+)
+def test_bad_input_is_one_line_before_anything_is_converted(
+    arguments, message, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("keras_inception.export.run._write_all", None)
+    model = toy()
+    (tmp_path / "two.txt").write_text("a\nb\n")
+    monkeypatch.setattr("keras.models.load_model", lambda path: model)
+    (tmp_path / "toy.keras").write_bytes(b"")
+    command = ["export", str(tmp_path / "toy.keras"), "--output", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as end:
+        cli.run([*command, *(a.replace("{tmp}", str(tmp_path)) for a in arguments)])
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_earlier_export(tmp_path):
+    """A limit on the size of files stands for the disk; TensorFlow's writer reports both alike."""
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "earlier").write_text("whole")
+    code = f"""
+import resource, signal, sys
+sys.path.insert(0, {str(tmp_path)!r})
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+import keras
+from keras_inception import Preprocessing
+from keras_inception.export import export_saved_model
+x = keras.Input((8, 8, 3))
+y = keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(x))
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
+try:
+    export_saved_model(keras.Model(x, y), {str(tmp_path / "saved")!r}, Preprocessing((8, 8)), "ab")
+except OSError as error:
+    assert "\\n" not in str(error), error
+    print("one line:", error)
+"""
+    assert resource.RLIMIT_FSIZE
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert process.stdout.startswith("one line:"), process.stderr[-800:]
+    assert "saved" in process.stdout
+    assert [p.name for p in tmp_path.iterdir()] == ["saved"]
+    assert (tmp_path / "saved" / "earlier").read_text() == "whole"
+
+
+def test_logits_and_a_free_batch_can_be_exported_together(tmp_path):
+    path = export_tflite(toy(), tmp_path / "free.tflite", outputs="logits", batch=None)
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
+    got, want = load_classifier(path).predict(images), load_classifier(toy()).predict(images)
+    assert got.shape == want.shape
+    np.testing.assert_allclose(got.sum(axis=1), 1, atol=1e-6)
