@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         default="saved_model,tflite",
         metavar="NAMES",
-        help="saved_model, tflite, with commas between them [saved_model,tflite]",
+        help="saved_model, tflite, onnx, openvino, with commas between them [saved_model,tflite]",
     )
     parser.add_argument(
         "--quantize",

@@ -35,7 +35,7 @@ def answers(path: Path, images: np.ndarray, encoded: bytes) -> dict[str, Any]:
     }
     if path.suffix == ".tflite":
         about |= _about_tflite(classifier.engine)
-    else:
+    elif (path / "saved_model.pb").exists():
         found |= _answers_of_signatures(classifier.engine, images, encoded)
         about |= _about_saved_model(path, classifier.engine)
     return found | {"about": about}
@@ -135,8 +135,9 @@ def main(argv: list[str]) -> None:
     kind, first, inputs, outputs, *rest = argv[1:]
     sys.modules["keras"] = None  # type: ignore[assignment]  # importing it fails from here on
     files = [Path(first)] if kind == "answers" else [Path(name) for name in rest]
-    only_tflite = all(file.suffix == ".tflite" for file in files)
-    if only_tflite and importlib.util.find_spec("ai_edge_litert"):
+    tflite = any(file.suffix == ".tflite" for file in files)
+    saved_model = any((file / "saved_model.pb").exists() for file in files)
+    if not saved_model and (not tflite or importlib.util.find_spec("ai_edge_litert")):
         sys.modules["tensorflow"] = None  # type: ignore[assignment]  # as on a phone
     with np.load(inputs) as arrays:
         images, encoded = arrays["images"], arrays["encoded"].tobytes()

@@ -22,9 +22,8 @@ from keras_inception.export.networks import Network, network_of
 from keras_inception.export.saved_model import SIGNATURES
 from keras_inception.export.targets import (
     FLOAT32,
-    FORMATS,
     GRAPH_BYTES,
-    QUANTIZATIONS,
+    TARGETS,
     Settings,
     Target,
     chosen,
@@ -78,7 +77,7 @@ def export(
     Args:
         source: A run folder, a `.keras` file, a weights file, the name of published weights or a
             built model: what `keras_inception.load_classifier` makes a Keras model of.
-        formats: "saved_model" and "tflite".
+        formats: "saved_model", "tflite", and with their extras installed "onnx" and "openvino".
         quantize: Of the .tflite files: "float32", "float16", "dynamic" and "int8".
         output: Folder to write into; by default the run folder. It may hold earlier exports,
             which are replaced, and nothing else.
@@ -162,7 +161,7 @@ def _check_folder(folder: Path) -> None:
     ours = {
         "export.json",
         "labels.txt",
-        *(target.file for target in chosen(FORMATS, QUANTIZATIONS)),
+        *(target.file for target in TARGETS),
     }
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"`output` should be a folder. Received: {folder}")
@@ -289,9 +288,9 @@ def _compare(
     ]
     if target.format == "saved_model":
         made += _check_saved_model(got, network, samples)
-    else:
+    elif target.format == "tflite":
         made += _check_tflite(path, about, network, settings, target)
-    where = about.get("runtime", "serving_default")
+    where = about.get("runtime", about["engine"])
     found = got["probabilities"]
     return made + agreement(where, found, want, limits.largest, limits.mean), found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_inception.export.networks import Network
+from keras_inception.export.onnx import export_onnx, export_openvino
 from keras_inception.export.saved_model import export_saved_model
 from keras_inception.export.tflite import export_tflite
 
@@ -55,6 +57,7 @@ class Target:
         file: Name of the file or folder.
         write: (network, path, settings) writes it.
         limits: What it has to keep.
+        needs: Packages of optional extras, which the extra of the format's name installs.
         bytes_a_weight: Of a .tflite file; it may be 10 % larger, and `GRAPH_BYTES`.
     """
 
@@ -64,6 +67,7 @@ class Target:
     write: Callable[[Network, Path, Settings], Any]
     limits: Limits
     bytes_a_weight: int
+    needs: tuple[str, ...] = ()
 
     @property
     def needs_calibration(self) -> bool:
@@ -94,6 +98,14 @@ def _saved_model(network: Network, path: Path, settings: Settings) -> None:
     export_saved_model(network, path)
 
 
+def _onnx(network: Network, path: Path, settings: Settings) -> None:
+    export_onnx(network, path)
+
+
+def _openvino(network: Network, path: Path, settings: Settings) -> None:
+    export_openvino(network, path)
+
+
 # float32 differs by rounding. Quantised weights cost an uncertain network more than a sure one, and
 # what they cost depends on the processor's kernels; so a single probability is only reported there,
 # and the mean has room. Images in a wrong scale or order of channels move more than that.
@@ -104,6 +116,8 @@ TARGETS = (
     Target("tflite", "float16", "model_float16.tflite", _tflite("float16"), Limits(0.05, 0.01), 2),
     Target("tflite", "dynamic", "model_int8.tflite", _tflite("dynamic"), Limits(None, 0.1), 1),
     Target("tflite", "int8", "model_full_int8.tflite", _tflite("int8"), Limits(None, 0.1), 1),
+    Target("onnx", "float32", "model.onnx", _onnx, FLOAT32, 4, ("onnx", "tf2onnx", "onnxruntime")),
+    Target("openvino", "float32", "openvino", _openvino, FLOAT32, 4, ("openvino",)),
 )
 FORMATS = tuple(dict.fromkeys(target.format for target in TARGETS))
 QUANTIZATIONS = tuple(dict.fromkeys(target.quantization for target in TARGETS))
@@ -113,7 +127,7 @@ def chosen(formats: Sequence[str], quantizations: Sequence[str]) -> list[Target]
     """The targets of formats and quantizations; a format without quantizations has its one form.
 
     Raises:
-        ValueError: a name is unknown, or nothing is left to export.
+        ValueError: a name is unknown, or a package is missing.
     """
     for name, given, known in (
         ("formats", formats, FORMATS),
@@ -128,4 +142,11 @@ def chosen(formats: Sequence[str], quantizations: Sequence[str]) -> list[Target]
     for kind in dict.fromkeys(formats):
         forms = [target for target in TARGETS if target.format == kind]
         found += [t for t in forms if len(forms) == 1 or t.quantization in quantizations]
+    for target in found:
+        missing = [name for name in target.needs if not importlib.util.find_spec(name)]
+        if missing:
+            raise ValueError(
+                f'The format "{target.format}" needs {" and ".join(missing)}: '
+                f"pip install 'keras-inception[{target.format}]'"
+            )
     return found

@@ -16,7 +16,7 @@ BATCH = 64  # images that an engine is given at once
 
 
 class Engine(Protocol):
-    """What runs a network: Keras, a SavedModel, LiteRT.
+    """What runs a network: Keras, a SavedModel, LiteRT, onnxruntime, OpenVINO.
 
     Attributes:
         name: Name of the engine, for messages.
@@ -182,11 +182,13 @@ def load_classifier(
     Args:
         source: A run folder; a `.keras` file; a weights file in any known format; the name of
             published weights, such as "inception_v3.keras"; a built `keras.Model`; a SavedModel
-            folder; a `.tflite` file; or a `Classifier`.
+            folder; a `.tflite` or `.onnx` file; an OpenVINO `.xml` file or its folder; or a
+            `Classifier`.
         preprocessing: The contract of the network's input, where `source` does not hold it, or to
             use another one.
         labels: Class names in the order of the outputs, likewise.
-        threads: How many threads LiteRT computes with; None lets it choose.
+        threads: How many threads LiteRT, onnxruntime or OpenVINO compute with; None lets them
+            choose.
 
     Returns:
         The classifier.
@@ -222,6 +224,8 @@ def _open(source: Any, threads: int | None) -> tuple[Engine, Identity]:
         from keras_inception.runtime import saved_model
 
         return saved_model.read(path)
+    if path.is_dir() and (path / "model.xml").exists():
+        path = path / "model.xml"
     if path.is_dir() and not (path / "config.json").exists():
         raise ValueError(
             f"{path} is neither a run folder, which has a config.json, nor a SavedModel, which has "
@@ -231,6 +235,14 @@ def _open(source: Any, threads: int | None) -> tuple[Engine, Identity]:
         from keras_inception.runtime import litert
 
         return litert.read(path, threads)
+    if path.suffix == ".onnx" and path.is_file():
+        from keras_inception.runtime import onnx
+
+        return onnx.read(path, threads)
+    if path.suffix == ".xml" and path.is_file():
+        from keras_inception.runtime import openvino
+
+        return openvino.read(path, threads)
     from keras_inception.runtime import keras as keras_engine
 
     if path.is_dir():

@@ -177,3 +177,38 @@ def test_logits_and_a_free_batch_can_be_exported_together(tmp_path):
     got, want = load_classifier(path).predict(images), load_classifier(toy()).predict(images)
     assert got.shape == want.shape
     np.testing.assert_allclose(got.sum(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["onnx", "openvino"])
+def test_other_runtimes_give_the_models_probabilities(format, tmp_path):
+    pytest.importorskip("onnxruntime" if format == "onnx" else "openvino")
+    model = toy()
+    result = keras_inception.export(model, [format], output=tmp_path, images=8, latency=False)
+    (name,) = result["files"]
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
+    classifier = load_classifier(tmp_path / name)
+    assert classifier.labels == NAMES
+    np.testing.assert_allclose(
+        classifier.predict(images), load_classifier(model).predict(images), atol=1e-5
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", keras_inception.list_models())
+def test_every_variant_through_every_target(variant, tmp_path):
+    """An untrained network's answers are all alike, so its features are what is told apart here."""
+    network = keras_inception.get_model(
+        variant, weights=None, input_shape=(96, 96, 3), classes=4, width_multiplier=0.25
+    )
+    result = keras_inception.export(
+        network,
+        quantize=["float32", "float16", "dynamic", "int8"],
+        output=tmp_path,
+        dataset="fake",
+        labels=NAMES,
+        images=16,
+        calibration=16,
+        latency=False,
+    )
+    assert len(result["files"]) == 5

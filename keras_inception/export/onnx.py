@@ -1,0 +1,90 @@
+"""ONNX and OpenVINO files, for the runtimes of those names; both are optional extras."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_inception.export.networks import Network, network_of
+from keras_inception.files import write
+from keras_inception.preprocessing import Preprocessing
+from keras_inception.runtime.openvino import IDENTITY
+
+
+def export_onnx(
+    model: Any,
+    path: str | Path,
+    preprocessing: Preprocessing | None = None,
+    labels: Sequence[str] | None = None,
+) -> Path:
+    """Writes a .onnx file: image float32 (batch, height, width, channels) in 0..255 ->
+    probabilities (batch, classes). Its metadata hold what the network is.
+
+    Args:
+        model: What `keras_inception.load_classifier` makes a Keras model of.
+        path: File to write.
+        preprocessing: The contract, by default the model's own.
+        labels: Class names in the order of the outputs, by default the model's own.
+
+    Raises:
+        ValueError: the model is no classifier.
+        ImportError: tf2onnx or onnx is missing.
+    """
+    import onnx
+    import tf2onnx
+
+    network = network_of(model, preprocessing, labels)
+    function, image = _function(network)
+    made, _ = tf2onnx.convert.from_function(tf.function(function), [image], opset=17)
+    onnx.helper.set_model_props(made, network.written_identity.to_metadata())
+    write(Path(path), made.SerializeToString())
+    return Path(path)
+
+
+def export_openvino(
+    model: Any,
+    path: str | Path,
+    preprocessing: Preprocessing | None = None,
+    labels: Sequence[str] | None = None,
+) -> Path:
+    """Writes a folder with model.xml and model.bin, which compute as `export_onnx`'s file does.
+
+    Args:
+        model: What `keras_inception.load_classifier` makes a Keras model of.
+        path: Folder to write into.
+        preprocessing: The contract, by default the model's own.
+        labels: Class names in the order of the outputs, by default the model's own.
+
+    Raises:
+        ValueError: the model is no classifier.
+        ImportError: OpenVINO is missing.
+    """
+    import openvino
+
+    network = network_of(model, preprocessing, labels)
+    function, image = _function(network)
+    with tempfile.TemporaryDirectory() as scratch:
+        archive = keras.export.ExportArchive()
+        archive.add_endpoint("serving_default", function, [image])
+        archive.write_out(scratch, verbose=False)
+        made = openvino.convert_model(scratch)
+        said = json.dumps(network.written_identity.to_metadata(), ensure_ascii=False)
+        made.set_rt_info(said, IDENTITY)
+        Path(path).mkdir(parents=True, exist_ok=True)
+        openvino.save_model(made, str(Path(path) / "model.xml"), compress_to_fp16=False)
+    return Path(path)
+
+
+def _function(network: Network) -> tuple[Any, tf.TensorSpec]:
+    """What is traced, and its input."""
+
+    def classify(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probabilities": network.probabilities(image)}
+
+    return classify, tf.TensorSpec((None, *network.input_shape), tf.float32, "image")
