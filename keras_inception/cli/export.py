@@ -52,6 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KIND",
         help="of .tflite files: probabilities or logits [probabilities]",
     )
+    parser.add_argument(
+        "--max_pixels",
+        type=int,
+        metavar="N",
+        help="larger images are refused by the SavedModel before it decodes them [50000000]",
+    )
     parser.add_argument("--author", default="", metavar="NAME", help="for the .tflite metadata")
     parser.add_argument("--license", default="", metavar="NAME", help="for the .tflite metadata")
 
@@ -66,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = {
         k: getattr(arguments, k) for k in ("dataset", "ends", "outputs", "author", "license")
     }
-    for name in ("images", "calibration"):
+    for name in ("images", "calibration", "max_pixels"):
         if getattr(arguments, name) is not None:
             options[name] = getattr(arguments, name)
     if arguments.labels:

@@ -76,13 +76,16 @@ def agreement(
     ]
 
 
-def answers_of(path: Path, images: np.ndarray, encoded: bytes) -> dict[str, Any]:
+def answers_of(
+    path: Path, images: np.ndarray, encoded: bytes = b"", pixels: np.ndarray | None = None
+) -> dict[str, Any]:
     """An exported file's answers in a process of its own (see `fresh.answers`).
 
     Args:
         path: What was exported.
         images: float32 (n, height, width, channels) in 0..255.
-        encoded: Bytes of one JPEG or PNG file.
+        encoded, pixels: For a SavedModel: an image file's bytes, and that image as uint8 (height,
+            width, channels).
 
     Returns:
         The arrays of its answers, and "about".
@@ -90,7 +93,10 @@ def answers_of(path: Path, images: np.ndarray, encoded: bytes) -> dict[str, Any]
     Raises:
         ExportCheckError: the file cannot be loaded or run.
     """
-    return _run_fresh(["answers", str(path)], [], images, encoded, path.name)
+    inputs = {"images": images, "encoded": np.frombuffer(encoded, np.uint8)}
+    if pixels is not None:
+        inputs["pixels"] = pixels
+    return _run_fresh(["answers", str(path)], [], inputs, path.name)
 
 
 def latencies_of(paths: list[Path], images: np.ndarray, threads: int) -> dict[str, float]:
@@ -101,16 +107,16 @@ def latencies_of(paths: list[Path], images: np.ndarray, threads: int) -> dict[st
     """
     names = ", ".join(path.name for path in paths)
     files = [str(path) for path in paths]
-    return _run_fresh(["latency", str(threads)], files, images, b"", names)["about"]
+    return _run_fresh(["latency", str(threads)], files, {"images": images}, names)["about"]
 
 
 def _run_fresh(
-    arguments: list[str], files: list[str], images: np.ndarray, encoded: bytes, what: str
+    arguments: list[str], files: list[str], given: dict[str, np.ndarray], what: str
 ) -> dict[str, Any]:
     """The arrays that `fresh` leaves, and "about"."""
     with tempfile.TemporaryDirectory() as scratch:
         inputs, outputs = Path(scratch) / "inputs.npz", Path(scratch) / "outputs.npz"
-        np.savez(inputs, images=images, encoded=np.frombuffer(encoded, np.uint8))
+        np.savez(inputs, **given)  # type: ignore[arg-type]
         command = [sys.executable, "-m", "keras_inception.export.fresh", *arguments]
         command += [str(inputs), str(outputs), *files]
         process = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")

@@ -3,8 +3,9 @@
     python -m keras_inception.export.fresh answers FILE INPUTS.npz OUTPUTS.npz
     python -m keras_inception.export.fresh latency THREADS INPUTS.npz OUTPUTS.npz FILE...
 
-INPUTS.npz holds "images", float32 (n, height, width, channels) in 0..255, and "encoded", the
-bytes of one image file. OUTPUTS.npz receives the answers and what the file says of itself.
+INPUTS.npz holds "images", float32 (n, height, width, channels) in 0..255, and for a SavedModel
+"encoded", the bytes of one image file, and "pixels", the same image as uint8. OUTPUTS.npz receives
+the answers and what the file says of itself.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ import numpy as np
 ROUNDS, WARM_UP = 15, 3  # calls of each file when its latency is measured
 
 
-def answers(path: Path, images: np.ndarray, encoded: bytes) -> dict[str, Any]:
+def answers(path: Path, given: dict[str, np.ndarray]) -> dict[str, Any]:
     """A file's probabilities, and what stands in it."""
     from keras_inception.runtime import load_classifier
 
     classifier = load_classifier(path)
-    found: dict[str, Any] = {"probabilities": classifier.predict(images)}
+    found: dict[str, Any] = {"probabilities": classifier.predict(given["images"])}
     about = {
         "labels": list(classifier.labels),
         "preprocessing": classifier.preprocessing.to_dict(),
@@ -36,7 +37,7 @@ def answers(path: Path, images: np.ndarray, encoded: bytes) -> dict[str, Any]:
     if path.suffix == ".tflite":
         about |= _about_tflite(classifier.engine)
     elif (path / "saved_model.pb").exists():
-        found |= _answers_of_signatures(classifier.engine, images, encoded)
+        found |= _answers_of_signatures(classifier.engine, **given)
         about |= _about_saved_model(path, classifier.engine)
     return found | {"about": about}
 
@@ -81,19 +82,20 @@ def _about_saved_model(path: Path, engine: Any) -> dict[str, Any]:
     return {"signatures": sorted(engine.loaded.signatures), "floats": sum(floats)}
 
 
-def _answers_of_signatures(engine: Any, images: np.ndarray, encoded: bytes) -> dict[str, Any]:
+def _answers_of_signatures(
+    engine: Any, images: np.ndarray, encoded: np.ndarray, pixels: np.ndarray
+) -> dict[str, Any]:
     """Answers to a file's bytes and pixels, and which bad requests were refused."""
     import tensorflow as tf
 
     signatures = engine.loaded.signatures
-    pixels = tf.io.decode_image(encoded, channels=images.shape[-1], expand_animations=False)
-    two = tf.constant([encoded, b"no image"])
+    two = tf.constant([encoded.tobytes(), b"no image"])
     best = signatures["classify_bytes"](image_bytes=two[:1])
     marked = signatures["classify_bytes_marked"](image_bytes=two)
     nothing = signatures["classify_bytes"](image_bytes=two[:0])
     none = signatures["serving_default"](image=tf.constant(images[:0]))
     return {
-        "raw": signatures["image"](image=pixels[None])["probabilities"],
+        "raw": signatures["image"](image=tf.constant(pixels[None]))["probabilities"],
         "best_indices": best["indices"],
         "best_classes": np.char.decode(best["classes"].numpy().astype(bytes), "utf-8"),
         "marked_valid": marked["valid"],
@@ -140,12 +142,12 @@ def main(argv: list[str]) -> None:
     if not saved_model and (not tflite or importlib.util.find_spec("ai_edge_litert")):
         sys.modules["tensorflow"] = None  # type: ignore[assignment]  # as on a phone
     with np.load(inputs) as arrays:
-        images, encoded = arrays["images"], arrays["encoded"].tobytes()
+        given = dict(arrays)
     if kind == "latency":
         os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = first
-        found = latency(files, images, int(first))
+        found = latency(files, given["images"], int(first))
     else:
-        found = answers(files[0], images, encoded)
+        found = answers(files[0], given)
     about = json.dumps(found.pop("about"))
     arrays_out: dict[str, Any] = {k: np.asarray(v) for k, v in found.items()}
     np.savez(outputs, about=np.array(about), **arrays_out)

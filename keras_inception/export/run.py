@@ -15,11 +15,12 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception import data
+from keras_inception.data.decode import Decoding
 from keras_inception.evaluation.metrics import wilson_interval
 from keras_inception.export import checks, fresh
 from keras_inception.export.checks import Check, agreement, at_most, equal
 from keras_inception.export.networks import Network, network_of
-from keras_inception.export.saved_model import SIGNATURES
+from keras_inception.export.saved_model import MAX_PIXELS, SIGNATURES
 from keras_inception.export.targets import (
     FLOAT32,
     GRAPH_BYTES,
@@ -46,12 +47,14 @@ class Samples:
         images: float32 (n, height, width, channels) in 0..255, fitted by the contract.
         labels: int64 (n,), or None where the images' classes are not the network's.
         encoded: One image as a file's bytes.
+        pixels: The same as uint8 (height, width, channels).
         origin: Where the images come from, for people.
     """
 
     images: np.ndarray
     labels: np.ndarray | None
     encoded: bytes
+    pixels: np.ndarray
     origin: str
 
 
@@ -70,6 +73,7 @@ def export(
     outputs: str = "probabilities",
     author: str = "",
     license: str = "",
+    max_pixels: int = MAX_PIXELS,
     latency: bool = True,
 ) -> dict[str, Any]:
     """Exports a network, and compares each file with the Keras model in a process of its own.
@@ -89,6 +93,7 @@ def export(
         calibration: How many images "int8" is calibrated with.
         ends, outputs: See `export_tflite`.
         author, license: For the files' metadata.
+        max_pixels: Larger images are refused by the SavedModel, before it decodes them.
         latency: Whether the time of one image is measured, with one thread and with two.
 
     Returns:
@@ -118,7 +123,14 @@ def export(
     opened = data.open_source(dataset) if isinstance(dataset, str) else dataset
     if opened is None and run is not None:
         opened = data.open_run(run)
-    settings = Settings(ends=ends, outputs=outputs, author=author, license=license)
+    settings = Settings(
+        ends=ends,
+        outputs=outputs,
+        author=author,
+        license=license,
+        decoding=opened.decoding if opened else Decoding(),
+        max_pixels=max_pixels,
+    )
     if any(target.needs_calibration for target in targets):
         if opened is None:
             raise ValueError(
@@ -199,7 +211,9 @@ def _held_out(source: data.Source, network: Network, count: int) -> Samples:
     named = list(source.class_names) == network.labels
     encoded = source.splits["test"].file(0)
     origin = f"test images of {source.name}"
-    return Samples(drawn["image"], drawn["label"] if named else None, encoded, origin)
+    pixels = source.decoding.decode(tf.constant(encoded), network.input_shape[2]).numpy()
+    labels = drawn["label"] if named else None
+    return Samples(drawn["image"], labels, encoded, pixels, origin)
 
 
 def _made_up(network: Network, count: int) -> Samples:
@@ -211,8 +225,10 @@ def _made_up(network: Network, count: int) -> Samples:
         smooth = Preprocessing((height, width), crop_fraction=1.0, interpolation="bicubic")
         noise = rng.normal(0, 4 * (i % 5), (height, width, channels))
         images.append(np.clip(smooth.fit(coarse) + noise, 0, 255).astype(np.float32))
-    encoded = tf.io.encode_png(images[0].round().astype(np.uint8)).numpy()
-    return Samples(np.stack(images), None, encoded, "made-up images, since no data set was given")
+    pixels = images[0].round().astype(np.uint8)
+    encoded = tf.io.encode_png(pixels).numpy()
+    origin = "made-up images, since no data set was given"
+    return Samples(np.stack(images), None, encoded, pixels, origin)
 
 
 # -------------------------------------------------------------------------- writing and checking
@@ -274,7 +290,7 @@ def _compare(
     settings: Settings,
 ) -> tuple[list[Check], np.ndarray]:
     """All checks of one file, and its probabilities."""
-    got = checks.answers_of(path, samples.images, samples.encoded)
+    got = checks.answers_of(path, samples.images, samples.encoded, samples.pixels)
     about, limits = got["about"], target.limits
     identity = network.written_identity
     assert identity.preprocessing is not None
@@ -296,16 +312,14 @@ def _compare(
 
 
 def _check_saved_model(got: dict[str, Any], network: Network, samples: Samples) -> list[Check]:
-    about, channels = got["about"], network.input_shape[2]
-    pixels = tf.io.decode_image(samples.encoded, channels=channels, expand_animations=False)
-    fitted = network.preprocessing.fit(pixels.numpy())
+    about, fitted = got["about"], network.preprocessing.fit(samples.pixels)
     want = network.probabilities(tf.constant(fitted[None])).numpy()
     signatures = [s for s in SIGNATURES if s != "features" or network.has_features]
     return [
         equal("signatures", about["signatures"], signatures),
         # A counter or two besides the weights; twice the weights would be keras#23553.
         at_most("stored floats", about["floats"], network.model.count_params() + 100),
-        *agreement("image, from a file", got["raw"], want, FLOAT32.largest, FLOAT32.mean),
+        *agreement("image", got["raw"], want, FLOAT32.largest, FLOAT32.mean),
         equal(
             "classify_bytes: best class",
             str(got["best_classes"][0, 0]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import tempfile
@@ -12,12 +13,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_inception.data.decode import decode
+from keras_inception.data.decode import Decoding
 from keras_inception.export.networks import Network, network_of
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.runtime.saved_model import IDENTITY
 
 TOP_K = 5
+# Of one image in a request: a phone's 50 megapixels pass. Decoding takes up to 15 bytes a pixel.
+MAX_PIXELS = 50_000_000
 SIGNATURES = ("classify_bytes", "classify_bytes_marked", "features", "image", "serving_default")
 
 
@@ -26,6 +29,9 @@ def export_saved_model(
     path: str | Path,
     preprocessing: Preprocessing | None = None,
     labels: Sequence[str] | None = None,
+    *,
+    decoding: Decoding | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Path:
     """Writes a SavedModel that takes images, not scaled arrays.
 
@@ -37,9 +43,10 @@ def export_saved_model(
             layer takes; left out where that is no Dense layer.
         image: image uint8 (batch, any height, any width, channels) -> probabilities; crops,
             resizes and scales by the contract.
-        classify_bytes: image_bytes string (batch,), JPEG, PNG, GIF or BMP -> scores float32,
+        classify_bytes: image_bytes string (batch,), JPEG, PNG, GIF, BMP or WebP -> scores float32,
             classes string (UTF-8) and indices int32, each (batch, min(5, classes)), best first.
-            An image that cannot be decoded is an error that names its place in the batch.
+            Images are decoded as in training, upright by their EXIF orientation. One that cannot
+            be decoded or has too many pixels is an error that names its place in the batch.
         classify_bytes_marked: the same, and valid bool (batch,). The rows of images that cannot be
             decoded hold empty classes, indices of -1 and scores of 0.
 
@@ -52,6 +59,9 @@ def export_saved_model(
         path: Folder to write; replaced if it exists.
         preprocessing: The contract, by default the model's own.
         labels: Class names in the order of the outputs, by default the model's own.
+        decoding: How files become pixels, by default `Decoding()`; a data set's is
+            `source.decoding`.
+        max_pixels: Larger images are refused by their headers, before they are decoded.
 
     Raises:
         ValueError: the model is no classifier, or contract or labels do not fit it.
@@ -59,11 +69,12 @@ def export_saved_model(
     """
     path = Path(path)
     network = network_of(model, preprocessing, labels)
+    decoding = dataclasses.replace(decoding or Decoding(), max_pixels=max_pixels)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".saved_model", dir=path.parent) as scratch:
         written = Path(scratch) / "model"
         try:
-            _archive(network).write_out(str(written), verbose=False)
+            _archive(network, decoding).write_out(str(written), verbose=False)
         except tf.errors.OpError as error:  # TensorFlow's writer raises these for a full disk
             raise OSError(f"{path} cannot be written: {error.message}") from error
         (written / IDENTITY).parent.mkdir()
@@ -74,7 +85,7 @@ def export_saved_model(
     return path
 
 
-def _archive(network: Network) -> keras.export.ExportArchive:
+def _archive(network: Network, decoding: Decoding) -> keras.export.ExportArchive:
     """The signatures, not written yet."""
     contract, (height, width, channels) = network.preprocessing, network.input_shape
     classes = tf.constant(network.labels)
@@ -112,9 +123,7 @@ def _archive(network: Network) -> keras.export.ExportArchive:
         batch = tf.shape(encoded)[0]
         images = (
             tf.data.Dataset.from_tensor_slices((tf.range(batch), encoded))
-            .map(
-                lambda i, one: (i, fit(decode(one, channels))), num_parallel_calls=tf.data.AUTOTUNE
-            )
+            .map(lambda i, one: (i, fit(decoding.decode(one, channels))))  # one at a time: memory
             .ignore_errors()
         )
         last = (batch, tf.zeros((height, width, channels)))  # there is always one element

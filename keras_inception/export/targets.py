@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from keras_inception.data.decode import Decoding
 from keras_inception.export.networks import Network
 from keras_inception.export.onnx import export_onnx, export_openvino
-from keras_inception.export.saved_model import export_saved_model
+from keras_inception.export.saved_model import MAX_PIXELS, export_saved_model
 from keras_inception.export.tflite import export_tflite
 
 
@@ -38,6 +39,7 @@ class Settings:
         ends: dtype of input and output of an "int8" file.
         outputs: "probabilities" or "logits", of .tflite files.
         author, license: For the metadata.
+        decoding, max_pixels: How a SavedModel decodes files, and which it refuses.
     """
 
     calibration: Sequence[np.ndarray] = ()
@@ -45,6 +47,8 @@ class Settings:
     outputs: str = "probabilities"
     author: str = ""
     license: str = ""
+    decoding: Decoding = Decoding()
+    max_pixels: int = MAX_PIXELS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +99,7 @@ def _tflite(quantization: str) -> Callable[[Network, Path, Settings], Any]:
 
 
 def _saved_model(network: Network, path: Path, settings: Settings) -> None:
-    export_saved_model(network, path)
+    export_saved_model(network, path, decoding=settings.decoding, max_pixels=settings.max_pixels)
 
 
 def _onnx(network: Network, path: Path, settings: Settings) -> None:

@@ -105,7 +105,7 @@ def test_every_quantization_agrees(quantization, tmp_path):
     path = export_tflite(
         model, tmp_path / "toy.tflite", CONTRACT, list("abc"), quantization, images
     )
-    got = answers_of(path, images, b"")
+    got = answers_of(path, images)
     want = model.predict(CONTRACT.scale(images), verbose=0)
     limit = {"float32": 1e-5, "dynamic": 0.02, "float16": 0.005, "int8": 0.05}[quantization]
     np.testing.assert_allclose(got["probabilities"], want, atol=limit)
@@ -118,7 +118,7 @@ def test_a_bfloat16_model_becomes_ordinary_operations(tmp_path):
     model = toy("mixed_bfloat16")
     images = np.random.default_rng(0).integers(0, 256, (4, 12, 10, 3)).astype(np.float32)
     path = export_tflite(model, tmp_path / "toy.tflite", CONTRACT, list("abc"))
-    got = answers_of(path, images, b"")
+    got = answers_of(path, images)
     assert {"CONV_2D", "SOFTMAX"} <= set(got["about"]["operations"])
     want = model.predict(CONTRACT.scale(images), verbose=0)
     np.testing.assert_allclose(got["probabilities"], want, atol=0.02)
@@ -129,13 +129,27 @@ def test_a_saved_model_takes_files_of_any_size(tmp_path):
     path = export_saved_model(model, tmp_path / "saved", CONTRACT, ["a", "b", "c"])
     pixels = np.random.default_rng(3).integers(0, 256, (37, 50, 3)).astype(np.uint8)
     fitted = CONTRACT.fit(pixels)
-    got = answers_of(path, fitted[None], png(pixels))
+    got = answers_of(path, fitted[None], png(pixels), pixels)
     want = model.predict(CONTRACT.scale(fitted)[None], verbose=0)
     np.testing.assert_allclose(got["raw"], want, atol=1e-5)
     np.testing.assert_allclose(got["probabilities"], want, atol=1e-5)
     assert got["best_indices"][0].tolist() == np.argsort(-want[0]).tolist()
     assert got["best_classes"][0, 0] == "abc"[want[0].argmax()]
     assert got["about"]["floats"] <= model.count_params() + 10
+
+
+def test_bad_images_are_named_or_marked_and_huge_ones_are_not_decoded(tmp_path):
+    path = export_saved_model(toy(), tmp_path / "saved", CONTRACT, "abc", max_pixels=1000)
+    signatures = tf.saved_model.load(str(path)).signatures
+    good, huge = png(np.zeros((20, 30, 3), np.uint8)), png(np.zeros((40, 50, 3), np.uint8))
+    eight = tf.constant([good, b"", good[:60], good, b"text", huge, good, good])
+    answer = signatures["classify_bytes_marked"](image_bytes=eight)
+    assert np.flatnonzero(~answer["valid"].numpy()).tolist() == [1, 2, 4, 5]
+    assert (answer["indices"].numpy()[1] == -1).all() and (answer["scores"].numpy()[1] == 0).all()
+    alone = signatures["classify_bytes"](image_bytes=eight[:1])
+    np.testing.assert_allclose(answer["scores"][7], alone["scores"][0], atol=1e-6)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"places in the batch.*\[1 2 4 5\]"):
+        signatures["classify_bytes"](image_bytes=eight)
 
 
 @pytest.mark.parametrize(
