@@ -7,6 +7,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+# Stands in the name of a file that is being written; what has it afterwards was left by a kill.
+UNFINISHED = "-unfinished-"
+
 
 def cache_folder(kind: str) -> Path:
     """The folder `kind` ("models", "datasets") in Keras' home: $KERAS_HOME, or else ~/.keras."""
@@ -23,14 +26,16 @@ def write(path: Path, content: bytes | str | Callable[[Path], None]) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Writers such as Keras' look at the suffix.
-    handle, name = tempfile.mkstemp(prefix=".", suffix=path.suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(
+        prefix=f".{path.stem}{UNFINISHED}", suffix=path.suffix, dir=path.parent
+    )
     os.close(handle)
     temporary = Path(name)
     try:
         if callable(content):
             content(temporary)
         elif isinstance(content, str):
-            temporary.write_text(content)
+            temporary.write_text(content, encoding="utf-8")
         else:
             temporary.write_bytes(content)
         temporary.chmod(0o644)

@@ -12,139 +12,210 @@ import json
 from pathlib import Path
 from typing import Any
 
+from keras_inception import settings
 from keras_inception.models.registry import check_name
-
-
-def _field(default: Any, group: str, help: str, choices: tuple | None = None) -> Any:
-    """A recipe's field; its flag is shown in `group` with `help`."""
-    metadata = {"group": group, "help": help, "choices": choices}
-    return dataclasses.field(default=default, metadata=metadata)
+from keras_inception.settings import setting
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """What a training run computes. With the defaults: minutes on a laptop's CPU."""
 
-    model: str = _field("InceptionV1", "Model", "variant to train")
-    image_size: int = _field(48, "Model", "side of the square input, in pixels")
-    width_multiplier: float = _field(
+    model: str = setting("InceptionV1", "Model", "variant to train")
+    image_size: int = setting(
+        48, "Model", "side of the square input, in pixels", least=1, most=10_000
+    )
+    width_multiplier: float = setting(
         1.0,
         "Model",
         "share of every convolution's filters, also in weights to start from",
+        above=0,
+        most=16,
     )
-    dropout: float = _field(0.2, "Model", "share of the pooled features that training drops")
-    aux_weight: float = _field(
-        0.0, "Model", "weight of each auxiliary head's loss; 0 trains without the heads"
+    dropout: float = setting(
+        0.2, "Model", "share of the pooled features that training drops", least=0, below=1
     )
-    weights: str = _field("", "Model", "weights to start from; empty starts from random ones")
-    precision: str = _field(
+    aux_weight: float = setting(
+        0.0,
+        "Model",
+        "weight of each auxiliary head's loss; 0 trains without the heads",
+        least=0,
+        most=1000,
+    )
+    weights: str = setting("", "Model", "weights to start from; empty starts from random ones")
+    precision: str = setting(
         "float32",
         "Model",
         "dtype policy; heads and loss stay in float32",
-        ("float32", "mixed_bfloat16", "mixed_float16"),
+        choices=("float32", "mixed_bfloat16", "mixed_float16"),
     )
-    sync_bn: bool = _field(
+    sync_bn: bool = setting(
         False, "Model", "BatchNorm over the batches of all replicas, not over each one's own"
     )
-    freeze: str = _field(
+    freeze: str = setting(
         "none",
         "Model",
         "norms: BatchNorm keeps the statistics that it came with; backbone: only the classifiers "
         "train",
-        ("none", "norms", "backbone"),
+        choices=("none", "norms", "backbone"),
     )
-    head_epochs: int = _field(
-        0, "Model", "epochs before the others in which only the classifiers train"
+    head_epochs: int = setting(
+        0,
+        "Model",
+        "epochs before the others in which only the classifiers train",
+        least=0,
+        most=1_000_000,
     )
-    head_learning_rate: float = _field(0.08, "Model", "constant rate of those, per 256 images")
+    head_learning_rate: float = setting(
+        0.08, "Model", "constant rate of those, per 256 images", above=0, most=1e6
+    )
 
-    dataset: str = _field(
+    dataset: str = setting(
         "fashion_mnist_mini",
         "Data",
         "fashion_mnist_mini (embedded), folder:PATH, tfds:NAME, tfrecord:PATH, elpv, or fake",
     )
-    data_dir: str = _field("", "Data", "where prepared TFDS data lies (also gs://); TFDS' default")
-    split: str = _field(
+    data_dir: str = setting("", "Data", "where prepared TFDS data lies (also gs://); TFDS' default")
+    split: str = setting(
         "",
         "Data",
         "TFDS splits of the training, validation and test part (or training and test), such as "
         "train[:80%],train[80%:90%],train[90%:]; empty takes the set's own",
     )
-    validation_fraction: float = _field(
-        0.05, "Data", "share of the training part that is held out to watch the training"
+    validation_fraction: float = setting(
+        0.05,
+        "Data",
+        "share of the training part that is held out to watch the training",
+        least=0,
+        below=1,
     )
-    crop_fraction: float = _field(
-        1.0, "Data", "share of the image's side that the central crop of an evaluation keeps"
+    crop_fraction: float = setting(
+        1.0,
+        "Data",
+        "share of the image's side that the central crop of an evaluation keeps",
+        above=0,
+        most=1,
     )
-    augmentation: str = _field(
+    augmentation: str = setting(
         "flip",
         "Data",
         "what training does to images: nothing; mirror; random crop of 8-100 % and mirror; "
         "the same with color distortion; or with one of keras-cv's policies",
-        ("none", "flip", "crop", "inception", "randaugment", "augmix", "gridmask", "cutout"),
+        choices=(
+            "none",
+            "flip",
+            "crop",
+            "inception",
+            "randaugment",
+            "augmix",
+            "gridmask",
+            "cutout",
+        ),
     )
-    mix: str = _field(
+    mix: str = setting(
         "none",
         "Data",
         "mixes pairs of images and their labels; either draws one of the two for a batch",
-        ("none", "mixup", "cutmix", "either"),
+        choices=("none", "mixup", "cutmix", "either"),
     )
 
-    views: str = _field(
+    views: str = setting(
         "mirror",
         "Data",
         "whose probabilities the test averages: the central crop's, or its mirror image's as well",
-        ("center", "mirror"),
+        choices=("center", "mirror"),
     )
 
-    epochs: int = _field(12, "Optimization", "passes over the training part")
-    batch_size: int = _field(64, "Optimization", "global batch, over all replicas")
-    accumulation_steps: int = _field(
-        1, "Optimization", "parts that a replica computes its batch in, to save memory"
+    epochs: int = setting(
+        12, "Optimization", "passes over the training part", least=1, most=1_000_000
     )
-    optimizer: str = _field(
+    batch_size: int = setting(
+        64, "Optimization", "global batch, over all replicas", least=1, most=1_000_000
+    )
+    accumulation_steps: int = setting(
+        1,
+        "Optimization",
+        "parts that a replica computes its batch in, to save memory",
+        least=1,
+        most=1_000_000,
+    )
+    optimizer: str = setting(
         "adamw",
         "Optimization",
         "rmsprop is TensorFlow 1's, the others Keras'",
-        ("adamw", "lion", "rmsprop", "sgd"),
+        choices=("adamw", "lion", "rmsprop", "sgd"),
     )
-    learning_rate: float = _field(
-        0.008, "Optimization", "peak rate per 256 images; scales with the global batch"
+    learning_rate: float = setting(
+        0.008,
+        "Optimization",
+        "peak rate per 256 images; scales with the global batch",
+        above=0,
+        most=1e6,
     )
-    schedule: str = _field(
+    schedule: str = setting(
         "cosine",
         "Optimization",
         "cosine to 0, or x decay_rate every decay_epochs in steps",
-        ("cosine", "exponential", "constant"),
+        choices=("cosine", "exponential", "constant"),
     )
-    decay_rate: float = _field(0.94, "Optimization", "factor of the exponential schedule")
-    decay_epochs: float = _field(2.0, "Optimization", "epochs between the exponential's steps")
-    warmup_epochs: float = _field(1.0, "Optimization", "epochs of linear warm-up")
-    momentum: float = _field(0.9, "Optimization", "momentum of sgd and rmsprop")
-    epsilon: float = _field(1.0, "Optimization", "rmsprop's, inside the root")
-    weight_decay: float = _field(
+    decay_rate: float = setting(
+        0.94, "Optimization", "factor of the exponential schedule", above=0, most=1
+    )
+    decay_epochs: float = setting(
+        2.0, "Optimization", "epochs between the exponential's steps", above=0, most=1e6
+    )
+    warmup_epochs: float = setting(
+        1.0, "Optimization", "epochs of linear warm-up", least=0, most=1e6
+    )
+    momentum: float = setting(0.9, "Optimization", "momentum of sgd and rmsprop", least=0, below=1)
+    epsilon: float = setting(1.0, "Optimization", "rmsprop's, inside the root", above=0, most=1e6)
+    weight_decay: float = setting(
         0.3,
         "Optimization",
         "adamw's and lion's, decoupled; else TF-Slim's L2 of kernels, w/2 |k|^2",
+        least=0,
+        most=1000,
     )
-    clip_norm: float = _field(2.0, "Optimization", "limit of the global gradient norm; 0: none")
-    label_smoothing: float = _field(0.1, "Optimization", "share spread over all classes")
-    ema: float = _field(
-        0.99, "Optimization", "decay of the moving average that is evaluated and exported; 0: none"
+    clip_norm: float = setting(
+        2.0, "Optimization", "limit of the global gradient norm; 0: none", least=0, most=1e9
     )
-    bn_momentum: float = _field(0.9, "Optimization", "what BatchNorm's statistics keep a step")
-    keep: str = _field(
+    label_smoothing: float = setting(
+        0.1, "Optimization", "share spread over all classes", least=0, below=1
+    )
+    class_weight: str = setting(
+        "none",
+        "Optimization",
+        "where classes have unequal numbers of images; balanced: the loss weighs them equally; "
+        "sampling: the images of small classes are repeated",
+        choices=("none", "balanced", "sampling"),
+    )
+    ema: float = setting(
+        0.99,
+        "Optimization",
+        "decay of the moving average that is evaluated and exported; 0: none",
+        least=0,
+        below=1,
+    )
+    bn_momentum: float = setting(
+        0.9, "Optimization", "what BatchNorm's statistics keep a step", least=0, below=1
+    )
+    keep: str = setting(
         "last",
         "Optimization",
         "which weights are evaluated and exported; best is by validation accuracy",
-        ("last", "best"),
+        choices=("last", "best"),
     )
-    seed: int = _field(0, "Optimization", "of weights, order, augmentation and dropout")
+    seed: int = setting(
+        0, "Optimization", "of weights, order, augmentation and dropout", least=0, most=2**32 - 1
+    )
 
     @property
     def decays_weights_apart(self) -> bool:
         """Whether the optimizer decays weights itself, apart from the loss."""
         return self.optimizer in ("adamw", "lion")
+
+    def __post_init__(self) -> None:
+        settings.exact(self)
 
     def replace(self, **changes: Any) -> Recipe:
         return dataclasses.replace(self, **changes)
@@ -154,63 +225,37 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Recipe:
-        """Raises ValueError on an unknown field, naming the nearest known one."""
+        """The recipe with these fields, and the defaults for the others.
+
+        Raises:
+            ValueError: there is an unknown field; the message names the nearest known one.
+        """
         known = [f.name for f in dataclasses.fields(cls)]
         for name in fields:
             if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
+                close = difflib.get_close_matches(str(name), known, n=1)
                 hint = f"; did you mean {close[0]!r}?" if close else ""
-                raise ValueError(f"A recipe has no field {name!r}{hint}")
-        return cls(**fields)
+                raise ValueError(f"A recipe has no field {str(name)[:80]!r}{hint}")
+        return cls(**{name: _OLD_VALUES.get((name, _text(v)), v) for name, v in fields.items()})
 
     def check(self) -> None:
-        """Raises ValueError for the first field that is out of range."""
+        """Raises ValueError for the first field that has a wrong type or is out of range."""
+        settings.check(self)
         check_name(self.model)
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"--{name} should be one of {', '.join(choices)}. "
-                    f"Received: {getattr(self, name)!r}"
-                )
-        for name, least in {
-            "image_size": 1,
-            "epochs": 1,
-            "batch_size": 1,
-            "accumulation_steps": 1,
-            "head_epochs": 0,
-            "aux_weight": 0,
-            "weight_decay": 0,
-            "clip_norm": 0,
-            "warmup_epochs": 0,
-        }.items():
-            if getattr(self, name) < least:
-                raise ValueError(
-                    f"--{name} should be at least {least}. Received: {getattr(self, name)}"
-                )
-        for name in ("validation_fraction", "dropout", "label_smoothing", "ema", "momentum"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(
-                    f"--{name} should be at least 0 and below 1. Received: {getattr(self, name)}"
-                )
-        for name in ("width_multiplier", "learning_rate", "head_learning_rate", "crop_fraction"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"--{name} should be above 0. Received: {getattr(self, name)}")
-        if self.crop_fraction > 1:
+        if self.batch_size % self.accumulation_steps:
             raise ValueError(
-                "--crop_fraction should be at most 1, which keeps the whole side. "
-                f"Received: {self.crop_fraction}"
-            )
-        if self.keep == "best" and not self.validation_fraction:
-            raise ValueError(
-                "--keep=best needs a validation part. Received: --validation_fraction=0"
+                f"`batch_size` should divide by `accumulation_steps={self.accumulation_steps}`. "
+                f"Received: batch_size={self.batch_size}"
             )
 
 
-_CHOICES = {
-    field.name: field.metadata["choices"]
-    for field in dataclasses.fields(Recipe)
-    if field.metadata["choices"]
-}
+# Values that config.json files of earlier versions have under another spelling.
+_OLD_VALUES = {("views", "centre"): "center"}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
 
 # The TPU reference: tensorflow/tpu models/experimental/inception/inception_v3.py, which reports
 # 78.1 % top-1 for it; its learning rate is given per 256 images, as ours.
@@ -338,10 +383,30 @@ def named(name: str) -> Recipe:
 
 
 def load(path: str | Path) -> Recipe:
-    """The recipe in a run folder's config.json. Raises ValueError if there is none."""
+    """The recipe in a run folder's config.json.
+
+    Raises:
+        ValueError: there is no such file, or it holds no recipe that can be used.
+    """
+    recipe = read(path)
     try:
-        return Recipe.from_dict(json.loads(Path(path).read_text())["recipe"])
-    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"--config should name a config.json that a run wrote. Received: {path} ({error})"
-        ) from error
+        recipe.check()
+    except ValueError as error:
+        raise ValueError(f"The recipe in {path} cannot be used: {error}") from error
+    return recipe
+
+
+def read(path: str | Path) -> Recipe:
+    """As `load`, for a recipe that need not be usable: its values are not checked."""
+    try:
+        with Path(path).open("rb") as file:
+            content = json.loads(file.read(_LARGEST_CONFIG))
+        fields = content.get("recipe") if isinstance(content, dict) else None
+        if not isinstance(fields, dict):
+            raise ValueError("it holds no recipe")
+        return Recipe.from_dict(fields)
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not the config.json of a run: {error}") from error
+
+
+_LARGEST_CONFIG = 1_000_000  # bytes; a run writes about two thousand

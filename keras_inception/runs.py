@@ -2,15 +2,21 @@
 
 config.json          the resolved recipe and the versions it ran with
 split.json           how the data was divided
+unreadable.txt       the images that were left out, if there were any
 labels.txt           class names in the order of the outputs
 preprocessing.json   the contract of the model's input
 checkpoints/         to go on from; model, optimizer, average, step, dropout's state
 history.csv          a row an epoch
 curves.png           the same, drawn
+tensorboard/         the same, for TensorBoard
+weights.safetensors  the trained weights, auxiliary heads included, with the network's identity:
+                     what the next stage, or a builder's `weights=`, starts from
 model.keras          the trained network, without auxiliary heads; takes scaled images
 evaluation.json, predictions.npz, confusion_matrix.png     written by evaluation
 saved_model/, model.tflite, model_int8.tflite, export.json written by export
 report.html          written by report
+head/                the run folder of the stage that trained only the classifiers
+.lock, owner.json    which process writes the folder (see `locks`)
 """
 
 from __future__ import annotations
@@ -23,11 +29,49 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from keras_inception.files import write
+from keras_inception import recipes
+from keras_inception.files import UNFINISHED, write
+from keras_inception.locks import LOCK, OWNER
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
 
 _PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "tensorflow-datasets", "numpy")
+
+# What a run writes into its folder; `clear` removes nothing else. A folder of the first table goes
+# as a whole, from the second only these files.
+_WRITTEN = (
+    "config.json",
+    "split.json",
+    "unreadable.txt",
+    "labels.txt",
+    "preprocessing.json",
+    "history.csv",
+    "curves.png",
+    "weights.safetensors",
+    "model.keras",
+    "evaluation.json",
+    "predictions.npz",
+    "confusion_matrix.png",
+    "saved_model",
+    "model.tflite",
+    "model_int8.tflite",
+    "export.json",
+    "report.html",
+)
+_WRITTEN_BELOW = {
+    "checkpoints/best": ("best-*", "checkpoint"),
+    "checkpoints": ("ckpt-*", "checkpoint"),
+    "tensorboard": ("events.out.tfevents.*",),
+}
+# What a process that was killed while it wrote leaves behind.
+_LEFTOVERS = (
+    f".*{UNFINISHED}*",
+    ".saved_model*",
+    "checkpoints/*_temp*",
+    "checkpoints/best/*_temp*",
+    "checkpoints/*.tempstate*",
+    "checkpoints/best/*.tempstate*",
+)
 
 
 class RunFolder:
@@ -42,6 +86,7 @@ class RunFolder:
 
     config_path = property(lambda self: self.path / "config.json")
     model_path = property(lambda self: self.path / "model.keras")
+    weights_path = property(lambda self: self.path / "weights.safetensors")
     history_path = property(lambda self: self.path / "history.csv")
     checkpoints_path = property(lambda self: self.path / "checkpoints")
     evaluation_path = property(lambda self: self.path / "evaluation.json")
@@ -50,8 +95,14 @@ class RunFolder:
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe that the run resolved its flags to."""
-        return Recipe.from_dict(self.config["recipe"])
+        """The recipe that the run resolved its flags to.
+
+        Raises:
+            ValueError: config.json is missing or damaged.
+        """
+        if not self.config_path.exists():
+            raise ValueError(f"{self.path} is no run folder: it has no config.json.")
+        return recipes.load(self.config_path)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -61,20 +112,47 @@ class RunFolder:
     @property
     def labels(self) -> list[str]:
         """Class names in the order of the model's outputs."""
-        return (self.path / "labels.txt").read_text().splitlines()
+        path = self.path / "labels.txt"
+        try:
+            return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        except FileNotFoundError as error:
+            raise ValueError(f"{self.path} is no run folder: it has no labels.txt.") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """The contract of the model's input."""
-        return Preprocessing.from_dict(self._json("preprocessing.json"))
+        """The contract of the model's input.
+
+        Raises:
+            ValueError: preprocessing.json is missing or damaged.
+        """
+        try:
+            return Preprocessing.from_dict(self._json("preprocessing.json"))
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"{self.path / 'preprocessing.json'} is damaged: {error}") from error
 
     @property
     def history(self) -> list[dict[str, float]]:
-        """The rows of history.csv, an epoch each; empty before the first."""
+        """The rows of history.csv, an epoch each; empty before the first.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
         if not self.history_path.exists():
             return []
-        with self.history_path.open(newline="") as file:
-            return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+        try:
+            with self.history_path.open(newline="") as file:
+                rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+            if all(row.keys() >= {"epoch", "step", "loss", "accuracy"} for row in rows):
+                return rows
+            error: Exception | str = "columns are missing"
+        except (ValueError, TypeError, AttributeError, csv.Error) as failure:
+            error = failure
+        raise ValueError(
+            f"{self.history_path} is damaged ({error}). Remove it to go on without the rows of the "
+            "epochs that are done."
+        )
 
     def begin(
         self, recipe: Recipe, labels: tuple[str, ...], contract: Preprocessing, split: dict
@@ -84,15 +162,7 @@ class RunFolder:
         Raises:
             ValueError: the folder holds a run of another recipe; the message names the fields.
         """
-        if self.config_path.exists():
-            before, now = self.recipe.to_dict(), recipe.to_dict()
-            changed = [k for k in now if now[k] != before[k]]
-            if changed:
-                what = ", ".join(f"{k} was {before[k]!r}, is {now[k]!r}" for k in changed)
-                raise ValueError(
-                    f"{self.path} holds a run of another recipe ({what}). Give another --run_dir, "
-                    "or --fresh to start that run anew."
-                )
+        self.check_recipe(recipe)
         versions = {"python": platform.python_version()}
         for package in _PACKAGES:
             try:
@@ -104,20 +174,57 @@ class RunFolder:
         self.write_json("preprocessing.json", contract.to_dict())
         write(self.path / "labels.txt", "".join(f"{name}\n" for name in labels))
 
-    def delete(self) -> None:
-        """Deletes the run.
+    def check_recipe(self, recipe: Recipe) -> None:
+        """Raises ValueError if the folder holds a run of another recipe; it names the fields."""
+        if not self.config_path.exists():
+            return
+        before, now = self.recipe.to_dict(), recipe.to_dict()
+        changed = [name for name in now if now[name] != before[name]]
+        if changed:
+            what = ", ".join(f"{name} was {before[name]!r}, is {now[name]!r}" for name in changed)
+            raise ValueError(
+                f"{self.path} holds a run of another recipe ({what}). Give another `run_dir`, or "
+                "`fresh=True` to start that run anew."
+            )
+
+    def check_clearable(self) -> None:
+        """Raises ValueError if there are files in the folder, but no run's."""
+        if self.config_path.exists():
+            recipes.read(self.config_path)
+        elif self.path.exists() and any(p.name not in (LOCK, OWNER) for p in self.path.iterdir()):
+            raise ValueError(
+                f"`fresh=True` removes the files of an earlier run; {self.path} has no config.json "
+                "of one."
+            )
+
+    def clear(self) -> None:
+        """Removes the files that a run writes, and nothing else.
 
         Raises:
-            ValueError: the folder has something in it that no run wrote.
+            ValueError: there are files in the folder, but no run's.
         """
-        if not self.path.exists():
+        self.check_clearable()
+        if not self.config_path.exists():
             return
-        if not self.config_path.exists() and any(self.path.iterdir()):
-            raise ValueError(
-                f"--fresh deletes only the folder of an earlier run; {self.path} has no "
-                "config.json."
-            )
-        shutil.rmtree(self.path)
+        head = RunFolder(self.path / "head")
+        if head.config_path.exists():
+            head.clear()
+            _remove_empty(head.path)
+        self.remove_leftovers()
+        for folder, patterns in _WRITTEN_BELOW.items():
+            for pattern in patterns:
+                for file in (self.path / folder).glob(pattern):
+                    _remove(file)
+            _remove_empty(self.path / folder)
+        # config.json last: a clearing that was interrupted can be repeated.
+        for name in reversed(_WRITTEN):
+            _remove(self.path / name)
+
+    def remove_leftovers(self) -> None:
+        """Removes the unfinished files of a process that was killed."""
+        for pattern in _LEFTOVERS:
+            for file in self.path.glob(pattern):
+                _remove(file)
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         write(self.path / name, json.dumps(content, indent=2) + "\n")
@@ -155,4 +262,22 @@ class RunFolder:
         path = self.path / name
         if not path.exists():
             raise ValueError(f"{self.path} is no run folder: it has no {name}.")
-        return json.loads(path.read_text())
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"{path} is damaged: it holds no JSON object.")
+        return content
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _remove_empty(folder: Path) -> None:
+    if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
+        folder.rmdir()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from keras_inception import load_classifier
+from keras_inception.runs import RunFolder
 
 ROOT = Path(__file__).parents[1]
 
@@ -97,6 +98,7 @@ def test_a_folder_of_images_becomes_a_checked_model_for_a_phone(tmp_path):
     assert process.returncode == 0, process.stderr[-2000:]
     assert "Test accuracy 100.0%" in process.stdout
     expected = {
+        ".lock",
         "checkpoints",
         "config.json",
         "confusion_matrix.png",
@@ -114,6 +116,7 @@ def test_a_folder_of_images_becomes_a_checked_model_for_a_phone(tmp_path):
         "saved_model",
         "split.json",
         "tensorboard",
+        "weights.safetensors",
     }
     assert {p.name for p in (tmp_path / "run").iterdir()} == expected
     assert (tmp_path / "run" / "labels.txt").read_text("utf-8").split("\n")[:-1] == list(SCRIPTS)
@@ -124,3 +127,9 @@ def test_a_folder_of_images_becomes_a_checked_model_for_a_phone(tmp_path):
     again = command(f"--config={tmp_path / 'run' / 'config.json'}", arguments[1])
     assert again.returncode == 0, again.stderr[-2000:]
     assert "Going on from step" in again.stdout
+    # What --fresh removes is all that a run writes, and nothing else.
+    (tmp_path / "run" / "thesis.tex").write_text("years of work")
+    (tmp_path / "run" / "checkpoints" / "mine.txt").write_text("and more")
+    RunFolder(tmp_path / "run").clear()
+    left = {p.relative_to(tmp_path / "run").as_posix() for p in (tmp_path / "run").rglob("*")}
+    assert left == {".lock", "thesis.tex", "checkpoints", "checkpoints/mine.txt"}

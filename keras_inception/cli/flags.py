@@ -1,9 +1,10 @@
-"""Flags of training: a flag a recipe's field, and how to run it. TensorFlow is not needed."""
+"""Flags of training: one for each field of a recipe and of the options, without TensorFlow."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,29 +12,13 @@ from absl.flags import argparse_flags
 
 from keras_inception import recipes
 from keras_inception.recipes import Recipe
+from keras_inception.training.options import Options
 
 _DESCRIPTION = """\
 Trains an Inception, evaluates it on held-out images, exports it for servers (SavedModel) and
 phones (.tflite), checks the exports against the trained model and writes a report. Without a flag:
 the demo, minutes on a laptop. The same command goes on after Ctrl-C, SIGTERM or a crash.
 """
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """How a recipe is run: where, on what, from when."""
-
-    run_dir: str
-    fresh: bool
-    strategy: str
-    tpu: str
-    num_virtual_devices: int
-    workers: str
-    worker_index: int
-    steps_per_loop: int
-    xla: bool
-    deterministic: bool
-    download: bool
 
 
 class _Parser(argparse_flags.ArgumentParser):
@@ -59,66 +44,29 @@ def parser(program: str) -> argparse.ArgumentParser:
         help=f"where the other flags' defaults come from: {', '.join(recipes.RECIPES)} [demo]",
     )
     run.add_argument("--config", metavar="FILE", help="or from the config.json of an earlier run")
-    run.add_argument("--run_dir", metavar="DIR", help="folder of the run [runs/<dataset>-<model>]")
-    run.add_argument("--fresh", action="store_true", help="delete an earlier run in that folder")
-    run.add_argument(
-        "--download", action="store_true", help="let TFDS fetch a data set that is not prepared"
-    )
-    devices = parser.add_argument_group("Devices")
-    devices.add_argument(
-        "--strategy",
-        default="auto",
-        choices=("auto", "one_device", "mirrored", "multi_worker", "tpu"),
-        help="tf.distribute strategy; auto takes what the machine has [auto]",
-    )
-    devices.add_argument(
-        "--tpu", default="", metavar="NAME", help="local on a TPU VM, or a name [$TPU_NAME]"
-    )
-    devices.add_argument(
-        "--num_virtual_devices",
-        type=int,
-        default=0,
-        metavar="N",
-        help="split the CPU, to try N replicas",
-    )
-    devices.add_argument(
-        "--workers",
-        default="",
-        metavar="HOST:PORT,...",
-        help="all workers of multi_worker, the same on each; or set TF_CONFIG",
-    )
-    devices.add_argument(
-        "--worker_index", type=int, default=0, metavar="I", help="which of them this is [0]"
-    )
-    devices.add_argument(
-        "--steps_per_loop",
-        type=int,
-        default=10,
-        metavar="N",
-        help="steps that the devices take before they answer [10]",
-    )
-    devices.add_argument(
-        "--xla", action="store_true", help="compile each replica's forward and backward pass"
-    )
-    devices.add_argument(
-        "--deterministic", action="store_true", help="repeat bit for bit, on one thread"
-    )
-    demo = recipes.named("demo")
-    groups: dict[str, Any] = {}
-    for field in dataclasses.fields(Recipe):
-        meta = field.metadata
-        group = groups.setdefault(meta["group"], None) or parser.add_argument_group(meta["group"])
-        groups[meta["group"]] = group
-        default = getattr(demo, field.name)
-        kind = type(default)
-        group.add_argument(
-            f"--{field.name}",
-            type=_boolean if kind is bool else kind,
-            choices=meta["choices"],
-            metavar=None if meta["choices"] else kind.__name__.upper(),
-            help=f"{meta['help']} [{default}]".replace("%", "%%"),
-        )
+    groups: dict[str, Any] = {"Run": run}
+    for settings, defaults in ((Options, Options()), (Recipe, recipes.named("demo"))):
+        for field in dataclasses.fields(settings):
+            group = field.metadata["group"]
+            if group not in groups:
+                groups[group] = parser.add_argument_group(group)
+            _add_flag(groups[group], field, getattr(defaults, field.name), settings is Options)
     return parser
+
+
+def _add_flag(group: Any, field: dataclasses.Field, default: Any, is_option: bool) -> None:
+    kind, meta = type(default), field.metadata
+    help = meta["help"] if default in ("", False) and is_option else f"{meta['help']} [{default}]"
+    arguments: dict[str, Any] = {"help": help.replace("%", "%%")}
+    if kind is bool and is_option:
+        arguments["action"] = "store_true"
+    else:
+        arguments["type"] = _boolean if kind is bool else kind
+        arguments["choices"] = meta["choices"] or None
+        arguments["metavar"] = None if meta["choices"] else kind.__name__.upper()
+    if is_option:
+        arguments["default"] = default
+    group.add_argument(f"--{field.name}", **arguments)
 
 
 def parse(argv: list[str]) -> tuple[Recipe, Options]:
@@ -143,12 +91,38 @@ def parse(argv: list[str]) -> tuple[Recipe, Options]:
         }
         recipe = recipe.replace(**given)
         recipe.check()
+        options = Options(**{f.name: flags[f.name] for f in dataclasses.fields(Options)})
+        options.check()
     except ValueError as error:
-        command.error(str(error))
+        command.error(with_flags(str(error)))
     data = Path(recipe.dataset.partition(":")[2] or recipe.dataset).name or "data"
-    options = {f.name: flags[f.name] for f in dataclasses.fields(Options)}
-    options["run_dir"] = flags["run_dir"] or f"runs/{data}-{recipe.model}"
-    return recipe, Options(**options)
+    return recipe, dataclasses.replace(
+        options, run_dir=options.run_dir or f"runs/{data}-{recipe.model}"
+    )
+
+
+def with_flags(message: str) -> str:
+    """An error of a library function in the command line's words: its arguments as flags.
+
+    Library functions name arguments as `name` or `name=value`, and what they were given as
+    "Received: name=value". Of these, the names that are flags become --name and --name=value.
+    """
+    return _ARGUMENT.sub(_as_flag, message)
+
+
+_NAMES = [field.name for kind in (Recipe, Options) for field in dataclasses.fields(kind)]
+_NAMED = "|".join(_NAMES)
+_ARGUMENT = re.compile(
+    rf"`(?P<name>{_NAMED})(?:=(?P<value>[^`]*))?`"
+    rf"|(?<=Received: )(?P<received>{_NAMED})=(?P<quote>['\"]?)"
+)
+
+
+def _as_flag(match: re.Match) -> str:
+    if match["received"]:
+        return f"--{match['received']}={match['quote']}"
+    switch = match["value"] is None or match["value"] == "True"
+    return f"--{match['name']}" if switch else f"--{match['name']}={match['value']}"
 
 
 def _boolean(text: str) -> bool:

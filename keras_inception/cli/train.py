@@ -10,8 +10,9 @@ from pathlib import Path
 from keras_inception.cli import flags
 
 HELP = "train a network, evaluate it, export it and check the exports (see train --help)"
-# Of one meaning each; 0 is a run that ended with every check passed.
-BAD_INPUT, DIVERGED, FAILED_CHECK, GO_ON_LATER, LOST_WORKER = 2, 3, 4, 75, 76
+# Exit codes of one meaning each, besides those of training's endings; 0 is a run that ended with
+# every check passed.
+BAD_INPUT, FAILED_CHECK = 2, 4
 
 
 def main(argv: list[str]) -> int:
@@ -28,48 +29,44 @@ def main(argv: list[str]) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loaded
 
     from keras_inception import data, evaluation, export, report, training
-    from keras_inception.runs import RunFolder
+    from keras_inception.locks import FolderLock
 
     try:
-        if options.fresh:
-            RunFolder(options.run_dir).delete()
-        if options.deterministic:
-            training.repeat_bit_for_bit()
-        strategy = training.make_strategy(
-            options.strategy,
-            options.tpu,
-            options.num_virtual_devices,
-            options.workers,
-            options.worker_index,
-        )
-        run = training.train(
-            recipe,
-            options.run_dir,
-            strategy=strategy,
-            download=options.download,
-            steps_per_loop=options.steps_per_loop,
-            xla=options.xla,
-        )
-        if not training.is_chief(strategy):
-            return 0
-        source = data.open_run(run)
-        evaluation.evaluate_run(run.path, source)
-        export.export_run(run.path, source)
-        print(f"Report: {report.write_report(run.path, source)}")
-    except training.Interrupted as stop:
-        print(stop, file=sys.stderr)
-        return GO_ON_LATER
-    except training.NonFinite as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return DIVERGED
-    except training.LostWorker as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return LOST_WORKER
+        with training.stop_at_once(), FolderLock(options.run_dir) as lock:
+            if options.deterministic:
+                training.repeat_bit_for_bit()
+            strategy = training.make_strategy(
+                options.strategy,
+                options.tpu,
+                options.num_virtual_devices,
+                options.workers,
+                options.worker_index,
+            )
+            run = training.train(
+                recipe,
+                options.run_dir,
+                strategy=strategy,
+                download=options.download,
+                steps_per_loop=options.steps_per_loop,
+                xla=options.xla,
+                fresh=options.fresh,
+                lock=lock,
+            )
+            if not training.is_chief(strategy):
+                return 0
+            source = data.open_run(run)
+            evaluation.evaluate_run(run.path, source)
+            export.export_run(run.path, source)
+            print(f"Report: {report.write_report(run.path, source)}")
+    except training.Ending as ending:
+        shown = isinstance(ending, training.Interrupted)
+        print(flags.with_flags(f"{ending}" if shown else f"{program}: {ending}"), file=sys.stderr)
+        return ending.exit_code
     except export.ExportCheckError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return FAILED_CHECK
     except (ValueError, OSError) as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        print(f"{program}: {flags.with_flags(str(error))}", file=sys.stderr)
         return BAD_INPUT
     return 0
 

@@ -1,7 +1,7 @@
 """Images -> batches."""
 
 from keras_inception.data.fingerprint import Changes, Fingerprint
-from keras_inception.data.pipeline import evaluation_batches, train_batches
+from keras_inception.data.pipeline import evaluation_batches, examples_at, train_batches
 from keras_inception.data.sources import ChangedData, open_run, open_source
 from keras_inception.data.splits import Source
 
@@ -11,6 +11,7 @@ __all__ = [
     "Fingerprint",
     "Source",
     "evaluation_batches",
+    "examples_at",
     "open_run",
     "open_source",
     "train_batches",

@@ -86,7 +86,7 @@ def train_batches(
     def positions() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for step in _count(start_step):
             at = step * local * hosts + host * local + np.arange(local)
-            yield at, _order(at, len(split), seed)
+            yield at, examples_at(at, len(split), seed)
 
     def example(position: tf.Tensor, index: tf.Tensor) -> dict[str, tf.Tensor]:
         image = _training_image(
@@ -177,8 +177,17 @@ def _count(start: int) -> Iterator[int]:
         start += 1
 
 
-def _order(positions: np.ndarray, examples: int, seed: int) -> np.ndarray:
-    """The example at each position: every epoch is a permutation of its own."""
+def examples_at(positions: np.ndarray, examples: int, seed: int) -> np.ndarray:
+    """The training example at each position: every epoch is a permutation of its own.
+
+    Args:
+        positions: int64 (n,); step s of a run takes s * batch ... (s + 1) * batch - 1.
+        examples: Size of the training part.
+        seed: Decides the permutations.
+
+    Returns:
+        int64 (n,): numbers of examples.
+    """
     indices = np.empty(len(positions), np.int64)
     for epoch in np.unique(positions // examples):
         here = positions // examples == epoch

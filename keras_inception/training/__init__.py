@@ -6,10 +6,13 @@ import importlib
 from typing import Any
 
 _PUBLIC = {
-    "Interrupted": "loop",
-    "LostWorker": "loop",
-    "NonFinite": "loop",
-    "train": "loop",
+    "Ending": "endings",
+    "Interrupted": "endings",
+    "LostImage": "endings",
+    "LostWorker": "endings",
+    "NonFinite": "endings",
+    "stop_at_once": "endings",
+    "train": "stages",
     "is_chief": "strategy",
     "make_strategy": "strategy",
     "repeat_bit_for_bit": "strategy",

@@ -15,17 +15,18 @@ import tensorflow as tf
 KEEP = 3
 
 # What TensorFlow raises for a truncated, altered or incomplete checkpoint.
-_DAMAGE = (tf.errors.OpError, IndexError, ValueError, RuntimeError)
+_DAMAGE = (tf.errors.OpError, IndexError, ValueError, RuntimeError, AssertionError)
 
 
 class Store:
     """The checkpoints of one run: model, optimizer, average and dropout's state.
 
-    The data's position is the step itself (see data.pipeline).
+    The data's position is the step itself (see data.pipeline), which is the checkpoint's number.
 
     Args:
         folder: Where they lie.
         model, optimizer, average, scale: What they hold; the last two may be None.
+        epoch: Sums over the epoch that is under way, for its row of the history.
         writes: Whether this process is the one whose checkpoints are kept. Another worker of a
             cluster has to take part in saving, into a folder that is thrown away.
     """
@@ -37,6 +38,7 @@ class Store:
         optimizer: Any,
         average: Any,
         scale: Any = None,
+        epoch: tf.Variable | None = None,
         *,
         writes: bool = True,
     ) -> None:
@@ -52,14 +54,15 @@ class Store:
             parts["average"] = average.shadows
         if scale is not None:
             parts["scale"] = [scale.value, scale.finite_steps]
+        self._epoch = epoch
+        # Without the sums: checkpoints of earlier versions have none.
+        self._readable = tf.train.Checkpoint(**parts)
+        if epoch is not None:
+            parts["epoch"] = epoch
         self._checkpoint = tf.train.Checkpoint(**parts)
         self._scratch = None if writes else tempfile.TemporaryDirectory()
-        target = str(folder) if self._scratch is None else self._scratch.name
-        self._manager = tf.train.CheckpointManager(self._checkpoint, target, max_to_keep=KEEP)
+        self._target = folder if self._scratch is None else Path(self._scratch.name)
         self._last_saved: int | None = None
-        self._best = tf.train.CheckpointManager(
-            self._checkpoint, f"{target}/best", max_to_keep=1, checkpoint_name="best"
-        )
 
     def save(self, step: int) -> None:
         """Saves `step`, unless it is the newest already; keeps the newest three.
@@ -69,12 +72,12 @@ class Store:
         """
         if self._last_saved == step:
             return
-        self._write(self._manager, step)
+        self._write(self._target / f"ckpt-{step}", KEEP)
         self._last_saved = step
 
     def save_best(self, step: int) -> None:
         """Saves `step` as the best so far, in place of the one before. Raises OSError as `save`."""
-        self._write(self._best, step)
+        self._write(self._target / "best" / f"best-{step}", 1)
 
     def restore_best(self) -> int:
         """Restores the best checkpoint, and returns its step.
@@ -82,29 +85,19 @@ class Store:
         Raises:
             ValueError: there is none, or it is damaged.
         """
-        found = sorted((self._folder / "best").glob("best-*.index"))
-        if not found:
-            raise ValueError(f"{self._folder} holds no best checkpoint; keep=last takes the last.")
-        try:
-            self._checkpoint.restore(
-                str(found[-1].with_suffix(""))
-            ).assert_existing_objects_matched()
-        except (*_DAMAGE, AssertionError) as error:
+        steps = _steps(self._folder / "best", "best")
+        if not steps:
             raise ValueError(
-                f"{found[-1]} is damaged; keep=last takes the last checkpoint. ({error})"
-            ) from error
-        return int(found[-1].stem.rpartition("-")[2])
-
-    def _write(self, manager: tf.train.CheckpointManager, step: int) -> None:
+                f"{self._folder} holds no best checkpoint; `keep=last` takes the last."
+            )
+        path = self._folder / "best" / f"best-{steps[-1]}"
         try:
-            manager.save(checkpoint_number=step)
-        except tf.errors.OpError as error:
-            for rest in self._folder.rglob("*_temp"):
-                shutil.rmtree(rest, ignore_errors=True)
-            raise OSError(
-                f"The checkpoint of step {step} could not be written to {self._folder}; the one "
-                f"before is intact. Free some space and start the same command again. ({error})"
+            self._read(path)
+        except _DAMAGE as error:
+            raise ValueError(
+                f"{path} is damaged; `keep=last` takes the last checkpoint. ({error})"
             ) from error
+        return steps[-1]
 
     def restore_newest(self) -> int:
         """Restores the newest checkpoint that is whole, and returns its step; 0 without any.
@@ -112,24 +105,53 @@ class Store:
         Raises:
             ValueError: there are checkpoints, but all of them are damaged.
         """
-        steps = self._steps()
+        steps = _steps(self._folder, "ckpt")
         for step in reversed(steps):
-            path = str(self._folder / f"ckpt-{step}")
+            path = self._folder / f"ckpt-{step}"
             try:
-                self._checkpoint.restore(path).assert_existing_objects_matched()
-            except (*_DAMAGE, AssertionError) as error:
-                reason = str(error).splitlines()[0]
+                self._read(path)
+            except _DAMAGE as error:
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
                 logging.warning("Checkpoint %s is damaged, trying the one before: %s", path, reason)
                 continue
             self._last_saved = step
             return step
         if steps:
             raise ValueError(
-                f"All checkpoints in {self._folder} are damaged. Give --fresh to start anew."
+                f"All checkpoints in {self._folder} are damaged. Start anew with `fresh=True`."
             )
         return 0
 
-    def _steps(self) -> list[int]:
-        """Steps that have a checkpoint, in order."""
-        found = (re.fullmatch(r"ckpt-(\d+)\.index", p.name) for p in self._folder.glob("*.index"))
-        return sorted(int(match[1]) for match in found if match)
+    def _write(self, path: Path, keep: int) -> None:
+        """Writes a checkpoint, and removes those of its kind before the newest `keep`."""
+        kind, _, step = path.name.partition("-")
+        try:
+            self._checkpoint.write(str(path))
+        except tf.errors.OpError as error:
+            for rest in self._folder.rglob("*_temp"):
+                shutil.rmtree(rest, ignore_errors=True)
+            raise OSError(
+                f"The checkpoint of step {step} could not be written to {self._folder}; the one "
+                f"before is intact. Free some space and start the same command again. ({error})"
+            ) from error
+        for old in _steps(path.parent, kind)[:-keep]:
+            # The index first: without it the rest is no checkpoint any more.
+            (path.parent / f"{kind}-{old}.index").unlink()
+            for rest in path.parent.glob(f"{kind}-{old}.data-*"):
+                rest.unlink()
+
+    def _read(self, path: Path) -> None:
+        found = self._readable.read(str(path))
+        found.assert_existing_objects_matched()
+        found.expect_partial()  # the sums of the epoch are read below
+        if self._epoch is None:
+            return
+        saved, key = tf.train.load_checkpoint(str(path)), "epoch/.ATTRIBUTES/VARIABLE_VALUE"
+        if saved.has_tensor(key):
+            self._epoch.assign(saved.get_tensor(key))
+
+
+def _steps(folder: Path, kind: str) -> list[int]:
+    """Steps that have a checkpoint of a kind, in order."""
+    found = (re.fullmatch(rf"{kind}-(\d+)\.index", p.name) for p in folder.glob("*.index"))
+    return sorted(int(match[1]) for match in found if match)

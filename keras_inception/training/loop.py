@@ -1,173 +1,53 @@
-"""When to step, log, evaluate, save and stop."""
+"""When a run steps, logs, evaluates, saves and stops."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.data import Source, evaluation_batches, open_source, train_batches
+from keras_inception.data import Source, evaluation_batches, examples_at, train_batches
 from keras_inception.files import write
-from keras_inception.models.registry import default_preprocessing
+from keras_inception.identity import attach, identity_of
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
 from keras_inception.runs import RunFolder
-from keras_inception.training import checkpoints, curves
+from keras_inception.training import balance, checkpoints, curves
 from keras_inception.training.averages import MovingAverage, merge_statistics
+from keras_inception.training.endings import Interrupted, LostImage, NonFinite
 from keras_inception.training.networks import inference_network, training_network
 from keras_inception.training.optimizers import make_optimizer, make_schedule
 from keras_inception.training.progress import Progress
 from keras_inception.training.step import LossScale, Step
-from keras_inception.training.strategy import (
-    describe,
-    is_chief,
-    is_multi_worker,
-    make_strategy,
-)
-from keras_inception.weights import Loaded
-from keras_inception.weights import resolve as resolve_weights
+from keras_inception.training.strategy import is_chief, wait_for_all
+from keras_inception.weights import Loaded, save_weights
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
+_SHOWN = 8  # names of images in a message
 
 
-class Interrupted(Exception):
-    """The run was asked to stop (SIGTERM or Ctrl-C) and has saved; `signal` says by what."""
-
-    def __init__(self, signal_number: int, step: int) -> None:
-        super().__init__(f"Stopped at step {step}; start the same command again to go on.")
-        self.signal = signal_number
-
-
-class NonFinite(Exception):
-    """A loss, gradient or weight is not finite; nothing of it was saved."""
-
-
-class LostWorker(Exception):
-    """Another worker of the cluster is gone; the last checkpoint is good."""
-
-
-def train(
-    recipe: Recipe,
-    run_dir: str,
-    *,
-    strategy: tf.distribute.Strategy | None = None,
-    download: bool = False,
-    steps_per_loop: int = 10,
-    xla: bool = False,
-) -> RunFolder:
-    """Trains a variant and leaves a run folder; goes on where an earlier run of it stopped.
+class Run:
+    """A stage of a training between its start and its end.
 
     Args:
         recipe: What to compute.
-        run_dir: The run folder.
-        strategy: Which devices train; by default what the machine has.
-        download: Whether a TFDS data set may be fetched.
+        folder: The stage's run folder; nothing is written before `to_the_end`.
+        source: The data set; its training part is the one that is trained on.
+        contract: The contract of the network's input.
+        strategy: Which devices train.
+        loaded: The weights to start from, or None.
         steps_per_loop: Steps that the devices take before they answer.
         xla: Whether each replica's forward and backward pass is compiled.
-
-    Returns:
-        The run folder, with model.keras, history.csv and curves.png in it. With `head_epochs`,
-        the stage in which only the classifiers train has a run folder of its own, head/ in it.
-
-    Raises:
-        ValueError: the recipe, the data or the folder cannot be trained with; before training.
-        Interrupted: SIGTERM or Ctrl-C; everything is saved.
-        NonFinite: training diverged; the last checkpoint is from before.
-        LostWorker: another worker of the cluster is gone.
     """
-    recipe.check()
-    if steps_per_loop < 1:
-        raise ValueError(f"--steps_per_loop should be at least 1. Received: {steps_per_loop}")
-    strategy = strategy or make_strategy()
-    if xla and recipe.sync_bn and strategy.num_replicas_in_sync > 1:
-        raise ValueError(
-            "--xla compiles each replica's own pass, and --sync_bn talks to the other replicas "
-            "within it; take one of the two."
-        )
-    start: Any = recipe.weights
-    if recipe.head_epochs:
-        head = RunFolder(Path(run_dir) / "head")
-        if not head.model_path.exists():
-            options = {"strategy": strategy, "download": download}
-            options |= {"steps_per_loop": steps_per_loop, "xla": xla}
-            train(_head_stage(recipe), str(head.path), **options)
-        start = str(head.model_path)
-    loaded = resolve_weights(start or None, recipe.model)
-    contract = (loaded and loaded.preprocessing) or default_preprocessing(recipe.model)
-    contract = contract.replace(size=(recipe.image_size,) * 2, crop_fraction=recipe.crop_fraction)
-    source = open_source(
-        recipe.dataset,
-        data_dir=recipe.data_dir,
-        split=recipe.split,
-        validation_fraction=recipe.validation_fraction,
-        seed=recipe.seed,
-        download=download,
-    )
-    folder = RunFolder(run_dir)
-    steps_per_epoch = source.num_examples("train") // recipe.batch_size
-    if not steps_per_epoch:
-        raise ValueError(
-            f"The batch should be at most the training part's {source.num_examples('train')} "
-            f"images. Received: --batch_size={recipe.batch_size}"
-        )
-    parts = strategy.num_replicas_in_sync * recipe.accumulation_steps
-    if recipe.batch_size % parts:
-        raise ValueError(
-            f"The global batch should divide by the {strategy.num_replicas_in_sync} replicas times "
-            f"--accumulation_steps={recipe.accumulation_steps}. "
-            f"Received: --batch_size={recipe.batch_size}"
-        )
-    keras.utils.set_random_seed(recipe.seed)
-    run = _Run(recipe, folder, source, contract, strategy, steps_per_epoch, loaded)
-    run.steps_per_loop = steps_per_loop
-    run.use_step_functions(xla)
-    if is_chief(strategy):
-        folder.begin(recipe, source.class_names, contract, source.provenance)
-    width = recipe.width_multiplier
-    run.progress.say(
-        f"{recipe.model} at {recipe.image_size} px{'' if width == 1 else f', width {width:g}'}, "
-        f"{run.model.count_params():,} parameters, on "
-        f"{recipe.dataset}: {source.num_examples('train')} training, "
-        f"{source.num_examples('validation')} validation and {source.num_examples('test')} test "
-        f"images of {len(source.class_names)} classes; {describe(strategy)}, seed {recipe.seed}",
-    )
-    try:
-        with _stop_signals() as stop:
-            run.to_the_end(stop)
-        run.finish()
-    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
-        if not is_multi_worker(strategy):
-            raise
-        raise LostWorker(
-            f"Another worker is gone after step {run.step}; restart all of them with the same "
-            f"command, and the run goes on from its last checkpoint. ({type(error).__name__})"
-        ) from error
-    return folder
-
-
-def _head_stage(recipe: Recipe) -> Recipe:
-    """The stage before the others, as a recipe of its own."""
-    return recipe.replace(
-        freeze="backbone",
-        head_epochs=0,
-        epochs=recipe.head_epochs,
-        learning_rate=recipe.head_learning_rate,
-        schedule="constant",
-        warmup_epochs=0.0,
-        keep="last",
-    )
-
-
-class _Run:
-    """A training run between its start and its end."""
 
     def __init__(
         self,
@@ -176,40 +56,46 @@ class _Run:
         source: Source,
         contract: Preprocessing,
         strategy: tf.distribute.Strategy,
-        steps_per_epoch: int,
         loaded: Loaded | None,
+        *,
+        steps_per_loop: int = 1,
+        xla: bool = False,
     ) -> None:
         self.recipe, self.folder, self.source = recipe, folder, source
         self.contract, self.strategy = contract, strategy
-        self.steps_per_epoch = steps_per_epoch
-        self.total_steps = recipe.epochs * steps_per_epoch
+        self.steps_per_epoch = source.num_examples("train") // recipe.batch_size
+        self.total_steps = recipe.epochs * self.steps_per_epoch
+        classes = len(source.class_names)
         with strategy.scope():
-            self.model = training_network(recipe, len(source.class_names), loaded)
-            self.schedule = make_schedule(recipe, steps_per_epoch)
+            self.model = training_network(recipe, classes, loaded)
+            self.schedule = make_schedule(recipe, self.steps_per_epoch)
             self.optimizer = make_optimizer(recipe, self.schedule)
             self.optimizer.build(self.model.trainable_variables)
             self.average = MovingAverage(self.model, recipe.ema) if recipe.ema else None
             self.scale = LossScale() if recipe.precision == "mixed_float16" else None
+        weights = None
+        if recipe.class_weight == "balanced":
+            weights = balance.class_weights(source.splits["train"].labels, classes)
+        self.step_functions = Step(
+            self.model, self.optimizer, recipe, self.average, self.scale, xla, weights
+        )
+        self.step, self.steps_per_loop = 0, steps_per_loop
+        # Loss, hits, steps and seconds of the epoch that is under way.
+        self.sums = tf.Variable(np.zeros(4), trainable=False)
         self.store = checkpoints.Store(
             folder.checkpoints_path,
             self.model,
             self.optimizer,
             self.average,
             self.scale,
+            self.sums,
             writes=is_chief(strategy),
         )
-        self.step, self.steps_per_loop = 0, 1
         self.progress = Progress(
             prints=is_chief(strategy),
             batch_size=recipe.batch_size,
             total_steps=self.total_steps,
             epochs=recipe.epochs,
-        )
-
-    def use_step_functions(self, xla: bool) -> None:
-        """Sets how a replica computes its part of a step."""
-        self.step_functions = Step(
-            self.model, self.optimizer, self.recipe, self.average, self.scale, xla
         )
 
     def to_the_end(self, stop: dict[str, int]) -> None:
@@ -218,29 +104,32 @@ class _Run:
         rows = [row for row in self.folder.history if row["step"] <= self.step]
         if self.step:
             self.progress.say(f"Going on from step {self.step} of {self.total_steps}.")
+        if self.step == self.total_steps:
+            return
         batches = iter(self._training_batches(self.step))
         saved = time.monotonic()
         while self.step < self.total_steps:
             epoch_end = (self.step // self.steps_per_epoch + 1) * self.steps_per_epoch
-            epoch_started, epoch_first = time.monotonic(), self.step
-            sums = np.zeros(2)
+            if self.step == epoch_end - self.steps_per_epoch:
+                self.sums.assign(np.zeros(4))
             while self.step < epoch_end:
+                started = time.monotonic()
                 count = min(self.steps_per_loop, epoch_end - self.step)
-                due = time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS
+                due = started - saved > SECONDS_BETWEEN_CHECKPOINTS
                 asked = [tf.constant(float(v)) for v in (stop.get("signal", 0), due)]
-                loss, correct, norm, signals, dues = (
-                    float(v) for v in self._loop(batches, tf.constant(count, tf.int32), asked)
-                )
+                with self._naming_lost_images("train", functools.partial(self._indices, count)):
+                    loss, correct, norm, signals, dues = (
+                        float(v) for v in self._loop(batches, tf.constant(count, tf.int32), asked)
+                    )
                 self._check_finite(loss, norm, count)
                 self.step += count
-                sums += (loss, correct)
-                done = self.step - epoch_first
-                mean_loss, hits = (float(v) for v in sums / done)
+                self.sums.assign_add([loss, correct, count, time.monotonic() - started])
+                mean_loss, hits, _ = self._means()
                 self.progress.loop(self.step, mean_loss, hits, self._rate())
                 if self.step == epoch_end:
-                    # Before the checkpoint: resuming drops a row too many, but cannot add one.
-                    seconds = time.monotonic() - epoch_started
-                    rows.append(self._row(sums / done, done, seconds))
+                    # Write the row before the checkpoint: resuming can drop an extra row but
+                    # cannot recreate a missing one.
+                    rows.append(self._row())
                     self.progress.epoch(rows[-1])
                     self._keep(rows)
                 # What any worker was asked, all of them do: they have to save the same step.
@@ -248,7 +137,15 @@ class _Run:
                     self._save()
                     saved = time.monotonic()
                 if signals and self.step < self.total_steps:
-                    raise Interrupted(stop.get("signal", signal.SIGTERM), self.step)
+                    raise Interrupted(
+                        f"Stopped at step {self.step}; start the same command again to go on.",
+                        stop.get("signal", signal.SIGTERM),
+                    )
+
+    def _means(self) -> tuple[float, float, float]:
+        """Loss and hits of a step, and steps a second, of the epoch so far."""
+        loss, correct, steps, seconds = self.sums.numpy()
+        return loss / steps, correct / steps, steps / max(seconds, 1e-9)
 
     def _keep(self, rows: list[dict[str, float]]) -> None:
         """Writes the history, and the weights if no epoch was better by validation accuracy."""
@@ -262,18 +159,32 @@ class _Run:
             curves.to_tensorboard(self.folder.path / "tensorboard", rows[-1])
 
     def finish(self) -> None:
-        """Writes the trained network and the curves."""
+        """Writes the trained network, its weights and the curves."""
         if self.recipe.keep == "best":
             self.progress.say(f"Best epoch by validation: step {self.store.restore_best()}.")
         with self._averaged():  # every worker takes part in averaging the statistics
-            if not is_chief(self.strategy):
-                return
-            inference = inference_network(self.recipe, self.model)
-            for layer in inference.layers:
-                layer.set_weights(self.model.get_layer(layer.name).get_weights())
+            if is_chief(self.strategy):
+                self._write_network()
+        wait_for_all(self.strategy)
+
+    def _write_network(self) -> None:
+        inference = inference_network(self.recipe, self.model)
+        known = dataclasses.replace(
+            identity_of(inference),
+            preprocessing=self.contract,
+            class_names=self.source.class_names,
+        )
+        attach(inference, known)
         write(self.folder.model_path, lambda path: inference.save(path))
+        # Last: this file says that the stage has ended.
         rows = self.folder.history
         write(self.folder.path / "curves.png", lambda path: curves.draw(rows, path))
+        # The arrays of the network that trained, so that auxiliary heads are among them.
+        attach(self.model, known)
+        write(self.folder.weights_path, self._save_weights)
+
+    def _save_weights(self, path: Path) -> None:
+        save_weights(self.model, path)
 
     @tf.function(reduce_retracing=True)
     def _loop(
@@ -335,23 +246,26 @@ class _Run:
             )
 
         sums = {"loss": 0.0, "correct": 0.0, "examples": 0.0}
-        for batch in self.strategy.distribute_datasets_from_function(make):
-            for key, value in self._evaluate_batch(batch).items():
-                sums[key] += float(value)
+        count = self.source.num_examples("validation")
+        with self._naming_lost_images("validation", functools.partial(range, count)):
+            for batch in self.strategy.distribute_datasets_from_function(make):
+                for key, value in self._evaluate_batch(batch).items():
+                    sums[key] += float(value)
         return {
             "validation_loss": sums["loss"] / sums["examples"],
             "validation_accuracy": sums["correct"] / sums["examples"],
         }
 
-    def _row(self, means: np.ndarray, steps: int, seconds: float) -> dict[str, float]:
+    def _row(self) -> dict[str, float]:
         """An epoch's row of history.csv."""
+        loss, hits, steps_a_second = self._means()
         row = {
             "epoch": self.step // self.steps_per_epoch,
             "step": self.step,
             "learning_rate": self._rate(),
-            "loss": means[0],
-            "accuracy": means[1] / self.recipe.batch_size,
-            "images_per_second": steps * self.recipe.batch_size / seconds,
+            "loss": loss,
+            "accuracy": hits / self.recipe.batch_size,
+            "images_per_second": steps_a_second * self.recipe.batch_size,
         }
         if self.source.num_examples("validation"):
             with self._averaged():
@@ -368,25 +282,36 @@ class _Run:
         self._refuse(f"the {'gradient norm' if math.isfinite(loss) else 'loss'}", count)
 
     def _refuse(self, what: str, count: int) -> None:
-        first, batch = self.step, self.recipe.batch_size
-        stream = train_batches(
-            self.source,
-            self.contract,
-            batch_size=batch,
-            seed=self.recipe.seed,
-            start_step=first,
-        )
-        examples = [
-            self.source.describe("train", int(i))
-            for element in stream.take(count)
-            for i in element["index"].numpy()
-        ]
-        shown = ", ".join(examples[:8]) + (f" and {len(examples) - 8} more" * (len(examples) > 8))
+        first = self.step
+        examples = [self.source.describe("train", i) for i in self._indices(count)]
         raise NonFinite(
             f"{what.capitalize()} is not finite within steps {first + 1} to {first + count}; the "
-            f"last checkpoint is from before. The images of these steps: {shown}. Try a lower "
-            "--learning_rate, more --warmup_epochs, or --clip_norm."
+            f"last checkpoint is from before. The images of these steps: {_some(examples)}. Try a "
+            "lower `learning_rate`, more `warmup_epochs`, or `clip_norm`."
         )
+
+    def _indices(self, count: int) -> list[int]:
+        """Numbers of the training images of the next `count` steps."""
+        batch = self.recipe.batch_size
+        at = np.arange(self.step * batch, (self.step + count) * batch)
+        return examples_at(at, self.source.num_examples("train"), self.recipe.seed).tolist()
+
+    @contextlib.contextmanager
+    def _naming_lost_images(
+        self, part: str, indices: Callable[[], Iterable[int]]
+    ) -> Iterator[None]:
+        """Turns TensorFlow's error about an image that is gone or damaged into a LostImage."""
+        try:
+            yield
+        except tf.errors.OpError as error:
+            lost = lost_images(self.source, part, indices())
+            if not lost:
+                raise
+            raise LostImage(
+                f"{len(lost)} images of the {part} part can no longer be read since the run "
+                f"began: {_some(lost)}. The last checkpoint is good: put them back, and start the "
+                "same command again."
+            ) from error
 
     def _merge(self) -> None:
         merge_statistics(self.model, self.strategy)
@@ -405,19 +330,17 @@ class _Run:
             yield
 
 
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[dict[str, int]]:
-    """A dict that gets "signal" when SIGTERM or Ctrl-C asks to stop; a second one stops at once."""
-    stop: dict[str, int] = {}
+def lost_images(source: Source, part: str, indices: Iterable[int]) -> list[str]:
+    """Names of the images of a part, among `indices`, that cannot be decoded now."""
+    lost = []
+    for i in indices:
+        try:
+            source.splits[part].pixels(i)
+        except tf.errors.OpError:
+            lost.append(source.describe(part, i))
+    return lost
 
-    def ask(number: int, frame: Any) -> None:
-        if "signal" in stop:
-            raise KeyboardInterrupt
-        stop["signal"] = number
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _some(names: list[str]) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -37,8 +37,8 @@ def training_network(recipe: Recipe, classes: int, loaded: Loaded | None) -> ker
 
 
 def inference_network(recipe: Recipe, trained: keras.Model) -> keras.Model:
-    """The same network with probabilities and without auxiliary heads."""
-    return get_model(
+    """The same network with probabilities and without auxiliary heads, with the same weights."""
+    network = get_model(
         recipe.model,
         weights=None,
         input_shape=trained.input_shape[1:],
@@ -46,6 +46,9 @@ def inference_network(recipe: Recipe, trained: keras.Model) -> keras.Model:
         dropout=recipe.dropout,
         **{**trained.identity.arguments, "classifier_activation": "softmax"},
     )
+    for layer in network.layers:
+        layer.set_weights(trained.get_layer(layer.name).get_weights())
+    return network
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_inception.recipes import Recipe
@@ -62,6 +63,7 @@ class Step:
         average: The MovingAverage of the weights to keep, or None.
         scale: The LossScale of a float16 model, or None.
         xla: Whether forward and backward pass are compiled; reductions over replicas are not.
+        class_weights: float32 (classes,), weights of the classes in the loss, or None.
     """
 
     def __init__(
@@ -72,7 +74,9 @@ class Step:
         average: MovingAverage | None = None,
         scale: LossScale | None = None,
         xla: bool = False,
+        class_weights: np.ndarray | None = None,
     ) -> None:
+        self.class_weights = class_weights
         self.model, self.optimizer, self.recipe = model, optimizer, recipe
         self.average, self.scale = average, scale
         self.kernels = [v for v in model.trainable_variables if v.name == "kernel"]
@@ -97,7 +101,8 @@ class Step:
             gradients = [g / self.scale.value for g in gradients]
         norm = tf.linalg.global_norm(gradients)
         if self.scale is not None:
-            # An overflow is what the scale is for: the step moves by momentum only.
+            # Overflow is expected with loss scaling: zero this gradient; only momentum moves the
+            # weights.
             finite = tf.math.is_finite(norm)
             gradients = [tf.where(finite, g, tf.zeros_like(g)) for g in gradients]
             norm = tf.where(finite, norm, 0.0)
@@ -124,6 +129,8 @@ class Step:
             for name, logits in outputs.items():
                 weight = 1.0 if name == "predictions" else recipe.aux_weight
                 losses += weight * cross_entropy(label, logits, recipe.label_smoothing)
+            if self.class_weights is not None:
+                losses *= tf.linalg.matvec(label, self.class_weights)
             loss = tf.reduce_sum(losses) / recipe.batch_size
             if recipe.weight_decay and not recipe.decays_weights_apart:
                 loss += recipe.weight_decay * share * l2(self.kernels)

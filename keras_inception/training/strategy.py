@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
+from keras_inception.training.options import Options
 
 
 def repeat_bit_for_bit() -> None:
@@ -45,23 +45,23 @@ def make_strategy(
     Raises:
         ValueError: the strategy needs a device or a setting that is not there.
     """
-    if kind not in STRATEGIES:
-        raise ValueError(f"--strategy should be one of {', '.join(STRATEGIES)}. Received: {kind!r}")
+    Options(
+        strategy=kind,
+        tpu=tpu,
+        num_virtual_devices=num_virtual_devices,
+        workers=workers,
+        worker_index=worker_index,
+    ).check()
     if workers:
-        addresses = workers.split(",")
-        if not 0 <= worker_index < len(addresses):
-            raise ValueError(
-                f"--worker_index should be 0 to {len(addresses) - 1} with these --workers. "
-                f"Received: {worker_index}"
-            )
         task = {"type": "worker", "index": worker_index}
-        os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": task})
-    cluster = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {})
-    if kind == "multi_worker" or (kind == "auto" and len(cluster.get("worker", [])) > 1):
-        if not cluster.get("worker"):
+        cluster = {"worker": workers.split(",")}
+        os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": task})
+    several = _workers_of_environment()
+    if kind == "multi_worker" or (kind == "auto" and several > 1):
+        if not several:
             raise ValueError(
-                "--strategy=multi_worker needs --workers=host:port,host:port and --worker_index, "
-                "or the environment variable TF_CONFIG."
+                "`strategy=multi_worker` needs the addresses of all workers as `workers` and "
+                "`worker_index`, or the environment variable TF_CONFIG."
             )
         return tf.distribute.MultiWorkerMirroredStrategy()
     if num_virtual_devices:
@@ -83,6 +83,18 @@ def make_strategy(
     return tf.distribute.MirroredStrategy(devices)
 
 
+def _workers_of_environment() -> int:
+    """How many workers TF_CONFIG names; 0 if it is not set."""
+    text = os.environ.get("TF_CONFIG") or "{}"
+    try:
+        return len(json.loads(text).get("cluster", {}).get("worker", []))
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise ValueError(
+            "The environment variable TF_CONFIG should hold a JSON object with the cluster's "
+            f"workers, as TensorFlow documents it ({error}). Received: TF_CONFIG={text[:80]!r}"
+        ) from error
+
+
 def is_tpu_vm(devices: Path = Path("/dev")) -> bool:
     """Whether TPU chips are on this machine, and the driver that comes with TensorFlow's TPU wheel.
 
@@ -100,8 +112,8 @@ def _tpu(name: str) -> tf.distribute.Strategy:
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except (ValueError, tf.errors.OpError) as error:
         raise ValueError(
-            f"No TPU answers as {name!r}. On a TPU VM use --tpu=local with the package's [tpu] "
-            f"extra in place of [cpu]; elsewhere use another --strategy. ({type(error).__name__})"
+            f"No TPU answers as {name!r}. On a TPU VM use `tpu=local` with the package's [tpu] "
+            f"extra in place of [cpu]; elsewhere use another `strategy`. ({type(error).__name__})"
         ) from error
     return tf.distribute.TPUStrategy(resolver)
 
@@ -114,6 +126,17 @@ def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process writes the run folder: worker 0, or the only one."""
     return not is_multi_worker(strategy) or strategy.cluster_resolver.task_id == 0
+
+
+def wait_for_all(strategy: tf.distribute.Strategy) -> None:
+    """Returns once every worker has called it; at once where there is only one."""
+    if is_multi_worker(strategy):
+
+        @tf.function
+        def meet() -> tf.Tensor:
+            return strategy.reduce("SUM", strategy.run(lambda: tf.constant(1.0)), axis=None)
+
+        float(meet())
 
 
 def describe(strategy: tf.distribute.Strategy) -> str:

@@ -169,9 +169,9 @@ def test_tensorboard_holds_the_history(finished_run):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"accumulation_steps": 3}, "divide by the 1 replicas times --accumulation_steps=3"),
+        ({"accumulation_steps": 3}, "`batch_size` should divide by `accumulation_steps=3`"),
         ({"weights": "nowhere.safetensors"}, "no weights file nowhere.safetensors"),
-        ({"keep": "best", "validation_fraction": 0.0}, "--keep=best needs a validation part"),
+        ({"keep": "best", "validation_fraction": 0.0}, "`keep=best` needs a validation part"),
     ],
 )
 def test_settings_that_cannot_be(changes, message, tmp_path):

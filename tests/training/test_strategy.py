@@ -54,10 +54,21 @@ def test_a_tpu_vm_has_chips_and_their_driver(chip, tmp_path, monkeypatch):
     ("arguments", "message"),
     [
         ({"kind": "parameter_server"}, "one of auto, one_device, mirrored, multi_worker, tpu"),
-        ({"kind": "multi_worker"}, "--workers=host:port"),
+        ({"kind": "multi_worker"}, "`workers` and `worker_index`"),
         ({"workers": "a:1,b:2", "worker_index": 2}, "should be 0 to 1"),
+        ({"workers": "nonsense"}, "10.0.0.1:12345.*workers='nonsense'"),
+        ({"workers": "a:1,b:99999"}, "`workers` should be the addresses"),
+        ({"num_virtual_devices": -1}, "at least 0 and at most 64.*=-1"),
+        ({"num_virtual_devices": 100_000}, "at least 0 and at most 64.*=100000"),
     ],
 )
 def test_what_is_not_there_is_said(arguments, message):
     with pytest.raises(ValueError, match=message):
         make_strategy(**arguments)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"cluster": []}', '{"cluster": {"worker": 3}}'])
+def test_a_damaged_tf_config_is_named(text, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ValueError, match="environment variable TF_CONFIG should hold"):
+        make_strategy()

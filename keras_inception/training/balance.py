@@ -1,0 +1,64 @@
+"""Classes with few images beside classes with many: what is said of them, and what is done."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from keras_inception.data import Source
+from keras_inception.recipes import Recipe
+
+# From this ratio of the largest class to the smallest on, a run without weights says so.
+IMBALANCE_TO_MENTION = 10.0
+_SHOWN = 20
+
+
+def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
+    """float32 (classes,): images / (classes x images of the class); 1 where a class has none.
+
+    The mean over the images is 1, and every class has the same weight in sum.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    return np.where(counts, len(labels) / (classes * np.maximum(counts, 1)), 1.0).astype("float32")
+
+
+def with_equal_classes(source: Source, seed: int) -> Source:
+    """The source with the images of smaller classes repeated in the training part.
+
+    Every class comes as often as the largest one. The images that come once more than others of
+    their class are drawn by `seed`.
+    """
+    train, rng = source.splits["train"], np.random.default_rng(seed)
+    most, indices = int(np.bincount(train.labels).max()), []
+    for label in np.unique(train.labels):
+        members = np.flatnonzero(train.labels == label)
+        whole, rest = divmod(most, len(members))
+        indices += [np.tile(members, whole), rng.permutation(members)[:rest]]
+    repeated = train.subset(np.sort(np.concatenate(indices)))
+    return dataclasses.replace(source, splits={**source.splits, "train": repeated})
+
+
+def describe(recipe: Recipe, source: Source) -> list[str]:
+    """Lines that say how many training images each class has, and what comes of it."""
+    labels, names = source.splits["train"].labels, source.class_names
+    counts = np.bincount(labels, minlength=len(names))
+    weights = class_weights(labels, len(names))
+    order = np.argsort(counts, kind="stable")
+    weighted = recipe.class_weight == "balanced"
+    shown = [
+        f"{names[i]} {counts[i]}" + (f" (weight {weights[i]:.3g})" if weighted else "")
+        for i in order[:_SHOWN]
+    ]
+    more = f" and {len(names) - _SHOWN} classes with more" if len(names) > _SHOWN else ""
+    lines = [f"Training images of each class: {', '.join(shown)}{more}."]
+    least, most = counts[order[0]], counts[order[-1]]
+    if recipe.class_weight == "sampling":
+        lines.append(f"Every class is shown {most} times in an epoch.")
+    elif not weighted and most > IMBALANCE_TO_MENTION * least:
+        lines.append(
+            f"{names[order[-1]]} has {most / least:.0f} times the images of {names[order[0]]}: "
+            "class_weight=balanced would give every class the same weight in the loss, "
+            "class_weight=sampling would show every class equally often."
+        )
+    return lines

@@ -1,0 +1,116 @@
+"""What a training needs at least, against what the machine has: refused before it fails slowly.
+
+Both are lower bounds: what passes can still be too large, what is refused is.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from keras_inception.models.registry import get_model
+from keras_inception.recipes import Recipe
+from keras_inception.training.strategy import is_multi_worker
+
+# Bytes of a weight in training: itself and its gradient, and the optimizer's and average's copies.
+_BYTES_A_WEIGHT = 8
+# Layers whose outputs the backward pass needs: what BatchNorm and ReLU were given and gave.
+_KEPT = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Activation)
+
+
+def check_parameters(recipe: Recipe) -> None:
+    """Raises ValueError if a wide network's weights alone are larger than the memory.
+
+    Before it is built, since building it needs that memory.
+    """
+    width, have = recipe.width_multiplier, machine_memory()
+    if width <= 1 or have is None:
+        return
+    ordinary = get_model(recipe.model, weights=None, input_shape=(299, 299, 3))
+    # A convolution's weights are as many as its inputs times its outputs.
+    need = round(ordinary.count_params() * width**2 * _BYTES_A_WEIGHT)
+    if need > have:
+        raise ValueError(
+            f"{recipe.model} of this width needs at least {_gigabytes(need)} of memory for its "
+            f"weights and their gradients; this machine has {_gigabytes(have)}. "
+            f"Received: width_multiplier={width:g}"
+        )
+
+
+def check_step(recipe: Recipe, model: keras.Model, strategy: tf.distribute.Strategy) -> None:
+    """Raises ValueError if a step needs more memory than a device has.
+
+    Args:
+        model: The network that trains.
+        strategy: Whose replicas share a step.
+    """
+    have = device_memory(strategy)
+    images = recipe.batch_size // (strategy.num_replicas_in_sync * recipe.accumulation_steps)
+    need = step_memory(model, images, 4 if recipe.precision == "float32" else 2)
+    if have is not None and need > have:
+        raise ValueError(
+            f"{recipe.model} at {recipe.image_size} px needs at least {_gigabytes(need)} of memory "
+            f"for a step on {images} images, and a device has {_gigabytes(have)}. Lower "
+            "`image_size`, `batch_size` or `width_multiplier`, or raise `accumulation_steps`, "
+            "which computes a batch in parts. "
+            f"Received: image_size={recipe.image_size}, batch_size={recipe.batch_size}"
+        )
+
+
+def step_memory(model: keras.Model, images: int, bytes_a_number: int) -> int:
+    """Bytes that a step on so many images needs at least.
+
+    Args:
+        model: A network with a known input size.
+        images: Images that are computed at once.
+        bytes_a_number: 4 in float32, 2 in half precision.
+    """
+    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    trains = any(layer.trainable for layer in convolutions)
+    kept, largest = 0, 0
+    for layer in model.layers:
+        output = getattr(layer, "output", None)
+        if not isinstance(output, keras.KerasTensor):
+            continue
+        numbers = math.prod(length or 1 for length in output.shape[1:])
+        largest = max(largest, numbers)
+        # A frozen layer's output is thrown away once the next layer has used it.
+        kept += numbers * (isinstance(layer, _KEPT) and trains)
+    return images * max(kept, largest) * bytes_a_number + model.count_params() * _BYTES_A_WEIGHT
+
+
+def machine_memory() -> int | None:
+    """Bytes of memory that this process may use, as the machine and its container say."""
+    try:
+        sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    except (ValueError, OSError, AttributeError):
+        return None
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            sizes.append(int(Path(path).read_text()))
+        except (OSError, ValueError):
+            continue  # not this version of cgroups, or "max"
+    return min(size for size in sizes if size > 0)
+
+
+def device_memory(strategy: tf.distribute.Strategy) -> int | None:
+    """Bytes of memory that a replica has; None where that is not known."""
+    if isinstance(strategy, tf.distribute.TPUStrategy):
+        return None
+    if tf.config.list_logical_devices("GPU"):
+        from tensorflow.python.client import device_lib
+
+        limits = [d.memory_limit for d in device_lib.list_local_devices() if d.device_type == "GPU"]
+        return min(limits, default=None)
+    have, here = machine_memory(), strategy.num_replicas_in_sync
+    if is_multi_worker(strategy):
+        here //= strategy.cluster_resolver.cluster_spec().num_tasks("worker")
+    return None if have is None else have // max(here, 1)
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB"

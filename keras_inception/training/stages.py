@@ -1,0 +1,205 @@
+"""A training from its command to its end: checks before slow work, then one stage or two."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_inception.data import Source, open_source
+from keras_inception.locks import FolderLock
+from keras_inception.models.registry import default_preprocessing
+from keras_inception.recipes import Recipe
+from keras_inception.runs import RunFolder
+from keras_inception.training import balance, memory
+from keras_inception.training.endings import LostWorker, stop_requests
+from keras_inception.training.loop import Run
+from keras_inception.training.options import Options
+from keras_inception.training.strategy import (
+    describe,
+    is_chief,
+    is_multi_worker,
+    make_strategy,
+    wait_for_all,
+)
+from keras_inception.weights import resolve as resolve_weights
+
+
+def train(
+    recipe: Recipe,
+    run_dir: str | Path,
+    *,
+    strategy: tf.distribute.Strategy | None = None,
+    download: bool = False,
+    steps_per_loop: int = 10,
+    xla: bool = False,
+    fresh: bool = False,
+    lock: FolderLock | None = None,
+) -> RunFolder:
+    """Trains a variant and leaves a run folder; goes on where an earlier run of it stopped.
+
+    Args:
+        recipe: What to compute.
+        run_dir: The run folder.
+        strategy: Which devices train; by default what the machine has.
+        download: Whether a TFDS data set may be fetched.
+        steps_per_loop: Steps that the devices take before they answer.
+        xla: Whether each replica's forward and backward pass is compiled.
+        fresh: Whether the files of an earlier run in the folder are removed first; that happens
+            when everything else has been checked, and nothing but a run's files is removed.
+        lock: The lock of the folder, which is taken and kept; by default one for this call.
+
+    Returns:
+        The run folder, with weights.safetensors, model.keras, history.csv and curves.png in it.
+        With `head_epochs`, the stage in which only the classifiers train has a run folder of its
+        own, head/ in it.
+
+    Raises:
+        ValueError: the recipe, the data or the folder cannot be trained with; before training.
+        Interrupted: SIGTERM or Ctrl-C; everything is saved.
+        NonFinite: training diverged; the last checkpoint is from before.
+        LostImage: an image was removed or damaged during the training.
+        LostWorker: another worker of the cluster is gone.
+    """
+    recipe.check()
+    Options(
+        run_dir=str(run_dir), download=download, steps_per_loop=steps_per_loop, xla=xla, fresh=fresh
+    ).check()
+    strategy = strategy or make_strategy()
+    if xla and recipe.sync_bn and strategy.num_replicas_in_sync > 1:
+        raise ValueError(
+            "`xla` compiles each replica's own pass, and `sync_bn` talks to the other replicas "
+            "within it; take one of the two."
+        )
+    folder = RunFolder(run_dir)
+    if fresh:
+        folder.check_clearable()
+    source = open_source(
+        recipe.dataset,
+        data_dir=recipe.data_dir,
+        split=recipe.split,
+        validation_fraction=recipe.validation_fraction,
+        seed=recipe.seed,
+        download=download,
+    )
+    recipe, notes = for_data(recipe, source)
+    if not fresh:
+        folder.check_recipe(recipe)
+    notes += balance.describe(recipe, source)
+    shown = source
+    if recipe.class_weight == "sampling":
+        source = balance.with_equal_classes(source, recipe.seed)
+    _check_batch(recipe, source, strategy)
+
+    head = RunFolder(folder.path / "head")
+    stages = [(recipe, folder)]
+    if recipe.head_epochs and (fresh or not head.weights_path.exists()):
+        stages.insert(0, (_head_stage(recipe), head))
+
+    def prepare(stage: Recipe, where: RunFolder, weights: str) -> Run:
+        """Builds a stage; raises ValueError if it cannot be trained."""
+        loaded = resolve_weights(weights or None, stage.model)
+        contract = (loaded and loaded.preprocessing) or default_preprocessing(stage.model)
+        size = (stage.image_size,) * 2
+        contract = contract.replace(size=size, crop_fraction=stage.crop_fraction)
+        memory.check_parameters(stage)
+        keras.utils.set_random_seed(stage.seed)
+        arguments: dict[str, Any] = {"steps_per_loop": steps_per_loop, "xla": xla}
+        run = Run(stage, where, source, contract, strategy, loaded, **arguments)
+        memory.check_step(stage, run.model, strategy)
+        return run
+
+    starts_from_head = recipe.head_epochs and len(stages) == 1
+    run = prepare(*stages[0], str(head.weights_path) if starts_from_head else recipe.weights)
+    with contextlib.ExitStack() as stack:
+        if is_chief(strategy):
+            (lock or stack.enter_context(FolderLock(folder.path))).take()
+            if fresh:
+                folder.clear()
+            folder.remove_leftovers()
+            folder.begin(recipe, source.class_names, run.contract, source.provenance)
+        wait_for_all(strategy)
+        for note in notes:
+            run.progress.say(note)
+        for i, (stage, where) in enumerate(stages):
+            if i:
+                run = prepare(stage, where, str(head.weights_path))
+            if is_chief(strategy) and where is not folder:
+                where.begin(stage, source.class_names, run.contract, source.provenance)
+            run.progress.say(_opening_line(stage, run, shown))
+            _to_the_end(run)
+    return folder
+
+
+def _to_the_end(run: Run) -> None:
+    try:
+        with stop_requests() as stop:
+            run.to_the_end(stop)
+        run.finish()
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+        if not is_multi_worker(run.strategy):
+            raise
+        raise LostWorker(
+            f"Another worker is gone after step {run.step}; restart all of them with the same "
+            f"command, and the run goes on from its last checkpoint. ({type(error).__name__})"
+        ) from error
+
+
+def for_data(recipe: Recipe, source: Source) -> tuple[Recipe, list[str]]:
+    """The recipe as this data set allows it, and what is to be said of that."""
+    if recipe.keep == "last" or source.num_examples("validation"):
+        return recipe, []
+    if not recipe.validation_fraction:
+        raise ValueError(
+            "`keep=best` needs a validation part, and the data set has none of its own. Received: "
+            "validation_fraction=0.0"
+        )
+    note = (
+        f"The share {recipe.validation_fraction:g} of so few images leaves no validation part: the "
+        "last weights are kept (keep=last), since none can be called the best."
+    )
+    return recipe.replace(keep="last"), [note]
+
+
+def _check_batch(recipe: Recipe, source: Source, strategy: tf.distribute.Strategy) -> None:
+    """Raises ValueError if the batch does not fit the data, or the replicas."""
+    images = source.num_examples("train")
+    if recipe.batch_size > images:
+        raise ValueError(
+            f"`batch_size` should be at most the training part's {images} images. "
+            f"Received: batch_size={recipe.batch_size}"
+        )
+    replicas, parts = strategy.num_replicas_in_sync, recipe.accumulation_steps
+    if recipe.batch_size % (replicas * parts):
+        raise ValueError(
+            f"`batch_size` should divide by the {replicas} replicas times "
+            f"`accumulation_steps={parts}`. Received: batch_size={recipe.batch_size}"
+        )
+
+
+def _head_stage(recipe: Recipe) -> Recipe:
+    """The stage in which only the classifiers train, as a recipe of its own."""
+    return recipe.replace(
+        freeze="backbone",
+        head_epochs=0,
+        epochs=recipe.head_epochs,
+        learning_rate=recipe.head_learning_rate,
+        schedule="constant",
+        warmup_epochs=0.0,
+        keep="last",
+    )
+
+
+def _opening_line(recipe: Recipe, run: Run, source: Source) -> str:
+    width = recipe.width_multiplier
+    return (
+        f"{recipe.model} at {recipe.image_size} px{'' if width == 1 else f', width {width:g}'}, "
+        f"{run.model.count_params():,} parameters, on "
+        f"{recipe.dataset}: {source.num_examples('train')} training, "
+        f"{source.num_examples('validation')} validation and {source.num_examples('test')} test "
+        f"images of {len(source.class_names)} classes; {describe(run.strategy)}, "
+        f"seed {recipe.seed}"
+    )

@@ -1,0 +1,162 @@
+"""What is in a run folder, whose it is, and who may write it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from keras_inception import locks
+from keras_inception.files import write
+from keras_inception.locks import FolderLock, InUse
+from keras_inception.preprocessing import Preprocessing
+from keras_inception.recipes import Recipe
+from keras_inception.runs import RunFolder
+
+
+def begun(path):
+    run = RunFolder(path)
+    run.begin(Recipe(), ("cat", "dog"), Preprocessing(size=(32, 32)), {"folder": "somewhere"})
+    return run
+
+
+def names(path):
+    return sorted(p.relative_to(path).as_posix() for p in path.rglob("*"))
+
+
+@pytest.mark.parametrize("config", [None, '{"name": "app"}', "{", '{"recipe": {"name": "app"}}'])
+def test_only_a_runs_folder_is_cleared(config, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    (tmp_path / "labels.txt").write_text("mine")
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    before = names(tmp_path)
+    with pytest.raises(ValueError, match="config.json"):
+        RunFolder(tmp_path).clear()
+    assert names(tmp_path) == before
+
+
+def test_clearing_leaves_what_is_not_the_runs(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    write(elsewhere / "ckpt-1.index", "")
+    write(elsewhere / "precious", "")
+    run = begun(tmp_path / "run")
+    begun(tmp_path / "run" / "head")
+    for name in ("tensorboard/events.out.tfevents.1", "saved_model/saved_model.pb", "model.keras"):
+        write(run.path / name, "")
+    write(run.path / "notes/config.json", "mine")
+    (run.path / "checkpoints").symlink_to(elsewhere)
+    run.clear()
+    assert names(run.path) == ["checkpoints", "notes", "notes/config.json"]
+    assert names(elsewhere) == ["precious"]
+
+
+def test_leftovers_of_a_killed_process_are_removed(tmp_path):
+    run = begun(tmp_path)
+    before = names(tmp_path)
+
+    for name in (
+        "checkpoints/ckpt-7_temp/part-0",
+        "checkpoints/best/best-7_temp/part-0",
+        ".saved_model1234/model/saved_model.pb",
+        ".model-unfinished-x1y2.keras",
+    ):
+        write(tmp_path / name, "")
+    run.remove_leftovers()
+    assert [n for n in names(tmp_path) if n not in before] == ["checkpoints", "checkpoints/best"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "read"),
+    [
+        ("config.json", b"{}", lambda run: run.recipe),
+        ("config.json", b"\xff", lambda run: run.recipe),
+        ("preprocessing.json", b"[]", lambda run: run.preprocessing),
+        ("preprocessing.json", b'{"size": 3}', lambda run: run.preprocessing),
+        ("preprocessing.json", b"{", lambda run: run.preprocessing),
+        ("split.json", b"[" * 100_000, lambda run: run.read_json("split.json")),
+        ("labels.txt", b"\xff\xfe", lambda run: run.labels),
+        ("history.csv", b"\x00\xff\xfe", lambda run: run.history),
+        ("history.csv", b"epoch,step,loss,accuracy\n1,2,three,4\n", lambda run: run.history),
+        ("history.csv", b"epoch,step,loss,accuracy\n1,2\n", lambda run: run.history),
+        ("history.csv", b"epoch,step,loss,accuracy\n1,2,3,4,5,6\n", lambda run: run.history),
+        ("history.csv", b"garbage\nmore\n", lambda run: run.history),
+    ],
+)
+def test_a_damaged_file_is_named_in_one_line(name, content, read, tmp_path):
+    run = begun(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError) as caught:
+        read(run)
+    assert str(tmp_path / name) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_process_writes_a_folder(tmp_path):
+    with FolderLock(tmp_path) as mine:
+        mine.take()
+        mine.take()  # it has it
+        with FolderLock(tmp_path) as other, pytest.raises(InUse, match="another `run_dir`") as why:
+            other.take()
+        assert f"process {os.getpid()} on " in str(why.value)
+    with FolderLock(tmp_path) as other:
+        other.take()
+    assert names(tmp_path) == [".lock"]
+
+
+HOLD = """
+import sys, time
+from keras_inception.locks import FolderLock
+with FolderLock(sys.argv[1]) as lock:
+    lock.take()
+    print("taken", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_dead_owner_does_not_keep_the_lock(tmp_path):
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE)
+    assert holder.stdout.readline() == b"taken\n"
+    with FolderLock(tmp_path) as lock, pytest.raises(InUse, match=f"process {holder.pid} on"):
+        lock.take()
+    holder.send_signal(signal.SIGKILL)
+    holder.communicate()
+    assert (tmp_path / "owner.json").exists()
+    with FolderLock(tmp_path) as lock:
+        lock.take()
+
+
+def test_where_the_system_locks_nothing_an_owner_elsewhere_shows_that_it_lives(
+    tmp_path, monkeypatch, caplog
+):
+    """Another machine on a file system without flock: its file is touched, or stands still."""
+    monkeypatch.setattr(locks, "SECONDS_BETWEEN_BEATS", 0.2)
+    owner = {"host": "elsewhere", "process": 7, "machine": "another"}
+    (tmp_path / "owner.json").write_text(json.dumps(owner))
+    ended = threading.Event()
+
+    def beat():
+        while not ended.wait(0.02):
+            os.utime(tmp_path / "owner.json")
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    with FolderLock(tmp_path) as lock, pytest.raises(InUse, match="process 7 on elsewhere"):
+        lock.take()
+    ended.set()
+    thread.join()
+    with caplog.at_level(logging.WARNING), FolderLock(tmp_path) as lock:
+        lock.take()
+        assert "was used by process 7 on elsewhere" in caplog.text
+        first = (tmp_path / "owner.json").stat().st_mtime_ns
+        deadline = time.monotonic() + 60
+        while (tmp_path / "owner.json").stat().st_mtime_ns == first:
+            assert time.monotonic() < deadline, "the owner shows that it lives"
+            time.sleep(0.05)

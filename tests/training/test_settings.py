@@ -1,0 +1,148 @@
+"""Recipes, options and their flags: each has a type and a range, checked in one place."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from keras_inception import recipes
+from keras_inception.cli import flags
+from keras_inception.recipes import Recipe
+from keras_inception.training.options import Options
+
+NUMBERS = [
+    ("learning_rate", "nan"),
+    ("learning_rate", "inf"),
+    ("learning_rate", "1e30"),
+    ("learning_rate", "0"),
+    ("head_learning_rate", "nan"),
+    ("head_epochs", "-1"),
+    ("weight_decay", "inf"),
+    ("weight_decay", "-1e-4"),
+    ("clip_norm", "nan"),
+    ("clip_norm", "-1"),
+    ("epsilon", "-1"),
+    ("epsilon", "0"),
+    ("bn_momentum", "5"),
+    ("bn_momentum", "1"),
+    ("momentum", "1"),
+    ("aux_weight", "nan"),
+    ("decay_epochs", "0"),
+    ("decay_rate", "-1"),
+    ("warmup_epochs", "inf"),
+    ("width_multiplier", "inf"),
+    ("width_multiplier", "1e9"),
+    ("width_multiplier", "0"),
+    ("image_size", "100000"),
+    ("image_size", "0"),
+    ("epochs", "0"),
+    ("epochs", str(10**20)),
+    ("batch_size", str(10**20)),
+    ("accumulation_steps", "0"),
+    ("dropout", "1"),
+    ("ema", "1"),
+    ("label_smoothing", "nan"),
+    ("validation_fraction", "1"),
+    ("crop_fraction", "1.5"),
+    ("seed", "-1"),
+    ("seed", str(2**32)),
+    ("num_virtual_devices", "-1"),
+    ("num_virtual_devices", "100000"),
+    ("steps_per_loop", "0"),
+    ("worker_index", "-1"),
+    ("workers", "nonsense"),
+    ("workers", "host:0"),
+    ("workers", "host:1,,host:2"),
+]
+
+
+def one_line(capsys, *arguments):
+    """What a wrong command line says."""
+    with pytest.raises(SystemExit) as end:
+        flags.parse(["train_tpu.py", *arguments])
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("train_tpu.py: ") and line.endswith("(--help lists the flags)")
+    return line
+
+
+@pytest.mark.parametrize(("name", "value"), NUMBERS)
+def test_a_number_out_of_its_range_is_one_line(name, value, capsys):
+    line = one_line(capsys, f"--{name}={value}")
+    assert f"--{name} should be" in line and f"Received: --{name}=" in line
+    assert "`" not in line
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"sync_bn": "yes"}, "`sync_bn` should be true or false. Received: sync_bn='yes'"),
+        ({"sync_bn": 1}, "`sync_bn` should be true or false"),
+        ({"epochs": True}, "`epochs` should be a whole number at least 1.*epochs=True"),
+        ({"epochs": 2.5}, "`epochs` should be a whole number"),
+        ({"epochs": None}, "`epochs` should be a whole number"),
+        ({"epochs": [3]}, "`epochs` should be a whole number"),
+        ({"learning_rate": "0.1"}, "`learning_rate` should be a finite number above 0"),
+        ({"learning_rate": 10**400}, "`learning_rate` should be a finite number"),
+        ({"learning_rate": float("nan")}, "`learning_rate` should be a finite number"),
+        ({"model": ["InceptionV1"]}, "`model` should be text"),
+        ({"dataset": "folder:/a\nb"}, "`dataset` should be text without control characters"),
+        ({"optimizer": "adam"}, "`optimizer` should be one of adamw, lion, rmsprop, sgd"),
+        ({"optimizer": {}}, "`optimizer` should be one of"),
+        ({"epoch": 3}, "no field 'epoch'; did you mean 'epochs'"),
+        ({"batch_size": 64, "accumulation_steps": 3}, "`batch_size` should divide by"),
+    ],
+)
+def test_a_config_is_held_to_the_same(fields, message, tmp_path, capsys):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"recipe": fields}))
+    with pytest.raises(ValueError, match=message) as caught:
+        recipes.load(path)
+    assert str(path) in str(caught.value)
+    assert flags.with_flags(message).partition(".")[0][:20] in one_line(capsys, f"--config={path}")
+    with pytest.raises(ValueError, match=message):
+        Recipe.from_dict(fields).check()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}", b"[1]", b'{"recipe": 3}', b"[" * 100_000, b"\xff\xfe", b'{"recipe": {}', b"null"],
+)
+def test_a_file_that_is_no_config_is_named(content, tmp_path, capsys):
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    line = one_line(capsys, f"--config={path}")
+    assert f"{path} is not the config.json of a run: " in line
+    assert str(tmp_path / "none") in one_line(capsys, f"--config={tmp_path / 'none'}")
+
+
+def test_what_earlier_versions_wrote_is_read(tmp_path):
+    fields = {"views": "centre", "learning_rate": 1}
+    (tmp_path / "config.json").write_text(json.dumps({"recipe": fields}))
+    recipe = recipes.load(tmp_path / "config.json")
+    assert recipe.views == "center"
+    assert type(recipe.learning_rate) is float and recipe == Recipe(learning_rate=1, views="center")
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("`keep=best` needs a part. Received: keep='last'", "--keep=best needs a part. Received: "
+         "--keep='last'"),
+        ("Give `fresh=True` or another `run_dir`.", "Give --fresh or another --run_dir."),
+        ("Build with `include_top=False`.", "Build with `include_top=False`."),
+        ("Received: classes=5", "Received: classes=5"),
+    ],
+)  # fmt: skip
+def test_the_command_line_names_flags(said, shown):
+    assert flags.with_flags(said) == shown
+
+
+def test_flags_become_settings():
+    recipe, options = flags.parse(
+        ["x", "--recipe=inception_v3", "--sync_bn=true", "--epochs=3", "--fresh", "--run_dir=a/b"]
+    )
+    assert recipe == recipes.named("inception_v3").replace(sync_bn=True, epochs=3)
+    assert options == Options(run_dir="a/b", fresh=True)
+    assert flags.parse(["x"])[1].run_dir == "runs/fashion_mnist_mini-InceptionV1"

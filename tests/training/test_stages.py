@@ -1,0 +1,225 @@
+"""From a command to the end of a training: what is checked, and what passes between stages."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_inception import get_model, get_weights
+from keras_inception.data import open_source
+from keras_inception.models.registry import default_preprocessing
+from keras_inception.recipes import Recipe
+from keras_inception.runs import RunFolder
+from keras_inception.training import Interrupted, LostImage, balance, loop, memory, stages, train
+from keras_inception.training.progress import Progress
+from keras_inception.training.step import Step
+
+GOLDENS = Path(__file__).parents[1] / "goldens"
+sys.path.insert(0, str(GOLDENS))
+import native  # noqa: E402
+
+TINY = Recipe(
+    dataset="fake",
+    image_size=32,
+    width_multiplier=0.25,
+    epochs=1,
+    batch_size=64,
+    learning_rate=0.016,
+    ema=0.0,
+)
+
+# A file of each publisher's layout: its published name and its writer. The first is the cheapest
+# of those whose scaling and padding are not the variant's usual ones.
+PUBLISHED = {
+    "bvlc_googlenet": ("inception_v1.caffe", native.caffemodel),
+    "tv_googlenet": ("inception_v1.torchvision", native.torch_zip),
+    "slim_inception_v1": ("inception_v1.slim", native.tf_v1),
+    "slim_inception_v2": ("bn_inception.slim", native.tf_v1),
+    "cadene_bninception": ("bn_inception.cadene", native.torch_old),
+    "tf2cv_bninception": ("bn_inception.tf2cv", native.tf2cv_h5),
+    "slim_inception_v3": ("inception_v3.slim", native.tf_v2),
+    "keras_InceptionV3": ("inception_v3.keras", native.keras_h5),
+    "tv_inception_v3": ("inception_v3.torchvision", native.torch_zip),
+    "timm_inception_v3": ("inception_v3.timm_tf", native.safetensors),
+    "pytorch_fid": ("inception_v3.fid", native.torch_legacy),
+    "pytorchcv_inceptionv3": ("inception_v3.pytorchcv", native.torch_zip),
+    "timm_inception_v4": ("inception_v4.timm_tf", native.safetensors),
+    "facenet_pytorch": ("inception_resnet_v1.facenet_vggface2", native.torch_zip),
+    "pytorchcv_inceptionresnetv1": ("inception_resnet_v1.pytorchcv", native.torch_legacy),
+    "keras_InceptionResNetV2": ("inception_resnet_v2.keras", native.keras_h5),
+    "timm_inception_resnet_v2": ("inception_resnet_v2.timm_tf", native.safetensors),
+}
+
+
+@pytest.mark.parametrize(
+    "peer",
+    [
+        peer if not i else pytest.param(peer, marks=pytest.mark.slow)
+        for i, peer in enumerate(PUBLISHED)
+    ],
+)
+def test_the_second_stage_starts_where_the_first_one_ended(peer, tmp_path, monkeypatch):
+    """From a publisher's file: the same network, bit for bit, and the same contract."""
+    name, writer = PUBLISHED[peer]
+    record = get_weights(name)
+    file = tmp_path / record.filename.removesuffix(".tar.gz")
+    writer(json.loads((GOLDENS / f"{peer}.json").read_text()), file)
+    size = 75 if record.variant in ("InceptionV3", "InceptionV4") else 64
+    size = 75 if record.variant.startswith("InceptionResNet") else size
+    x = np.random.default_rng(0).normal(size=(2, size, size, 3)).astype(np.float32)
+    started, to_the_end = [], loop.Run.to_the_end
+
+    def stop_at_the_second_stage(run, stop):
+        if run.recipe.freeze == "backbone":
+            return to_the_end(run, stop)
+        started.append((run.contract, run.model(x, training=False)))
+        raise Interrupted("seen", 15)
+
+    monkeypatch.setattr(loop.Run, "to_the_end", stop_at_the_second_stage)
+    recipe = TINY.replace(
+        model=record.variant,
+        weights=str(file),
+        image_size=size,
+        width_multiplier=1.0,
+        crop_fraction=0.875,
+        freeze="norms",
+        head_epochs=1,
+        batch_size=243,
+        validation_fraction=0.0,
+    )
+    with pytest.raises(Interrupted):
+        train(recipe, tmp_path / "run", steps_per_loop=1)
+    head = RunFolder(tmp_path / "run" / "head")
+    ((contract, logits),) = started
+    np.testing.assert_array_equal(keras.ops.softmax(logits), head.load_model()(x, training=False))
+    assert contract == head.preprocessing
+    assert contract == record.preprocessing.replace(size=(size, size), crop_fraction=0.875)
+    # And for whoever builds it from the file.
+    built = get_model(record.variant, weights=head.weights_path, input_shape=(size, size, 3))
+    np.testing.assert_array_equal(built(x, training=False), keras.ops.softmax(logits))
+    assert built.preprocessing == contract
+    assert built.identity.class_names == tuple(head.labels)
+
+
+def test_nothing_is_removed_before_the_new_run_can_begin(tmp_path):
+    run = RunFolder(tmp_path)
+    source = open_source("fake")
+    contract = default_preprocessing("InceptionV1")
+    run.begin(TINY, source.class_names, contract, source.provenance)
+    before = {p: p.read_bytes() for p in tmp_path.iterdir()}
+    for changes, message in (
+        ({"dataset": "folder:/nowhere"}, "no folder /nowhere"),
+        ({"weights": "nowhere.safetensors"}, "no weights file"),
+        ({"batch_size": 1000}, "`batch_size` should be at most"),
+        ({"model": "InceptionV3"}, "too small for"),
+        ({"learning_rate": float("nan")}, "`learning_rate`"),
+        ({"batch_size": 400, "image_size": 5000, "width_multiplier": 4.0}, "GB of memory"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train(TINY.replace(**changes), tmp_path, fresh=True)
+    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def images(folder, counts, size=24):
+    """Class folders with so many PNG images each; brighter from class to class."""
+    for label, (name, count) in enumerate(counts.items()):
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            pixels = np.random.default_rng([label, i]).integers(0, 60, (size, size, 3))
+            encoded = tf.io.encode_png((pixels + 60 * label).astype(np.uint8)).numpy()
+            (folder / name / f"{i:03}.png").write_bytes(encoded)
+    return folder
+
+
+def test_few_images_keep_the_last_weights_and_say_so(tmp_path):
+    """Five a class leave no validation part to choose the best epoch by."""
+    source = open_source(f"folder:{images(tmp_path, dict(cat=5, dog=5))}", validation_fraction=0.1)
+    recipe = TINY.replace(keep="best", validation_fraction=0.1)
+    found, (note,) = stages.for_data(recipe, source)
+    assert found == recipe.replace(keep="last") and "leaves no validation part" in note
+    with pytest.raises(ValueError, match="`keep=best` needs a validation part"):
+        stages.for_data(recipe.replace(validation_fraction=0.0), source)
+    assert stages.for_data(recipe, open_source("fake")) == (recipe, [])
+
+
+def test_an_image_that_is_lost_during_the_training_is_named(tmp_path, monkeypatch):
+    folder = images(tmp_path / "images", {"cat": 20, "dog": 20})
+    recipe = TINY.replace(
+        dataset=f"folder:{folder}", batch_size=16, image_size=16, epochs=8, validation_fraction=0.0
+    )
+    train_part = open_source(recipe.dataset, validation_fraction=0.0).splits["train"]
+    victim = Path(train_part.describe(5))
+
+    def remove(progress, step, *rest):
+        if step == 1:
+            victim.unlink()
+
+    monkeypatch.setattr(Progress, "loop", remove)
+    with pytest.raises(LostImage, match=f"1 images of the train part .*{victim}") as lost:
+        train(recipe, tmp_path / "run", steps_per_loop=1)
+    assert lost.value.exit_code == 5
+    assert list((tmp_path / "run" / "checkpoints").glob("ckpt-*.index"))
+    source = open_source(recipe.dataset, validation_fraction=0.0)
+    part = source.splits["train"]
+    damaged = [Path(part.describe(i)) for i in range(3)]
+    damaged[0].write_bytes(damaged[0].read_bytes()[:60])
+    damaged[1].write_text("a letter in place of an image")
+    damaged[2].unlink()
+    assert loop.lost_images(source, "train", range(len(part))) == [str(p) for p in damaged]
+
+
+def test_class_weights_by_hand():
+    labels = np.array([0, 0, 0, 1])
+    weights = balance.class_weights(labels, 3)
+    assert weights.tolist() == pytest.approx([4 / 9, 4 / 3, 1.0])
+    inputs = keras.Input((5,))
+    model = keras.Model(inputs, keras.layers.Dense(3, name="predictions")(inputs))
+    x = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
+    recipe = Recipe(batch_size=4, label_smoothing=0.0)
+    step = Step(model, keras.optimizers.SGD(), recipe, class_weights=weights)
+    _, loss, _ = step._gradients(tf.constant(x), tf.one_hot(labels, 3), 1.0)
+    p = keras.ops.convert_to_numpy(keras.ops.softmax(model(x)))
+    want = -(weights[labels] * np.log(p[np.arange(4), labels])).mean()
+    assert float(loss) == pytest.approx(want, rel=1e-5)
+
+
+def test_equal_classes_and_what_is_said_of_them(tmp_path):
+    folder = images(tmp_path, {"cat": 30, "dog": 5, "eel": 2})
+    source = open_source(f"folder:{folder}", validation_fraction=0.0)
+    counts = np.bincount(source.splits["train"].labels)
+    assert counts.tolist() == [24, 4, 2]
+    equal = balance.with_equal_classes(source, seed=0)
+    part = equal.splits["train"]
+    assert np.bincount(part.labels).tolist() == [24, 24, 24]
+    shown = [part.describe(i) for i in range(len(part))]
+    assert {shown.count(name) for name in set(shown)} == {1, 6, 12}
+    assert equal.splits["test"] is source.splits["test"]
+    recipe = Recipe()
+    first, hint = balance.describe(recipe, source)
+    assert first == "Training images of each class: eel 2, dog 4, cat 24."
+    assert hint.startswith("cat has 12 times the images of eel: class_weight=balanced")
+    (weighted,) = balance.describe(recipe.replace(class_weight="balanced"), source)
+    assert "eel 2 (weight 5), dog 4 (weight 2.5), cat 24 (weight 0.417)" in weighted
+    _, sampled = balance.describe(recipe.replace(class_weight="sampling"), source)
+    assert sampled == "Every class is shown 24 times in an epoch."
+
+
+def test_memory_is_a_lower_bound_that_counts_what_is_kept():
+    inputs = keras.Input((10, 10, 3))
+    x = keras.layers.Conv2D(4, 3, name="c")(inputs)
+    x = keras.layers.Activation("relu")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    weights = (3 * 9 * 4 + 4 + 4 * 2 + 2) * 8
+    assert memory.step_memory(model, 5, 4) == 5 * 2 * (8 * 8 * 4) * 4 + weights
+    assert memory.step_memory(model, 5, 2) == 5 * 2 * (8 * 8 * 4) * 2 + weights
+    model.get_layer("c").trainable = False
+    assert memory.step_memory(model, 5, 4) == 5 * 10 * 10 * 3 * 4 + weights
+    have = memory.machine_memory()
+    assert have is None or 2**27 < have < 2**50
