@@ -15,6 +15,7 @@ model.keras          the trained network, without auxiliary heads; takes scaled 
 evaluation.json, predictions.npz, confusion_matrix.png     written by evaluation
 saved_model/, model.tflite, model_int8.tflite, export.json written by export
 report.html          written by report
+features/            pooled features, of the recipe "probe"
 head/                the run folder of the stage that trained only the classifiers
 .lock, owner.json    which process writes the folder (see `locks`)
 """
@@ -62,11 +63,13 @@ _WRITTEN_BELOW = {
     "checkpoints/best": ("best-*", "checkpoint"),
     "checkpoints": ("ckpt-*", "checkpoint"),
     "tensorboard": ("events.out.tfevents.*",),
+    "features": ("key.json", "train*.np[yz]", "validation*.np[yz]"),
 }
 # What a process that was killed while it wrote leaves behind.
 _LEFTOVERS = (
     f".*{UNFINISHED}*",
     ".saved_model*",
+    ".export-*",
     "checkpoints/*_temp*",
     "checkpoints/best/*_temp*",
     "checkpoints/*.tempstate*",

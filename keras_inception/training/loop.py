@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import math
 import signal
@@ -17,7 +16,7 @@ import tensorflow as tf
 
 from keras_inception.data import Source, evaluation_batches, examples_at, train_batches
 from keras_inception.files import write
-from keras_inception.identity import attach, identity_of
+from keras_inception.identity import attach
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
 from keras_inception.runs import RunFolder
@@ -169,11 +168,8 @@ class Run:
 
     def _write_network(self) -> None:
         inference = inference_network(self.recipe, self.model)
-        known = dataclasses.replace(
-            identity_of(inference),
-            preprocessing=self.contract,
-            class_names=self.source.class_names,
-        )
+        names = self.source.class_names
+        known = inference.identity.replace(preprocessing=self.contract, class_names=names)
         attach(inference, known)
         write(self.folder.model_path, lambda path: inference.save(path))
         # Last: this file says that the stage has ended.
