@@ -2,6 +2,8 @@
 
 config.json          the resolved recipe and the versions it ran with
 split.json           how the data was divided
+data.json.gz         which images, of which class and content, are in which part: what a run that
+                     goes on, its evaluation, export and report are held to
 unreadable.txt       the images that were left out, if there were any
 labels.txt           class names in the order of the outputs
 preprocessing.json   the contract of the model's input
@@ -43,6 +45,7 @@ _PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "tensorflow-datasets", "nu
 _WRITTEN = (
     "config.json",
     "split.json",
+    "data.json.gz",
     "unreadable.txt",
     "labels.txt",
     "preprocessing.json",

@@ -103,6 +103,7 @@ def test_a_folder_of_images_becomes_a_checked_model_for_a_phone(tmp_path):
         "config.json",
         "confusion_matrix.png",
         "curves.png",
+        "data.json.gz",
         "evaluation.json",
         "export.json",
         "history.csv",

@@ -50,6 +50,7 @@ def main(argv: list[str]) -> int:
                 steps_per_loop=options.steps_per_loop,
                 xla=options.xla,
                 fresh=options.fresh,
+                keep_parts=options.keep_parts,
                 lock=lock,
             )
             if not training.is_chief(strategy):

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_inception.data import Source, open_source
+from keras_inception.data import (
+    ChangedData,
+    Changes,
+    Fingerprint,
+    Source,
+    fingerprint,
+    open_source,
+)
+from keras_inception.files import write
 from keras_inception.locks import FolderLock
 from keras_inception.models.registry import default_preprocessing
+from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
 from keras_inception.runs import RunFolder
 from keras_inception.training import balance, memory
@@ -37,6 +47,7 @@ def train(
     steps_per_loop: int = 10,
     xla: bool = False,
     fresh: bool = False,
+    keep_parts: bool = False,
     lock: FolderLock | None = None,
 ) -> RunFolder:
     """Trains a variant and leaves a run folder; goes on where an earlier run of it stopped.
@@ -50,6 +61,8 @@ def train(
         xla: Whether each replica's forward and backward pass is compiled.
         fresh: Whether the files of an earlier run in the folder are removed first; that happens
             when everything else has been checked, and nothing but a run's files is removed.
+        keep_parts: Whether a run may go on with the images that it has, in the parts that they
+            are in, though others were added to the data set since it began.
         lock: The lock of the folder, which is taken and kept; by default one for this call.
 
     Returns:
@@ -66,7 +79,12 @@ def train(
     """
     recipe.check()
     Options(
-        run_dir=str(run_dir), download=download, steps_per_loop=steps_per_loop, xla=xla, fresh=fresh
+        run_dir=str(run_dir),
+        download=download,
+        steps_per_loop=steps_per_loop,
+        xla=xla,
+        fresh=fresh,
+        keep_parts=keep_parts,
     ).check()
     strategy = strategy or make_strategy()
     if xla and recipe.sync_bn and strategy.num_replicas_in_sync > 1:
@@ -77,14 +95,7 @@ def train(
     folder = RunFolder(run_dir)
     if fresh:
         folder.check_clearable()
-    source = open_source(
-        recipe.dataset,
-        data_dir=recipe.data_dir,
-        split=recipe.split,
-        validation_fraction=recipe.validation_fraction,
-        seed=recipe.seed,
-        download=download,
-    )
+    source = _open_bound(recipe, folder, fresh=fresh, keep_parts=keep_parts, download=download)
     recipe, notes = for_data(recipe, source)
     if not fresh:
         folder.check_recipe(recipe)
@@ -120,7 +131,7 @@ def train(
             if fresh:
                 folder.clear()
             folder.remove_leftovers()
-            folder.begin(recipe, source.class_names, run.contract, source.provenance)
+            _begin(folder, recipe, shown, run.contract)
         wait_for_all(strategy)
         for note in notes:
             run.progress.say(note)
@@ -128,7 +139,7 @@ def train(
             if i:
                 run = prepare(stage, where, str(head.weights_path))
             if is_chief(strategy) and where is not folder:
-                where.begin(stage, source.class_names, run.contract, source.provenance)
+                _begin(where, stage, shown, run.contract)
             run.progress.say(_opening_line(stage, run, shown))
             _to_the_end(run)
     return folder
@@ -146,6 +157,56 @@ def _to_the_end(run: Run) -> None:
             f"Another worker is gone after step {run.step}; restart all of them with the same "
             f"command, and the run goes on from its last checkpoint. ({type(error).__name__})"
         ) from error
+
+
+def _open_bound(
+    recipe: Recipe, folder: RunFolder, *, fresh: bool, keep_parts: bool, download: bool
+) -> Source:
+    """The recipe's data set, in the parts that a run in the folder has, if there is one.
+
+    Raises:
+        ValueError: the data set is not the one that the run began with; the message says how it
+            differs, and nothing was written.
+    """
+    record = folder.path / fingerprint.FILE
+    before = None if fresh or not record.exists() else Fingerprint.read(record)
+    if before is None and not fresh and folder.config_path.exists():
+        logging.warning(
+            "%s is a run of an earlier version, which did not note its images: it goes on, and "
+            "whether they are still the same is not known.",
+            folder.path,
+        )
+    anew = f"The run in {folder.path} is as it was. Start it anew with `fresh=True`"
+    try:
+        source = open_source(
+            recipe.dataset,
+            data_dir=recipe.data_dir,
+            split=recipe.split,
+            validation_fraction=recipe.validation_fraction,
+            seed=recipe.seed,
+            download=download,
+            parts=before,
+        )
+    except ChangedData as error:
+        raise ValueError(
+            f"{error}. {anew}, give another `run_dir`, or put the data back as it was."
+        ) from error
+    if source.added and not keep_parts:
+        changes = Changes(added=source.added)
+        raise ValueError(
+            f"The data set {recipe.dataset} has changed since this run began: {changes}. {anew}, "
+            "or go on without the new images with `keep_parts=True`."
+        )
+    return source
+
+
+def _begin(folder: RunFolder, recipe: Recipe, source: Source, contract: Preprocessing) -> None:
+    """Writes what is known of a stage before it trains."""
+    folder.begin(recipe, source.class_names, contract, source.provenance)
+    source.fingerprint().write(folder.path / fingerprint.FILE)
+    if source.unreadable:
+        lines = "".join(f"{line}\n" for line in source.unreadable)
+        write(folder.path / "unreadable.txt", lines)
 
 
 def for_data(recipe: Recipe, source: Source) -> tuple[Recipe, list[str]]:
