@@ -95,7 +95,7 @@ def train(
     folder = RunFolder(run_dir)
     if fresh:
         folder.check_clearable()
-    source = _open_bound(recipe, folder, fresh=fresh, keep_parts=keep_parts, download=download)
+    source = open_bound(recipe, folder, fresh=fresh, keep_parts=keep_parts, download=download)
     recipe, notes = for_data(recipe, source)
     if not fresh:
         folder.check_recipe(recipe)
@@ -131,7 +131,7 @@ def train(
             if fresh:
                 folder.clear()
             folder.remove_leftovers()
-            _begin(folder, recipe, shown, run.contract)
+            begin(folder, recipe, shown, run.contract)
         wait_for_all(strategy)
         for note in notes:
             run.progress.say(note)
@@ -139,7 +139,7 @@ def train(
             if i:
                 run = prepare(stage, where, str(head.weights_path))
             if is_chief(strategy) and where is not folder:
-                _begin(where, stage, shown, run.contract)
+                begin(where, stage, shown, run.contract)
             run.progress.say(_opening_line(stage, run, shown))
             _to_the_end(run)
     return folder
@@ -159,8 +159,13 @@ def _to_the_end(run: Run) -> None:
         ) from error
 
 
-def _open_bound(
-    recipe: Recipe, folder: RunFolder, *, fresh: bool, keep_parts: bool, download: bool
+def open_bound(
+    recipe: Recipe,
+    folder: RunFolder,
+    *,
+    fresh: bool = False,
+    keep_parts: bool = False,
+    download: bool = False,
 ) -> Source:
     """The recipe's data set, in the parts that a run in the folder has, if there is one.
 
@@ -200,7 +205,7 @@ def _open_bound(
     return source
 
 
-def _begin(folder: RunFolder, recipe: Recipe, source: Source, contract: Preprocessing) -> None:
+def begin(folder: RunFolder, recipe: Recipe, source: Source, contract: Preprocessing) -> None:
     """Writes what is known of a stage before it trains."""
     folder.begin(recipe, source.class_names, contract, source.provenance)
     source.fingerprint().write(folder.path / fingerprint.FILE)
