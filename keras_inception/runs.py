@@ -133,9 +133,10 @@ class RunFolder:
         Raises:
             ValueError: preprocessing.json is missing or damaged.
         """
+        fields = self._json("preprocessing.json")
         try:
-            return Preprocessing.from_dict(self._json("preprocessing.json"))
-        except (TypeError, KeyError) as error:
+            return Preprocessing.from_dict(fields)
+        except (TypeError, KeyError, ValueError) as error:
             raise ValueError(f"{self.path / 'preprocessing.json'} is damaged: {error}") from error
 
     @property
