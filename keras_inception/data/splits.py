@@ -229,7 +229,7 @@ def draw_missing_parts(
             rest, held = stratified(train.labels, fraction, seed, groups)
             splits[part], splits["train"] = train.subset(held), train.subset(rest)
             drawn[part] = [train.name(i) for i in held]
-    return splits, drawn
+    return {part: splits[part] for part in SPLITS}, drawn
 
 
 def array_split(images: np.ndarray, labels: np.ndarray, noun: str) -> Split:

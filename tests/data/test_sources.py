@@ -103,7 +103,7 @@ def test_one_class_is_refused(tmp_path):
     with pytest.raises(ValueError, match="has 1: only .and without a file: empty"):
         open_source(f"folder:{tmp_path}")
     (tmp_path / "empty" / "notes.txt").write_text("no image")
-    with pytest.raises(ValueError, match="empty has no readable images"):
+    with pytest.raises(ValueError, match="has no readable images of empty"):
         open_source(f"folder:{tmp_path}")
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_inception.data import fingerprint
 from keras_inception.data.decode import MAX_PIXELS, Decoding
+from keras_inception.data.duplicates import say_duplicates
 from keras_inception.data.fingerprint import Changes, Fingerprint
 from keras_inception.data.sources import tfds as tfds_sets
 from keras_inception.data.sources.elpv import open_elpv
@@ -20,6 +21,7 @@ from keras_inception.data.sources.fake import open_fake
 from keras_inception.data.sources.folder import open_folder
 from keras_inception.data.sources.opening import Opening
 from keras_inception.data.sources.records import open_shards
+from keras_inception.data.sources.table import open_table
 from keras_inception.data.splits import Source, concatenated
 from keras_inception.runs import RunFolder
 
@@ -50,6 +52,7 @@ SOURCES: dict[str, tuple[str, Callable[[str, Opening], Source]]] = {
     "fashion_mnist_mini": ("", _open_embedded),
     "folder": ("PATH", lambda path, opening: open_folder(Path(path).expanduser(), opening)),
     "tfds": ("NAME", _open_tfds),
+    "csv": ("FILE", lambda path, opening: open_table(Path(path).expanduser(), opening)),
     "tfrecord": ("PATH", lambda path, opening: open_shards(Path(path).expanduser(), opening)),
     "elpv": ("", lambda _, opening: open_elpv(opening)),
     "fake": ("", lambda _, opening: open_fake(opening)),
@@ -72,8 +75,9 @@ def open_source(
 
     Args:
         dataset: "fashion_mnist_mini" (embedded), "folder:PATH" (class folders, with or without
-            folders for the parts above them), "tfds:NAME", "tfrecord:PATH" (a folder of
-            ImageNet's shards), "elpv" (solar cells) or "fake".
+            folders for the parts above them), "csv:FILE" (a table with the columns path, label
+            and, if it has parts, split), "tfds:NAME", "tfrecord:PATH" (a folder of ImageNet's
+            shards), "elpv" (solar cells) or "fake".
         data_dir: Where prepared TFDS data lies; empty for TFDS' default.
         split: TFDS' split strings of the training, validation and test part, or of training and
             test, with commas: "train[:80%],train[80%:90%],train[90%:]". Empty: the data set's own.
@@ -114,7 +118,8 @@ def open_source(
     for part in ("train", "test"):
         if not len(source.splits[part]):
             raise ValueError(f"{dataset} has no images for the {part} part.")
-    return _with_parts(source, parts) if parts else source
+    source = _with_parts(source, parts) if parts else source
+    return dataclasses.replace(source, provenance=source.provenance | say_duplicates(source))
 
 
 def open_run(run: RunFolder) -> Source:

@@ -108,13 +108,21 @@ def say_left_out(left_out: dict[str, list[str]], where: str) -> dict[str, Any]:
         shown = some([printable(name) for name in sorted(names)])
         # Nobody misses the first, and the second are used.
         level = logging.INFO if kind in (LEFTOVER, FOLLOWED) else logging.WARNING
-        logging.log(level, "Left out in %s: %d %s: %s", where, len(names), kind, shown)
+        logging.log(level, "Left out of %s: %s (%d): %s", where, kind, len(names), shown)
     return {
         "left_out": {
             kind: {"count": len(names), "examples": [printable(n) for n in sorted(names)[:3]]}
             for kind, names in sorted(left_out.items())
         }
     }
+
+
+def check_training_images(splits: dict[str, Split], classes: Sequence[str], where: str) -> None:
+    """Raises ValueError for a class without an image in the training part."""
+    present = set(splits["train"].labels.tolist())
+    lacking = [printable(name) for label, name in enumerate(classes) if label not in present]
+    if lacking:
+        raise ValueError(f"The training part of {where} has no readable images of {some(lacking)}.")
 
 
 def check_class_names(names: Sequence[str], where: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +17,12 @@ from keras_inception.data.listing import (
 from keras_inception.data.sources.files import (
     ImageFile,
     check_class_names,
+    check_training_images,
     open_files,
     say_left_out,
 )
-from keras_inception.data.sources.opening import Opening
+from keras_inception.data.sources.opening import PART_OF, Opening, part_named
 from keras_inception.data.splits import Source, draw_missing_parts, some
-
-# Words by which a folder is known to hold a part.
-PART_NAMES = {
-    "train": ("train", "training"),
-    "validation": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing", "eval"),
-}
-_PART_OF = {word: part for part, words in PART_NAMES.items() for word in words}
-
-
-def part_named(name: str) -> str:
-    """The part that a folder's name names, alone or as a word of it: "seg_train" -> "train"."""
-    words = re.findall("[a-z]+", re.sub("([a-z])([A-Z])", r"\1 \2", name).lower())
-    parts = {_PART_OF[word] for word in words if word in _PART_OF}
-    return parts.pop() if len(parts) == 1 else ""
 
 
 def open_folder(root: Path, opening: Opening) -> Source:
@@ -85,10 +70,7 @@ def open_folder(root: Path, opening: Opening) -> Source:
     if not any(files.values()):
         raise ValueError(f"{root} has class folders but no images in them.")
     checked, converted = open_files(files, opening.decoding, str(root), left_out, f"{root}{os.sep}")
-    used = set(checked.splits["train"].labels.tolist())
-    for name in classes:
-        if label[name] not in used:
-            raise ValueError(f"The class folder {parts['train'] / name} has no readable images.")
+    check_training_images(checked.splits, classes, str(parts["train"]))
     splits, drawn = draw_missing_parts(checked.splits, opening.validation_fraction, opening.seed)
     provenance: dict[str, Any] = {"folder": str(root), "seed": opening.seed, "held_out": drawn}
     said = say_left_out(left_out, str(root))
@@ -115,7 +97,7 @@ def _parts(root: Path, left_out: dict[str, list[str]]) -> dict[str, Path]:
     direct = {name for name in folders if list_images(root / name, deep=False).images}
     holding = [name for name in folders if name not in direct and list_images(root / name).images]
     if not holding:
-        exact = sorted(name for name in direct if name.lower() in _PART_OF)
+        exact = sorted(name for name in direct if name.lower() in PART_OF)
         if len(exact) > 1 and len(exact) == len(direct):
             raise ValueError(
                 f"{root} has images directly in {', '.join(exact)}, which are names of parts, and "

@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gzip
+import os
+import re
 import struct
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,10 +24,17 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.data.kept import kept, state_of
+from keras_inception.data.kept import digest_of, folder_of_kept, kept, state_of
+from keras_inception.data.sources.opening import part_named
+from keras_inception.files import write
 
 PARTS = ("train", "validation", "test")
 TEXT = "image/class/text"
+# "train-00000-of-00002", "flowers_train_00000-of-00002.tfrecord", "train-0.arrayrecord",
+# "train.array_record-00000-of-00001"; not the ".data-00000-of-00001" of a checkpoint.
+_SHARD = re.compile(r"^(?!.*\.data-).*(-\d+-of-\d+|record)", re.IGNORECASE)
+# Images are compressed already: a shard that grows more than this is no honest one.
+_LARGEST_GROWTH = 20
 _HEAD, _TAIL = 12, 4  # bytes before a record (length, its checksum) and after it (its checksum)
 
 
@@ -93,6 +104,35 @@ def _array_reader(path: str) -> Any:
     return ArrayRecordReader(path)
 
 
+def _uncompressed(path: str) -> str:
+    """A shard that allows access by place: itself or, of a compressed one, a copy in the cache.
+
+    Raises:
+        ValueError: the shard is damaged, or far larger than its compressed form.
+    """
+    with open(path, "rb") as file:
+        if file.read(3) != b"\x1f\x8b\x08":
+            return path
+    copy = folder_of_kept() / "shards" / f"{digest_of(state_of([path]))}-{Path(path).name}"
+    limit = _LARGEST_GROWTH * os.path.getsize(path) + 2**20
+
+    def unpack(temporary: Path) -> None:
+        with gzip.open(path) as packed, temporary.open("wb") as file:
+            size = 0
+            while block := packed.read(2**20):
+                size += len(block)
+                if size > limit:
+                    raise ValueError(f"it is more than {_LARGEST_GROWTH} times its compressed size")
+                file.write(block)
+
+    if not copy.exists():
+        try:
+            write(copy, unpack)
+        except (EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
+            raise ValueError(f"The shard {path} cannot be unpacked: {error}") from error
+    return str(copy)
+
+
 def _open(path: str) -> Any:
     return tf.io.gfile.GFile(path, "rb") if "://" in path else open(path, "rb")
 
@@ -104,17 +144,13 @@ def open_records(folder: Path) -> dict[str, Records]:
         ValueError: there are no training shards, or one is damaged or holds other records.
     """
     if not folder.is_dir():
-        raise ValueError(f"There is no folder {folder}; --dataset=tfrecord:FOLDER names shards.")
-    parts = {}
-    for part in PARTS:
-        shards = sorted(
-            str(p)
-            for pattern in (f"{part}-*-of-*", f"*-{part}.*record-*-of-*", f"{part}*.array*record*")
-            for p in set(folder.glob(pattern))
-            if p.is_file()
-        )
-        if shards:
-            parts[part] = index_shards(list(dict.fromkeys(shards)), Keys())
+        raise ValueError(f"There is no folder {folder}; tfrecord:PATH names a folder of shards.")
+    shards: dict[str, list[str]] = {part: [] for part in PARTS}
+    for path in sorted(str(p) for p in folder.iterdir()):
+        name = Path(path).name
+        if _SHARD.search(name) and (part := part_named(name)) and Path(path).is_file():
+            shards[part].append(_uncompressed(path))
+    parts = {part: index_shards(paths, Keys()) for part, paths in shards.items() if paths}
     if "train" not in parts:
         raise ValueError(
             f"{folder} has no training shards: files called train-00000-of-01024 and so on. "

@@ -1,0 +1,145 @@
+"""Images of equal or nearly equal content in different parts, or with different labels."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_inception.data.facts import as_scalars
+from keras_inception.data.splits import Source, some
+
+Pair = tuple[str, str]
+_ALL_BITS = 64
+# Bands of 16 bits: two hashes that differ in at most 3 bits agree in one band.
+_BANDS, NEAR = 4, 3
+
+
+def equal_across_parts(source: Source) -> dict[str, list[Pair]]:
+    """Examples of one part whose content another part has as well.
+
+    Returns:
+        "test in train" and so on -> (an example of the first, its twin in the second) each.
+    """
+    return _across(source, {p: as_scalars(s.facts["digest"]) for p, s in source.splits.items()})
+
+
+def equal_with_other_labels(source: Source) -> list[Pair]:
+    """Examples of equal content and different labels, each with the first of them."""
+    first: dict[bytes, tuple[str, int]] = {}
+    found = []
+    for split in source.splits.values():
+        for i, content in enumerate(as_scalars(split.facts["digest"]).tolist()):
+            name, label = first.setdefault(content, (split.name(i), int(split.labels[i])))
+            if label != split.labels[i]:
+                found.append((split.name(i), name))
+    return found
+
+
+def say_duplicates(source: Source) -> dict[str, Any]:
+    """Warns of equal images in several parts or classes; returns what provenance says of them."""
+    across, conflicts = equal_across_parts(source), equal_with_other_labels(source)
+    for where, pairs in across.items():
+        logging.warning(
+            "%s: images of the %s part are in the %s part as well (%d), so that what is measured "
+            "on them says too much: %s",
+            source.name,
+            *where.split(" in "),
+            len(pairs),
+            _shown(pairs),
+        )
+    if conflicts:
+        logging.warning(
+            "%s: the same image has two classes (%d): %s",
+            source.name,
+            len(conflicts),
+            _shown(conflicts),
+        )
+    found = across | ({"with two classes": conflicts} if conflicts else {})
+    said = {
+        where: {"count": len(pairs), "examples": [list(pair) for pair in pairs[:3]]}
+        for where, pairs in found.items()
+    }
+    return {"duplicates": said} if said else {}
+
+
+def _shown(pairs: list[Pair]) -> str:
+    return some([f"{one} = {other}" for one, other in pairs])
+
+
+def near_across_parts(source: Source, distance: int = NEAR) -> dict[str, list[Pair]]:
+    """Examples of one part that look like one of another part, as `equal_across_parts`.
+
+    They are told by a difference hash of 64 bits: an image is made gray, 8 high and 9 wide, and a
+    bit says whether a pixel is brighter than its neighbour. Copies of another size or
+    compression differ in few bits.
+
+    Args:
+        source: The data set.
+        distance: Bits that may differ, at most 3.
+    """
+    if not 0 <= distance <= NEAR:
+        raise ValueError(f"`distance` should be in 0..{NEAR}. Received: distance={distance}")
+    hashes = {part: _difference_hashes(split) for part, split in source.splits.items()}
+    found: dict[str, list[Pair]] = {}
+    order = [part for part in ("train", "validation", "test") if part in hashes]
+    for later, part in enumerate(order):
+        for other in order[:later]:
+            pairs = [
+                (source.splits[part].name(i), source.splits[other].name(j))
+                for i, j in _near(hashes[part], hashes[other], distance)
+            ]
+            if pairs:
+                found[f"{part} in {other}"] = pairs
+    return found
+
+
+def _across(source: Source, keys: dict[str, np.ndarray]) -> dict[str, list[Pair]]:
+    found: dict[str, list[Pair]] = {}
+    order = [part for part in ("train", "validation", "test") if part in keys]
+    for later, part in enumerate(order):
+        for other in order[:later]:
+            common, here, there = np.intersect1d(keys[part], keys[other], return_indices=True)
+            if not len(common):
+                continue
+            twin = dict(zip(common.tolist(), there.tolist(), strict=True))
+            mine, others = source.splits[part], source.splits[other]
+            found[f"{part} in {other}"] = [
+                (mine.name(i), others.name(twin[key]))
+                for i, key in enumerate(keys[part].tolist())
+                if key in twin
+            ]
+    return found
+
+
+def _difference_hashes(split: Any) -> np.ndarray:
+    """uint64 (n,)."""
+
+    def bits(i: tf.Tensor) -> tf.Tensor:
+        gray = tf.image.rgb_to_grayscale(tf.cast(split.pixels(i), tf.float32))
+        small = tf.image.resize(gray, (8, 9), "area", antialias=True)[..., 0]
+        return tf.reshape(small[:, 1:] > small[:, :-1], (-1,))
+
+    rows = tf.data.Dataset.range(len(split)).map(bits, num_parallel_calls=tf.data.AUTOTUNE)
+    table = np.array([row for row in rows.as_numpy_iterator()], bool).reshape(-1, _ALL_BITS)
+    return np.packbits(table, axis=1).view(np.uint64).ravel()
+
+
+def _near(mine: np.ndarray, others: np.ndarray, distance: int) -> list[tuple[int, int]]:
+    """(i, j): for each of `mine` the first of `others` within the distance."""
+    best: dict[int, int] = {}
+    for band in range(_BANDS):
+        shift = np.uint64(16 * band)
+        buckets: dict[int, list[int]] = {}
+        for j, value in enumerate(((others >> shift) & np.uint64(0xFFFF)).tolist()):
+            buckets.setdefault(value, []).append(j)
+        for i, value in enumerate(((mine >> shift) & np.uint64(0xFFFF)).tolist()):
+            if i in best or value not in buckets:
+                continue
+            candidates = np.array(buckets[value])
+            differing = np.bitwise_count(others[candidates] ^ mine[i])
+            if differing.min() <= distance:
+                best[i] = int(candidates[differing.argmin()])
+    return sorted(best.items())

@@ -1,0 +1,146 @@
+"""A table of image files: a CSV file with the columns path and label, and split if it has parts."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from keras_inception.data.sources.files import (
+    ImageFile,
+    check_class_names,
+    check_training_images,
+    open_files,
+    say_left_out,
+)
+from keras_inception.data.sources.opening import PART_OF, Opening
+from keras_inception.data.splits import Source, draw_missing_parts, some
+
+_MANY_LABELS = "Only one class an image is supported, no multi-label classification."
+
+
+def open_table(file: Path, opening: Opening) -> Source:
+    """The images that a table names; relative paths begin at the table's folder.
+
+    Args:
+        file: A CSV file in UTF-8 with commas, semicolons or tabs. The columns path and label are
+            required; split names the part of an image (train, validation, test or their usual
+            other names) in every row or is absent.
+        opening: How the data set is opened.
+
+    Raises:
+        ValueError: the table is not as it should be; the message names the line.
+    """
+    rows = _rows(file)
+    labels = sorted({label for _, label, _, _ in rows}, key=_order)
+    check_class_names(labels, str(file))
+    number = {label: i for i, label in enumerate(labels)}
+    parts: dict[str, list[ImageFile]] = {}
+    missing = []
+    seen: dict[str, tuple[str, str]] = {}
+    for path, label, part, line in rows:
+        before = seen.get(path)
+        if before == (label, part):
+            continue  # the same row again
+        if before:
+            what = "labels" if before[0] != label else "parts"
+            raise ValueError(f"{file}, line {line}: {path} has two {what}. {_MANY_LABELS}")
+        seen[path] = (label, part)
+        full = os.path.join(file.parent, path)
+        if os.path.isfile(full):
+            parts.setdefault(part, []).append(ImageFile(full, path, number[label]))
+        else:
+            missing.append(path)
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of the {len(rows)} images in {file} are not there (paths begin at "
+            f"{file.parent}): {some(missing)}"
+        )
+    left_out: dict[str, list[str]] = {}
+    checked, converted = open_files(
+        parts, opening.decoding, str(file), left_out, f"{file.parent}{os.sep}"
+    )
+    check_training_images(checked.splits, labels, str(file))
+    splits, drawn = draw_missing_parts(checked.splits, opening.validation_fraction, opening.seed)
+    said = say_left_out(left_out, str(file)) | converted
+    provenance = {"csv": str(file), "seed": opening.seed, "held_out": drawn}
+    return Source(
+        name=str(file),
+        class_names=tuple(labels),
+        splits=splits,
+        provenance=provenance | {k: v for k, v in said.items() if v},
+        unreadable=checked.unreadable,
+        left_out=left_out,
+        drawn=tuple(drawn),
+        decoding=checked.decoding,
+    )
+
+
+def _rows(file: Path) -> list[tuple[str, str, str, int]]:
+    """(path, label, part, line) of every row."""
+    if not file.is_file():
+        raise ValueError(f"There is no file {file}; csv:FILE names a table of images.")
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} should be in UTF-8: {error}") from error
+    first = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=first.count)
+    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
+    try:
+        head = [name.strip().lower() for name in next(reader, [])]
+        if "path" not in head or "label" not in head:
+            flags = "" if "path" not in head or len(head) < 3 else f" {_MANY_LABELS}"
+            raise ValueError(
+                f"{file} should have the columns path and label, and may have split. "
+                f"Received: {', '.join(head) or 'no columns'}.{flags}"
+            )
+        if head.count("label") > 1 or head.count("path") > 1:
+            raise ValueError(f"{file} has a column twice: {', '.join(head)}. {_MANY_LABELS}")
+        at: dict[str, int] = {
+            name: head.index(name) for name in ("path", "label", "split") if name in head
+        }
+        rows = []
+        for cells in reader:
+            line = reader.line_num
+            if not any(cell.strip() for cell in cells):
+                continue
+            if len(cells) != len(head):
+                raise ValueError(f"{file}, line {line}: {len(cells)} cells, not {len(head)}.")
+            path, label = (cells[at[name]].strip() for name in ("path", "label"))
+            if not path or not label:
+                raise ValueError(f"{file}, line {line}: a row needs a path and a label.")
+            rows.append((path, label, _part(cells, at, file, line), line))
+    except csv.Error as error:
+        raise ValueError(f"{file}, line {reader.line_num}: {error}") from error
+    if not rows:
+        raise ValueError(f"{file} has no rows.")
+    known = {label for _, label, _, _ in rows}
+    for _, label, _, line in rows:
+        for mark in "|;,":
+            pieces = [piece.strip() for piece in label.split(mark)]
+            alone = sum(piece in known for piece in pieces)
+            if len(pieces) > 1 and (alone or mark == "|"):
+                raise ValueError(f"{file}, line {line}: the label is {label!r}. {_MANY_LABELS}")
+    counts = Counter(part for _, _, part, _ in rows)
+    if "train" not in counts:
+        raise ValueError(f"{file} has no row of the training part, only {', '.join(counts)}.")
+    return rows
+
+
+def _part(cells: list[str], at: Mapping[str, int], file: Path, line: int) -> str:
+    if "split" not in at:
+        return "train"
+    name = cells[at["split"]].strip()
+    if name.lower() not in PART_OF:
+        raise ValueError(
+            f"{file}, line {line}: split should be train, validation or test. Received: {name!r}"
+        )
+    return PART_OF[name.lower()]
+
+
+def _order(label: str) -> tuple[int, int, str]:
+    """Whole numbers in their order, and before names."""
+    return (0, int(label), label) if label.isdecimal() else (1, 0, label)
