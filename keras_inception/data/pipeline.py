@@ -87,7 +87,9 @@ def train_batches(
         )
     labels = tf.constant(split.labels)
     order = (
-        BalancedOrder(split.labels, seed) if balanced else lambda at: examples_at(at, len(split), seed)
+        BalancedOrder(split.labels, seed)
+        if balanced
+        else lambda at: examples_at(at, len(split), seed)
     )
 
     def positions() -> Iterator[tuple[np.ndarray, np.ndarray]]:
