@@ -15,7 +15,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", help="a weights file, or a published name as in `weights`")
     parser.add_argument("--model", required=True, help="the variant, such as InceptionV4")
     parser.add_argument("--output", required=True, help="the .safetensors or .keras file to write")
-    parser.add_argument("--classes", type=int, help="outputs; by default the file's real classes")
+    parser.add_argument(
+        "--classes",
+        type=int,
+        help="outputs; by default the file's real classes, or the features alone if the file has "
+        "no classifier of this network",
+    )
+    parser.add_argument(
+        "--origin",
+        help="the published weights, as in `weights`, that the file was made from; they say what "
+        "the file does not: padding, epsilon and preprocessing",
+    )
     parser.add_argument(
         "--show_mapping", action="store_true", help="list which layer of the file went into which"
     )
@@ -29,17 +39,23 @@ def run(arguments: argparse.Namespace) -> None:
     if not output.parent.is_dir():
         raise ValueError(f"--output names a folder that does not exist: {output.parent}")
     from keras_inception.models.registry import check_name
-    from keras_inception.weights import resolve, save_weights
+    from keras_inception.weights import get_weights, resolve, save_weights
 
     check_name(arguments.model)
-    loaded = resolve(arguments.source, arguments.model)
+    source = arguments.source
+    if arguments.origin:
+        source = get_weights(arguments.origin, arguments.model).with_file(source)
+    loaded = resolve(source, arguments.model)
     if loaded is None:
         raise ValueError("There is nothing to convert in None.")
+    # A file whose own answers cannot be computed gives its features, or a new classifier.
+    top = bool(arguments.classes or (loaded.outputs and not loaded.foreign))
     model = keras_inception.get_model(
         arguments.model,
         weights=loaded,
-        include_top=bool(loaded.outputs),
-        aux_logits=loaded.has_auxiliary_heads,
+        include_top=top,
+        pooling="avg" if loaded.identity.arguments.get("embedding") else None,
+        aux_logits=top and loaded.has_auxiliary_heads,
         classes=arguments.classes or loaded.classes or 1000,
     )
     print(f"{loaded.source}: {loaded.layout}; {len(loaded.arrays)} arrays for {arguments.model}")

@@ -115,10 +115,10 @@ def _resolved(wanted: WeightsLike, variant: str) -> Loaded | None:
 
 def _with_the_files(loaded: Loaded, given: Mapping[str, Any]) -> dict[str, Any]:
     """The caller's arguments, completed by those of the weights; says where they disagree."""
-    arguments = {**loaded.builder_arguments, **given}
-    if loaded.classes and arguments.get("include_top", True):
-        arguments.setdefault("classes", loaded.classes)
-    for name, value in loaded.builder_arguments.items():
+    arguments = {**loaded.identity.arguments, **given}
+    if arguments.get("include_top", True) and "classes" not in arguments:
+        arguments["classes"] = loaded.default_classes()
+    for name, value in loaded.identity.arguments.items():
         other = arguments[name]
         if other != value and name not in ("classifier_activation", "width_multiplier"):
             logging.warning(
@@ -134,8 +134,8 @@ def _with_the_files(loaded: Loaded, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _contract_of(loaded: Loaded, default: Preprocessing) -> Preprocessing:
     """The contract of a file's network; says what is assumed where the file does not."""
-    if loaded.preprocessing is not None:
-        return loaded.preprocessing
+    if loaded.identity.preprocessing is not None:
+        return loaded.identity.preprocessing
     size = network_graph.image_size(loaded.graph)
     contract = default.replace(size=size) if size else default
     scaling = network_graph.scaling_in(loaded.graph)
@@ -202,9 +202,10 @@ def recorded_activation(activation: str | Callable | None) -> dict[str, str | No
 
 def _class_names(loaded: Loaded | None, arguments: Mapping[str, Any]) -> Sequence[str]:
     """The names of the classes in a file, if the model predicts those classes."""
-    if loaded is None or not arguments["include_top"]:
+    if loaded is None or loaded.foreign or not (loaded.outputs and arguments["include_top"]):
         return ()
-    return loaded.class_names if len(loaded.class_names) == arguments["classes"] else ()
+    names = loaded.identity.class_names
+    return names if len(names) == arguments["classes"] else ()
 
 
 def assemble(

@@ -1,91 +1,120 @@
-"""What was read from a file, and how it gets into a model: by name, all of it or nothing."""
+"""What was read from a file, and how it gets into a model: by name, and all of it or nothing."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import Any
 
 import keras
 import numpy as np
 
+from keras_inception.identity import Identity
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.weights import graph as network_graph
+from keras_inception.weights.layouts import listed, own
 from keras_inception.weights.native import variables
 
-# Layers whose arrays a caller may leave out, or have another number of classes in.
 AUXILIARY_HEADS = ("aux_logits", "aux1_logits", "aux2_logits")
+# Layers that a caller may leave out of the model, or have with another number of classes.
 HEADS = ("predictions", *AUXILIARY_HEADS)
+# Outputs of ImageNet's 1000 classes with a background class in front, and maybe seven unused
+# outputs behind.
+WITH_BACKGROUND = (1001, 1008)
 _IMAGENET_CLASSES = 1000
 
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-    """Arrays for a variant, and what a model has to compute for them to mean something.
+    """The arrays of a file under our names, and what a model has to be for them.
 
     Attributes:
-        source: The file or published name that they come from, for messages.
+        source: The file or the published name that they come from, for messages.
         arrays: "layer/variable" -> array.
-        variant: Builder that they belong to; empty if the file does not say.
-        builder_arguments: What that builder has to be given, such as {"bn_scale": True}.
-        preprocessing: The contract of the model's input, or None if the file does not say.
-        label_offset: Outputs before the first real class.
-        class_names: The file's own names of its classes, if it holds any.
-        layout: Format and publisher's layout as recognised, for people.
+        identity: What the file or the catalogue says of the network: the builder (empty if neither
+            says), its arguments, the preprocessing contract and the names of the classes.
+        label_offset: Outputs in front of the first real class.
+        layout: The format and the publisher's layout that were recognised, for people.
         layers: The file's layer -> ours.
+        foreign: The file's layers that are not part of the network, such as a head of one's own.
         graph: The file's own graph, if it has one: the built model is held against it.
     """
 
     source: str
     arrays: dict[str, np.ndarray]
-    variant: str = ""
-    builder_arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
-    preprocessing: Preprocessing | None = None
+    identity: Identity = Identity("")
     label_offset: int = 0
-    class_names: tuple[str, ...] = ()
     layout: str = ""
     layers: dict[str, str] = dataclasses.field(default_factory=dict)
+    foreign: tuple[str, ...] = ()
     graph: network_graph.Graph = dataclasses.field(default_factory=dict)
 
     @property
     def outputs(self) -> int:
         """Outputs of the classifier in the file; 0 if it has none."""
-        bias = self.arrays.get("predictions/bias")
-        return 0 if bias is None else len(bias)
+        return outputs_of(self.arrays)
 
     @property
     def classes(self) -> int:
-        """Real classes among the outputs: 1000 of the 1001 or 1008 with a background."""
-        return _IMAGENET_CLASSES if self.label_offset else self.outputs
+        """Real classes among the outputs: 1000 of 1001 or 1008 that include a background class."""
+        if self.label_offset and self.outputs in WITH_BACKGROUND:
+            return _IMAGENET_CLASSES
+        return self.outputs - self.label_offset
 
     @property
     def has_auxiliary_heads(self) -> bool:
         """Whether the file holds auxiliary classifiers."""
         return any(f"{head}/kernel" in self.arrays for head in AUXILIARY_HEADS)
 
+    def default_classes(self) -> int:
+        """The number of classes for a model with a classifier whose caller gives no `classes`.
+
+        Raises:
+            ValueError: the file's own answers need layers that the model does not have.
+        """
+        choice = (
+            "Write `classes=` for a new classifier, or `include_top=False` for the features alone."
+        )
+        if self.foreign:
+            raise ValueError(
+                f"{self.source} has a head of its own, which is not part of "
+                f"{self.identity.variant or 'the network'}: {listed(self.foreign)}. {choice}"
+            )
+        if not self.outputs:
+            raise ValueError(f"{self.source} has no classifier. {choice}")
+        return self.classes
+
+
+def outputs_of(arrays: dict[str, np.ndarray]) -> int:
+    """Outputs of the main classifier among arrays with our names; 0 if there is none."""
+    kernel = arrays.get("predictions/kernel")
+    return 0 if kernel is None else kernel.shape[-1]
+
 
 def load_into(model: keras.Model, weights: Loaded) -> list[str]:
     """Sets every weight of a model, or none.
 
-    Classes, channels and heads are adapted here and nowhere else; each adaptation is logged:
+    This is the one place where classes, channels and heads are adapted. Each adaptation is logged
+    as a warning:
 
-    - outputs before the first real class are dropped where the model has the real classes only;
-    - a head with another number of classes, and an auxiliary head that the file does not have,
-      stay as they were initialised;
-    - heads of the file that the model does not have are left out;
-    - gammas that the file does not have are 1;
+    - outputs in front of the first real class are dropped where the model has the real classes
+      only;
+    - a classifier that the file does not have, or has for another number of classes or in front of
+      further layers, stays as it was initialised;
+    - classifiers of the file that the model does not have, and layers that are not part of the
+      network, are left out;
+    - a BatchNorm's gamma that the file does not have is 1, and a classifier's bias 0;
     - a first kernel for three channels is summed for one, and for others repeated and scaled.
 
     Args:
-        model: A model whose layers are called as the arrays are.
+        model: A model whose layers have the names of the arrays.
         weights: What was read.
 
     Returns:
         What was adapted, a sentence each.
 
     Raises:
-        ValueError: arrays are missing, unexpected or of the wrong shape; the message lists them,
-            and the model is as it was.
+        ValueError: arrays are missing, unexpected or of another shape. The message lists them, and
+            the model is unchanged.
     """
     wanted = variables(model)
     arrays, fresh, notes = _adapted(weights, {n: tuple(v.shape) for n, v in wanted.items()})
@@ -93,12 +122,12 @@ def load_into(model: keras.Model, weights: Loaded) -> list[str]:
     missing = [n for n in keep if n not in arrays]
     unexpected = [n for n in arrays if n not in wanted]
     shapes = [
-        f"{n}: {arrays[n].shape} in the file, {tuple(v.shape)} in the model"
+        f"{n}: {weights.arrays[n].shape} in the file, {tuple(v.shape)} in the model"
         for n, v in keep.items()
         if n in arrays and arrays[n].shape != tuple(v.shape)
     ]
     problems = [
-        f"{what}: {', '.join(names[:6])}{f' and {len(names) - 6} more' * (len(names) > 6)}"
+        f"{what}: {listed(names)}"
         for what, names in (
             ("missing in the file", missing),
             ("unexpected in the file", unexpected),
@@ -107,14 +136,16 @@ def load_into(model: keras.Model, weights: Loaded) -> list[str]:
         if names
     ]
     if problems:
-        no_top = "predictions/kernel" in missing and not weights.outputs
+        only_head = not missing and not unexpected and all(map(own.in_head, shapes))
         first = next(n for n in wanted if n.endswith("kernel"))
-        theirs, ours = (a[first].shape[-1] if first in a else 0 for a in (arrays, wanted))
+        theirs = arrays[first].shape[-1] if first in arrays else 0
+        ours = wanted[first].shape[-1]
         raise ValueError(
             f"{weights.source} does not fit {model.name}; the model is unchanged. "
             + "; ".join(problems)
-            + ". The file has no classifier: build with `include_top=False`." * no_top
-            + f". Its first layer has {theirs} filters, not {ours}: give its network's "
+            + "."
+            + " `include_top=False` loads the features without this classifier." * only_head
+            + f" Its first layer has {theirs} filters, not {ours}: give its network's "
             "`width_multiplier`." * (0 < theirs != ours)
         )
     for note in notes:
@@ -130,37 +161,22 @@ Shape = tuple[int, ...]
 def _adapted(
     weights: Loaded, wanted: dict[str, Shape]
 ) -> tuple[dict[str, np.ndarray], set[str], list[str]]:
-    """The arrays as the model needs them, the heads to initialise anew, and what was done."""
-    arrays, fresh, notes = dict(weights.arrays), set(), []
-    auxiliary = tuple(f"{head.partition('_')[0]}_" for head in AUXILIARY_HEADS)
+    """The arrays as the model needs them, the layers to initialise anew, and what was done."""
+    arrays = dict(weights.arrays)
+    fresh: set[str] = set()
+    notes: list[str] = []
     for head in HEADS:
-        have, want = arrays.get(f"{head}/bias"), wanted.get(f"{head}/bias")
-        if have is None and want is not None and head in AUXILIARY_HEADS:
-            prefix = f"{head.partition('_')[0]}_"
-            fresh |= {n.partition("/")[0] for n in wanted if n.startswith(prefix)}
-            notes.append(f"it has no auxiliary head: the model's ({prefix}...) is initialised anew")
-        elif have is not None and want is not None and have.shape != want:
-            offset = weights.label_offset
-            if offset and want[0] == weights.classes:
-                for variable in ("kernel", "bias"):
-                    name = f"{head}/{variable}"
-                    arrays[name] = arrays[name][..., offset : offset + want[0]]
-                notes.append(
-                    f"{head} has {have.shape[0]} outputs; of these, {offset} before the first "
-                    f"class and {have.shape[0] - offset - want[0]} after the last are dropped"
-                )
-            else:
-                fresh.add(head)
-                notes.append(
-                    f"it has {have.shape[0]} classes and the model {want[0]}: the layer {head} is "
-                    "initialised anew"
-                )
-    unused = {n for n in arrays if n not in wanted and n.startswith(("predictions/", *auxiliary))}
-    for name in unused:
-        del arrays[name]
-    left_out = sorted({n.partition("/")[0] for n in unused})
+        _adapt_head(head, weights, wanted, arrays, fresh, notes)
+    layers = {name.partition("/")[0] for name in wanted}
+    left_out = {name.partition("/")[0] for name in arrays} - layers
+    left_out = {layer for layer in left_out if own.in_head(layer)}
+    arrays = {name: a for name, a in arrays.items() if name.partition("/")[0] not in left_out}
     if left_out:
-        notes.append(f"the model has no {', '.join(left_out)}: left out")
+        notes.append(f"the model has no {', '.join(sorted(left_out))}: left out")
+    if weights.foreign:
+        notes.append(
+            f"layers that are not part of the network are left out: {listed(weights.foreign)}"
+        )
     gammas = [n for n in wanted if n.endswith("/gamma") and n not in arrays]
     gammas = [n for n in gammas if n.replace("gamma", "beta") in arrays]
     for name in gammas:
@@ -175,6 +191,54 @@ def _adapted(
     return arrays, fresh, notes
 
 
+def _adapt_head(
+    head: str,
+    weights: Loaded,
+    wanted: dict[str, Shape],
+    arrays: dict[str, np.ndarray],
+    fresh: set[str],
+    notes: list[str],
+) -> None:
+    """Adapts one classifier: changes `arrays` and `notes`, or has its layers initialised anew."""
+    kernel, bias = f"{head}/kernel", f"{head}/bias"
+    if kernel not in wanted:
+        return
+    if kernel not in arrays:
+        if head in AUXILIARY_HEADS:
+            prefix = head.removesuffix("logits")
+            fresh |= {n.partition("/")[0] for n in wanted if n.startswith(prefix)}
+            notes.append(f"it has no auxiliary head: the model's ({prefix}...) is initialised anew")
+        else:
+            fresh.add(head)
+            notes.append(f"it has no classifier: the layer {head} is initialised anew")
+        return
+    if weights.foreign and head == "predictions":
+        fresh.add(head)
+        notes.append(
+            f"its classifier is not the last of its layers: the layer {head} is initialised anew"
+        )
+        return
+    if bias in wanted and bias not in arrays:
+        arrays[bias] = np.zeros(arrays[kernel].shape[-1], np.float32)
+        notes.append(f"{head} has no bias: it is 0")
+    have, want = arrays[kernel].shape[-1], wanted[kernel][-1]
+    offset = weights.label_offset
+    if have == want:
+        return
+    if offset and want == weights.classes:
+        for name in (kernel, bias):
+            arrays[name] = arrays[name][..., offset : offset + want]
+        notes.append(
+            f"{head} has {have} outputs; of these, {offset} before the first class and "
+            f"{have - offset - want} after the last are dropped"
+        )
+    else:
+        fresh.add(head)
+        notes.append(
+            f"it has {have} classes and the model {want}: the layer {head} is initialised anew"
+        )
+
+
 def _other_channels(kernel: np.ndarray, wanted: Shape | None) -> int | None:
     """The model's channels, if a kernel is the first one and the model has other than three."""
     if wanted is None or kernel.ndim != 4 or kernel.shape[2] != 3 or wanted[2] == 3:
@@ -184,10 +248,10 @@ def _other_channels(kernel: np.ndarray, wanted: Shape | None) -> int | None:
 
 
 def _for_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """A first kernel (H, W, 3, filters) for other images, as timm does it.
+    """A first kernel (H, W, 3, filters) for another number of channels, as timm adapts it.
 
-    One channel: the sum, which computes the same as three equal channels. Others: the three in
-    turn, scaled so that the sum over the channels stays about what it was.
+    For one channel the three are summed, which computes the same as three equal channels. For other
+    numbers they are repeated in turn, and scaled so that their sum stays about what it was.
     """
     if channels == 1:
         return kernel.sum(axis=2, keepdims=True)
@@ -198,28 +262,36 @@ def _for_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
 def fold_input_scaling(weights: Loaded, contract: Preprocessing) -> Loaded:
     """The same network for images scaled by another contract's mean and std.
 
-    The first convolution and its BatchNorm are linear: its kernel takes the ratio of the scales
-    and the moving mean the difference of the means. Exact where that convolution is unpadded.
+    The first convolution and its BatchNorm are linear: the kernel takes the ratio of the scales,
+    and the moving mean (or the bias, without BatchNorm) the difference of the means. This is exact
+    where that convolution is unpadded.
 
     Args:
-        weights: Arrays with a first unit "stem_0_0", unpadded, on three channels.
-        contract: Whose mean and std the images will have.
+        weights: Arrays with an unpadded first unit "stem_0_0". A first kernel for other than three
+            channels is left as it is, and so is the contract.
+        contract: The contract whose mean and std the images will have.
     """
-    assert weights.preprocessing is not None
-    have = (weights.preprocessing.mean, weights.preprocessing.std)
-    if have == (contract.mean, contract.std):
+    preprocessing = weights.identity.preprocessing
+    assert preprocessing is not None
+    kernel = weights.arrays["stem_0_0_conv/kernel"].astype(np.float64)
+    same = (preprocessing.mean, preprocessing.std) == (contract.mean, contract.std)
+    if same or kernel.shape[2] != 3:
         return weights
-    old_scale, old_offset = map(np.asarray, weights.preprocessing.scale_and_offset(3))
+    old_scale, old_offset = map(np.asarray, preprocessing.scale_and_offset(3))
     scale, offset = map(np.asarray, contract.scale_and_offset(3))
     ratio = old_scale / scale  # old = ratio * new + shift
     shift = old_offset - ratio * offset
-    kernel = weights.arrays["stem_0_0_conv/kernel"].astype(np.float64)
     moved = (kernel * shift[:, None]).sum(axis=(0, 1, 2))
-    mean = weights.arrays["stem_0_0_bn/moving_mean"]
     arrays = {
         **weights.arrays,
         "stem_0_0_conv/kernel": (kernel * ratio[:, None]).astype(np.float32),
-        "stem_0_0_bn/moving_mean": (mean - moved).astype(np.float32),
     }
-    preprocessing = weights.preprocessing.replace(mean=contract.mean, std=contract.std)
-    return dataclasses.replace(weights, arrays=arrays, preprocessing=preprocessing)
+    if "stem_0_0_bn/moving_mean" in arrays:
+        mean = arrays["stem_0_0_bn/moving_mean"]
+        arrays["stem_0_0_bn/moving_mean"] = (mean - moved).astype(np.float32)
+    else:
+        arrays["stem_0_0_conv/bias"] = (arrays["stem_0_0_conv/bias"] + moved).astype(np.float32)
+    identity = weights.identity.replace(
+        preprocessing=preprocessing.replace(mean=contract.mean, std=contract.std)
+    )
+    return dataclasses.replace(weights, arrays=arrays, identity=identity)

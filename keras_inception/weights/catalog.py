@@ -1,36 +1,39 @@
-"""Every published Inception checkpoint as one record: where it is, and what it takes to use it.
+"""The published Inception checkpoints, one record each: where the file is and what it needs.
 
-What a network computes differs between publishers: BatchNorm's epsilon, the padding of average
-pools and of the stem, the input's scaling. Those facts are part of a record, so that the model
-built for a checkpoint computes what its authors measured.
+The publishers' networks differ in BatchNorm's epsilon, in the padding of average pools and of the
+stem, and in the scaling of the input. These facts are part of a record, so that the model built for
+a checkpoint computes what its authors measured.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Any
 
 from keras_inception.preprocessing import Preprocessing
+from keras_inception.weights.layouts import Layout
 
 IMAGENET = "ImageNet-1k"
 
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """A weights file, published or your own, and what a model has to be for it.
+    """A weights file, published or your own, with the facts that a model needs for it.
 
     Attributes:
         name: "{network}.{tag}", such as "inception_v4.timm_tf". A builder's `weights=` takes it, or
             its tag alone.
         variant: The builder, such as "InceptionV4".
         url: Where the file is: http(s), or empty for a file of your own that `filename` names.
-        filename: What it is called in the cache. Where the publisher serves it zipped, `url` ends
-            in .zip and this is the member.
-        layout: Table of `weights.layouts` for its names; None recognises it, or takes ours.
-        builder_arguments: What the builder has to be given, such as {"bn_scale": True}.
+        filename: Its name in the cache, or the path of a file of your own. Where the publisher
+            serves it zipped, `url` ends in .zip and this is the name inside the archive.
+        layout: Name of the table in `weights.layouts` for its layer names; by default it is
+            recognised.
+        builder_arguments: Arguments that the builder needs for it, such as {"bn_scale": True}.
         preprocessing: The contract that the file was measured with.
         classes: Outputs of its classifier; 0 if it has none.
-        label_offset: Outputs before the first real class: 1 where class 0 is background.
+        label_offset: Outputs in front of the first real class: 1 where class 0 is background.
         label_set: What the classes are.
         hash: "{kind}:{hex digest}" of the file, or the digest's beginning if the publisher gives no
             more; empty if none is published.
@@ -40,7 +43,7 @@ class Weights:
         license: SPDX identifier, or the publisher's words.
         paper: arXiv number.
         origin: Who trained it and from where it was ported.
-        manual: Whether the host needs a browser, so that it cannot be downloaded here.
+        manual: Whether the host needs a browser, so that the package cannot download the file.
     """
 
     name: str = ""
@@ -72,9 +75,22 @@ class Weights:
         """The name without the network."""
         return self.name.partition(".")[2]
 
+    def with_file(self, path: str | os.PathLike) -> Weights:
+        """The same facts for a file of your own.
+
+        Args:
+            path: The weights file. It may have been fine-tuned: other classes are recognised.
+
+        Returns:
+            A record that a builder's `weights` takes.
+        """
+        return dataclasses.replace(
+            self, name="", url="", filename=os.fspath(path), hash="", size=None
+        )
+
     @property
     def trustworthy(self) -> bool:
-        """Whether nobody on the way can exchange the file: https, or a whole digest is known."""
+        """Whether the download is protected against tampering: https, or a full digest."""
         lengths = {"md5": 32, "sha1": 40, "sha256": 64, "sha384": 96}
         kind, _, digest = self.hash.partition(":")
         return self.url.startswith("https://") or len(digest) == lengths.get(kind)
@@ -99,7 +115,8 @@ def _record(name: str, **fields: Any) -> Weights:
 _TORCH = Preprocessing(size=(299, 299), mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 _224, _299 = (224, 224), (299, 299)
 _GAMMA = {"bn_scale": True}
-# 3 x 3 average pools divide by 9 at the border too: torch's v3 and BN-Inception, tf2cv's all
+# The 3 x 3 average pools of torch's v3 and BN-Inception, and all of tf2cv's, divide by 9 at the
+# border too.
 _COUNTING = {"bn_scale": True, "avg_pool_counts_padding": True}
 _CAFFE_BN = {
     **_COUNTING,
@@ -582,6 +599,18 @@ CATALOG: tuple[Weights, ...] = (
     ),
 )
 
+# What `weights="imagenet"` means. Of the files that are protected against tampering and that take
+# the variant's own `preprocess_input`, the one with the highest published top-1 was chosen. An
+# entry changes with a line in CHANGELOG.md only: a new checkpoint changes nobody's network.
+IMAGENET_WEIGHTS = {
+    "InceptionV1": "inception_v1.slim",
+    "BNInception": "bn_inception.slim",
+    "InceptionV3": "inception_v3.tf2cv",
+    "InceptionV4": "inception_v4.slim",
+    "InceptionResNetV1": "inception_resnet_v1.tf2cv",
+    "InceptionResNetV2": "inception_resnet_v2.tf2cv",
+}
+
 
 def list_weights(variant: str | None = None) -> list[str]:
     """Names of the published checkpoints.
@@ -599,15 +628,15 @@ def get_weights(name: str, variant: str | None = None) -> Weights:
     """The record of a published checkpoint.
 
     Args:
-        name: A name of `list_weights`; with a variant, its tag alone or "imagenet" as well.
-        variant: The builder that asks.
+        name: A name of `list_weights`. With a variant, its tag alone or "imagenet" as well.
+        variant: Name of the builder that the checkpoint is for.
 
     Raises:
         ValueError: there is no such checkpoint; the message lists those that there are.
     """
     records = [r for r in CATALOG if variant in (None, r.variant)]
-    if name == "imagenet" and variant is not None and records:
-        return best(variant)
+    if name == "imagenet" and variant in IMAGENET_WEIGHTS:
+        name = IMAGENET_WEIGHTS[variant]
     for record in records:
         if name == record.name or (variant is not None and name == record.tag):
             return record
@@ -618,36 +647,13 @@ def get_weights(name: str, variant: str | None = None) -> Weights:
     )
 
 
-def best(variant: str) -> Weights:
-    """What `weights="imagenet"` means: the highest top-1 on ImageNet-1k that can be trusted.
-
-    Left out are files that somebody on the way could exchange (no https and no whole digest), and
-    those that need another scaling of the images than the variant's `preprocess_input`.
-    """
-    candidates = [
-        r
-        for r in CATALOG
-        if r.variant == variant and r.top1 and r.trustworthy and _usual_scaling(r)
-    ]
-    return max(candidates, key=lambda r: r.top1 or 0)
-
-
 # Variants whose first convolution is padded: another scaling cannot be folded into it exactly.
 PADDED_STEM = ("InceptionV1", "BNInception")
 
 
-def _usual_scaling(record: Weights) -> bool:
-    contract = record.preprocessing
-    plain = contract is not None and (contract.mean, contract.std) == (127.5, 127.5)
-    return plain or record.variant not in PADDED_STEM
-
-
-def for_file(layout: str, filename: str, classes: int) -> Weights | None:
-    """The record whose facts a file of some layout most likely needs.
-
-    A file that is called as a published one is taken for it; else the first record of the layout
-    with as many classes, or the first at all.
-    """
-    records = [r for r in CATALOG if r.layout == layout]
-    records.sort(key=lambda r: (r.filename != filename, r.classes != classes))
-    return records[0] if records else None
+def records_for(layout: Layout) -> list[Weights]:
+    """The entries whose files have a layout, or at least its publisher and variant."""
+    publisher = layout.name.partition("/")[0] + "/"
+    return [r for r in CATALOG if r.layout == layout.name] or [
+        r for r in CATALOG if r.variant == layout.variant and (r.layout or "").startswith(publisher)
+    ]

@@ -1,9 +1,8 @@
-"""The native weights file: arrays by "layer/variable" name.
+"""The native weights file: arrays named "layer/variable", and the network's identity.
 
-It is safetensors: a JSON header, then the arrays' bytes. Its metadata say which builder, with which
-arguments, made the model, and the preprocessing contract that it was trained with. Keras' own
-.weights.h5 is keyed by class and order instead, and was seen to load an auxiliary head's kernel
-into another layer without a word.
+It is a safetensors file, whose header holds the identity: the builder with its arguments, the
+preprocessing contract and the names of the classes. Keras' own .weights.h5 is keyed by class and
+order instead, and was seen to load an auxiliary head's kernel into another layer without a word.
 """
 
 from __future__ import annotations
@@ -53,10 +52,14 @@ def save_weights(
     preprocessing: Preprocessing | None = None,
     class_names: Sequence[str] = (),
 ) -> Path:
-    """Writes a model's weights as a native file, which a builder's `weights=` takes.
+    """Writes a model's weights as a native file, which a builder's `weights` argument takes.
+
+    The file says which network it belongs to. A model that a builder of this package made knows
+    that itself. Of a model that Keras rebuilt (`keras.Model(...)`, `clone_model`) the graph says
+    what was built; give the preprocessing contract, which is not in it.
 
     Args:
-        model: A model of this package, or any flat functional model.
+        model: A flat functional model; models inside the model are refused.
         path: The file to write; it ends in .safetensors.
         variant: Name of the builder; by default the one that built the model.
         builder_arguments: The builder's arguments that the weights need; by default those that the
@@ -68,7 +71,9 @@ def save_weights(
         The path.
 
     Raises:
-        ValueError: the path has another ending.
+        ValueError: the path has another ending, the model is of no builder of this package and no
+            `variant` is given, the number of names is not that of the outputs, or a model stands
+            inside the model.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -100,6 +105,12 @@ def save_weights(
         contract.replace(inside_model=False) if contract else None,
         class_names or known.class_names,
     )
+    if not identity.variant:
+        raise ValueError(
+            f"{model.name} has the layers of no variant, and a file that does not say what it is "
+            'for cannot be loaded safely. Give `variant`, such as variant="InceptionV3", and '
+            "`builder_arguments` where they were not the builder's defaults."
+        )
     metadata = {"format": safetensors.NATIVE, **identity.to_metadata()}
     if graph and builder_arguments is None:
         metadata["graph"] = graph
@@ -107,6 +118,12 @@ def save_weights(
         name: np.ascontiguousarray(keras.ops.convert_to_numpy(v), "<f4")
         for name, v in variables(model).items()
     }
+    outputs = len(arrays.get("predictions/bias", identity.class_names))
+    if identity.class_names and len(identity.class_names) != outputs:
+        raise ValueError(
+            f"`class_names` should name each of the {outputs} outputs. "
+            f"Received: {len(identity.class_names)} names"
+        )
     safetensors.write(path, arrays, metadata)
     return path
 

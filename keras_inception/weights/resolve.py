@@ -8,21 +8,29 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from keras_inception.identity import Identity
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.weights import graph as network_graph
 from keras_inception.weights import layouts, readers
-from keras_inception.weights.adapt import Loaded, fold_input_scaling
+from keras_inception.weights.adapt import (
+    WITH_BACKGROUND,
+    Loaded,
+    fold_input_scaling,
+    outputs_of,
+)
 from keras_inception.weights.catalog import (
     PADDED_STEM,
     Weights,
-    for_file,
     get_weights,
     list_weights,
+    records_for,
 )
 from keras_inception.weights.download import fetch
+from keras_inception.weights.layouts import own
 
-# The scaling that every unpadded stem can be given: -1..1.
+# The scaling that weights with an unpadded stem are brought to: -1..1.
 _USUAL = Preprocessing(size=(299, 299))
 
 # Values of the smallest variant, InceptionV1, without its classifier: 5.6 million.
@@ -40,7 +48,7 @@ def resolve(weights: Any, variant: str) -> Loaded | None:
 
     Raises:
         ValueError: the value is none of these, or the file belongs to another variant.
-        DownloadError: a published file cannot be brought here.
+        DownloadError: a published file cannot be downloaded.
     """
     if weights is None:
         return None
@@ -63,67 +71,82 @@ def resolve(weights: Any, variant: str) -> Loaded | None:
             f"Received: weights={weights!r}"
         )
     _check_width(loaded)
-    if loaded.variant and loaded.variant != variant:
+    if loaded.identity.variant not in ("", variant):
         raise ValueError(
-            f"{loaded.source} holds weights of {loaded.variant}. Received: variant {variant}"
+            f"{loaded.source} holds weights of {loaded.identity.variant}. "
+            f"Received: variant {variant}"
         )
     return loaded
 
 
 @readers.refuses
 def read(path: str | os.PathLike, record: Weights | None = None) -> Loaded:
-    """The weights in a file, under our names, with what a model needs for them.
+    """Reads a weights file: its arrays under our names, and what a model needs for them.
 
     Args:
         path: A file in any known format, recognised by its content.
-        record: What is known of it. By default that is read from a native file, and for other
-            layouts taken from the catalogue: the entry of that file name, or else the first with
-            that layout and as many classes.
+        record: The facts about the file. By default a native file's own header gives them; for a
+            publisher's layout they are taken from the catalogue, and a warning says from which
+            entry, unless the file has the name of a published one.
 
     Raises:
-        ValueError: there is no such file, or nobody's layers that we know are in it.
+        ValueError: there is no such file, or its layer names match no known layout.
     """
     contents = readers.read(path)
-    found = layouts.recognise(contents.layers)
-    if found is None:
-        return _native(path, contents)
-    layout, layers = found
-    if record is not None and record.layout not in (None, layout.name):
-        raise ValueError(f"{path} looks like {layout.name}, not like {record.layout}.")
-    try:
-        arrays = layout.translate(layers)
-    except ValueError as error:
-        raise ValueError(f"{path} ({contents.format}) cannot be used: {error}.") from error
-    if record is None:
-        outputs = arrays.get("predictions/bias")
-        record = for_file(
-            layout.name, Path(path).name, 0 if outputs is None else len(outputs)
-        ) or Weights(variant=layout.variant)
-        logging.info("%s is taken for %s.", path, record.name or layout.name)
+    with readers.refusing(path, contents.format):
+        found = layouts.recognise(contents.layers)
+        layout = found.layout
+        arrays = _arrays(found.layers) if layout is None else layout.translate(found.layers)
+        graph = network_graph.read(contents.metadata.get("graph", ""))
+    if layout is None:
+        identity, label_offset = _own_identity(path, contents.metadata, arrays, record), 0
+    else:
+        if record is None:
+            record = _guessed(path, layout, arrays)
+        elif record.layout not in (None, layout.name):
+            raise ValueError(f"{path} has the layout {layout.name}, not {record.layout}.")
+        identity = Identity.create(
+            layout.variant,
+            _arguments(layout.variant, record.builder_arguments, arrays),
+            record.preprocessing,
+        )
+        label_offset = record.label_offset
+        if outputs_of(arrays) not in (record.classes, *WITH_BACKGROUND):
+            label_offset = 0  # the file's own classes: a background class is a fact of ImageNet's
     loaded = Loaded(
         os.fspath(path),
         arrays,
-        layout.variant,
-        {**_seen_in(arrays), **record.builder_arguments},
-        record.preprocessing,
-        record.label_offset,
-        layout=f"{contents.format}, names of {layout.name}",
-        layers={theirs: layout.names[theirs] for theirs in layers if theirs in layout},
+        identity,
+        label_offset,
+        layout=f"{contents.format}, {layout.name if layout else 'our own'} layer names",
+        layers={
+            theirs: layout.names[name] if layout else name for name, theirs in found.origin.items()
+        },
+        foreign=found.foreign,
+        # In front of further layers a classifier is another one than ours: it is made anew.
+        graph={n: v for n, v in graph.items() if not (found.foreign and own.in_head(n))},
     )
-    if layout.variant not in PADDED_STEM and record.preprocessing is not None:
+    if layout and layout.variant not in PADDED_STEM and identity.preprocessing is not None:
         loaded = fold_input_scaling(loaded, _USUAL)
     return loaded
 
 
 def _check_width(loaded: Loaded) -> None:
     """Raises ValueError where a file asks for a network far larger than the arrays in it."""
-    width = loaded.builder_arguments.get("width_multiplier", 1)
+    width = loaded.identity.arguments.get("width_multiplier", 1)
     values = sum(array.size for array in loaded.arrays.values())
     if width > 1 and values < _FEWEST_VALUES * width**2:
         raise ValueError(
             f"{loaded.source} says width_multiplier={width}, and holds the {values:,} values of a "
             "narrower network."
         )
+
+
+def _arrays(layers: readers.Layers) -> dict[str, np.ndarray]:
+    """Layers with our own names as "layer/variable" arrays."""
+    return {
+        f"{layer}/{v}": array for layer, values in layers.items() for v, array in values.items()
+    }
 
 
 def _load(record: Weights) -> Loaded:
@@ -149,36 +172,94 @@ def _looks_like_a_path(value: str | os.PathLike) -> bool:
     return os.sep in os.fspath(value) or os.fspath(value).endswith(endings)
 
 
-def _native(path: str | os.PathLike, contents: readers.Contents) -> Loaded:
-    """A file with our own layer names."""
-    arrays = {f"{layer}/{v}": a for layer, vs in contents.layers.items() for v, a in vs.items()}
-    if not any(name.startswith("stem_0") for name in arrays):
-        raise ValueError(
-            f"{path} ({contents.format}) holds the layers of no Inception that is known here. "
-            f"Received: {sorted(contents.layers)[:4]}"
-        )
-    said = Identity.from_metadata(contents.metadata)
-    try:
-        text = contents.metadata.get("graph", "")
-        graph = network_graph.read(text)
-        if not said.variant:
-            said = network_graph.identity_in(text, said.preprocessing)
-    except ValueError as error:
-        raise ValueError(f"{path} ({contents.format}) cannot be used: {error}") from error
-    return Loaded(
-        os.fspath(path),
-        arrays,
-        said.variant,
-        {**_seen_in(arrays), **said.arguments},
-        said.preprocessing,
-        class_names=said.class_names,
-        layout=f"{contents.format}, our own names",
-        layers=dict.fromkeys(contents.layers, "the same"),
-        graph=graph,
+def _guessed(
+    path: str | os.PathLike, layout: layouts.Layout, arrays: dict[str, np.ndarray]
+) -> Weights:
+    """The catalogue's entry whose facts a file of some layout most likely needs.
+
+    A file with the name of a published one is taken for it. Any other is taken for the first entry
+    of its layout with as many outputs, or for the first at all; a warning says for which.
+    """
+    records, outputs = records_for(layout), outputs_of(arrays)
+    for record in records:
+        if record.filename == Path(path).name:
+            logging.info("%s has the name of %s and is taken for it.", path, record.name)
+            return record
+    record = min(records, key=lambda r: r.classes != outputs)
+    others: dict[str, str] = {}
+    for other in records:
+        others.setdefault(_facts(other), other.name)
+    del others[_facts(record)]
+    logging.warning(
+        "%s does not say how it was trained. By its layer names (%s, %s) it is taken for "
+        "%s: %s. If that is wrong, %s",
+        path,
+        layout.name,
+        f"{outputs} outputs" if outputs else "without the publisher's classifier",
+        record.name,
+        _facts(record),
+        f"name the weights that it comes from ({', '.join(others.values())}), for example with "
+        f"weights=get_weights({next(iter(others.values()))!r}).with_file({os.fspath(path)!r})."
+        if others
+        else "describe it with weights=Weights(filename=..., variant=..., builder_arguments=..., "
+        "preprocessing=...).",
+    )
+    return record
+
+
+def _facts(record: Weights) -> str:
+    """What a record says about the network and its images, for people."""
+    built = ", ".join(f"{name}={value!r}" for name, value in record.builder_arguments.items())
+    contract = record.preprocessing
+    assert contract is not None, "every entry of the catalogue has a contract"
+    return (
+        f"built with {built or 'the default arguments'}, on {contract.interpolation} images of "
+        f"{contract.size[0]} x {contract.size[1]} with central crop {contract.crop_fraction:.4g}, "
+        f"scaled as (image - {contract.mean}) / {contract.std}"
     )
 
 
-def _seen_in(arrays: dict[str, Any]) -> dict[str, Any]:
+def _own_identity(
+    path: str | os.PathLike,
+    metadata: dict[str, str],
+    arrays: dict[str, np.ndarray],
+    record: Weights | None,
+) -> Identity:
+    """What a file with our own layer names says of its network, or the caller's record does."""
+    said = Identity.from_metadata(metadata)
+    if not said.variant:  # a file that Keras wrote: its graph says it, if it has one
+        said = network_graph.identity_in(metadata.get("graph", ""), said.preprocessing)
+    if record is None and not said.variant:
+        logging.warning(
+            "%s does not say how its network was built. Its arrays show %s, and the builder's "
+            "defaults are taken for everything else; give the builder's arguments if they were "
+            "others.",
+            path,
+            ", ".join(f"{k}={v!r}" for k, v in _seen_in(arrays).items()) or "no other arguments",
+        )
+    record = record or Weights()
+    return Identity.create(
+        said.variant or record.variant,
+        {**_seen_in(arrays), **said.arguments, **record.builder_arguments},
+        record.preprocessing or said.preprocessing,
+        said.class_names,
+    )
+
+
+def _arguments(
+    variant: str, arguments: dict[str, Any], arrays: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """A record's builder arguments, as far as the arrays do not show others."""
+    arguments = {**_seen_in(arrays), **arguments}
+    if variant == "BNInception":
+        arguments["separable_stem"] = "stem_0_conv/depthwise_kernel" in arrays
+    if variant == "InceptionResNetV1":
+        kernel = arrays.get("bottleneck/kernel")
+        arguments["embedding"] = None if kernel is None else kernel.shape[-1]
+    return arguments
+
+
+def _seen_in(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """Builder arguments that the arrays themselves show."""
     if not any(name.endswith("moving_mean") for name in arrays):
         return {"batch_norm": False}

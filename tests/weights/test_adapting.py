@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 
+import keras
 import numpy as np
 import pytest
 
 from keras_inception import InceptionV1, InceptionV3, Preprocessing, save_weights
+from keras_inception.identity import Identity, identity_of
 from keras_inception.weights import Loaded, resolve
 from keras_inception.weights.adapt import fold_input_scaling
 from keras_inception.weights.native import variables
@@ -15,9 +17,10 @@ from keras_inception.weights.native import variables
 SHAPE = (75, 75, 3)
 
 
-def weights_of(model, **facts):
+def weights_of(model, preprocessing=None, **facts):
     arrays = {name: v.numpy() for name, v in variables(model).items()}
-    return Loaded("test.file", arrays, model.identity.variant, **facts)
+    identity = Identity(identity_of(model).variant, preprocessing=preprocessing)
+    return Loaded("test.file", arrays, identity, **facts)
 
 
 def scramble(model, seed=0):
@@ -96,7 +99,7 @@ def test_a_head_that_the_file_lacks_is_new_and_said(caplog):
 
 def test_without_the_files_classifier_the_top_is_refused():
     features = InceptionV1(weights=None, include_top=False, input_shape=SHAPE)
-    with pytest.raises(ValueError, match="no classifier: build with `include_top=False`"):
+    with pytest.raises(ValueError, match="no classifier. Write `classes=`"):
         InceptionV1(weights=weights_of(features), input_shape=SHAPE)
 
 
@@ -112,11 +115,39 @@ def test_another_scaling_is_folded_into_the_first_convolution(slim_like):
     theirs = Preprocessing(size=(75, 75), mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4))
     ours = Preprocessing(size=(75, 75))
     folded = fold_input_scaling(weights_of(slim_like, preprocessing=theirs), ours)
-    assert (folded.preprocessing.mean, folded.preprocessing.std) == (127.5, 127.5)
+    assert (folded.identity.preprocessing.mean, folded.identity.preprocessing.std) == (127.5, 127.5)
     model = InceptionV3(weights=folded, input_shape=SHAPE, classes=1001, classifier_activation=None)
     raw = np.random.default_rng(3).integers(0, 256, (2, *SHAPE)).astype(np.uint8)
     want = slim_like(theirs.scale(raw)).numpy()
     np.testing.assert_allclose(model(ours.scale(raw)), want, atol=2e-5 * np.abs(want).max())
+
+
+def test_the_scaling_is_folded_into_a_bias_as_well():
+    """Without BatchNorm; and a kernel for other channels is left alone, contract and all."""
+    theirs = Preprocessing(size=(75, 75), mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4))
+    ours = Preprocessing(size=(75, 75))
+    rng = np.random.default_rng(4)
+    kernel, bias = (rng.normal(size=s).astype(np.float32) for s in ((3, 3, 3, 8), 8))
+    arrays = {"stem_0_0_conv/kernel": kernel, "stem_0_0_conv/bias": bias}
+    loaded = Loaded("test.file", arrays, Identity("InceptionV3", preprocessing=theirs))
+    folded = fold_input_scaling(loaded, ours)
+    raw = rng.uniform(0, 255, (1, 9, 9, 3)).astype(np.float32)
+    want = keras.ops.conv(theirs.scale(raw), kernel) + bias
+    got = keras.ops.conv(ours.scale(raw), folded.arrays["stem_0_0_conv/kernel"])
+    np.testing.assert_allclose(got + folded.arrays["stem_0_0_conv/bias"], want, atol=1e-4)
+    gray = {**arrays, "stem_0_0_conv/kernel": kernel[:, :, :1]}
+    loaded = Loaded("test.file", gray, Identity("InceptionV3", preprocessing=theirs))
+    assert fold_input_scaling(loaded, ours) is loaded
+
+
+def test_a_classifier_without_bias_has_a_bias_of_zero(caplog):
+    plain = scramble(InceptionV1(weights=None, input_shape=SHAPE, classes=5))
+    plain.get_layer("predictions").bias.assign(np.zeros(5))
+    loaded = weights_of(plain)
+    del loaded.arrays["predictions/bias"]
+    model = InceptionV1(weights=loaded, input_shape=SHAPE)
+    np.testing.assert_array_equal(model(images()), plain(images()))
+    assert "predictions has no bias: it is 0" in caplog.text
 
 
 def test_class_names_travel_in_the_native_file(tmp_path):

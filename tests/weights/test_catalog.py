@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from keras_inception import get_weights, list_models, list_weights
 from keras_inception.cli import run
-from keras_inception.weights import layouts
+from keras_inception.weights import catalog, layouts
 from keras_inception.weights.catalog import CATALOG
 
 DOCS = Path(__file__).parents[2] / "docs" / "weights.md"
@@ -36,7 +37,11 @@ def test_the_readme_counts_them():
     assert f"{len(CATALOG)} published checkpoints" in readme
 
 
-def test_imagenet_is_the_best_that_can_be_trusted():
+def test_the_defaults_are_pinned(monkeypatch):
+    """A better checkpoint in the catalogue changes nobody's network; a line in CHANGELOG does."""
+    better = get_weights("inception_v4.slim")
+    better = dataclasses.replace(better, name="inception_v4.better", top1=99.0, top5=99.9)
+    monkeypatch.setattr(catalog, "CATALOG", (better, *CATALOG))
     names = {v: get_weights("imagenet", v).name for v in list_models() if list_weights(v)}
     assert names == {
         "InceptionV1": "inception_v1.slim",
@@ -46,6 +51,17 @@ def test_imagenet_is_the_best_that_can_be_trusted():
         "InceptionResNetV1": "inception_resnet_v1.tf2cv",
         "InceptionResNetV2": "inception_resnet_v2.tf2cv",
     }
+    for name in names.values():
+        record = get_weights(name)
+        assert record.trustworthy and record.top1 and record.variant in names
+        usual = record.preprocessing.mean == record.preprocessing.std == 127.5
+        assert usual or record.variant not in catalog.PADDED_STEM
+
+
+def test_a_record_serves_a_file_of_ones_own(tmp_path):
+    record = get_weights("inception_v3.timm_gluon").with_file(tmp_path / "mine.pth")
+    assert (record.url, record.hash, record.filename) == ("", "", str(tmp_path / "mine.pth"))
+    assert record.preprocessing == get_weights("inception_v3.timm_gluon").preprocessing
 
 
 def test_an_unknown_name_lists_those_that_there_are():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from keras_inception import endpoints, get_model
 from keras_inception.weights import layouts
-from keras_inception.weights.catalog import CATALOG
+from keras_inception.weights.catalog import CATALOG, records_for
 from keras_inception.weights.layouts.layout import rows
 from keras_inception.weights.native import variables
 
@@ -81,7 +82,7 @@ def test_every_published_layout_is_recognised():
     """By its own table among all others, though several share most of their names."""
     for layout in layouts.LAYOUTS.values():
         layers = {name: {} for name in layout.names}
-        assert layouts.recognise(layers)[0] is layout
+        assert layouts.recognise(layers).layout is layout
 
 
 def test_every_table_sets_every_layer_of_its_variant():
@@ -108,16 +109,87 @@ def test_numbers_of_keras_layers_may_start_anywhere():
     for name in layout.names:
         kind, _, number = name.rpartition("_")
         moved[f"{kind}_{int(number) + 188}" if number.isdigit() else name] = {"was": name}
-    found, layers = layouts.recognise(moved)
+    found, layers, _, _ = layouts.recognise(moved)
     assert found is layout
     assert all(values["was"] == name for name, values in layers.items())
 
 
-def test_a_layer_that_the_table_does_not_know_is_named():
-    layout = layouts.LAYOUTS["torchvision/googlenet"]
-    layers = {name: {"kernel": np.zeros((1, 1, 1, 1))} for name in layout.names}
-    with pytest.raises(ValueError, match="no layers inception6a"):
-        layout.translate({**layers, "inception6a.branch1.conv": {}})
+HEAD = ("fc_new", "head.0", "top/dense")
+
+
+def file_of(layout, prefix=""):
+    """The names in a file of a layout's features with a head of one's own."""
+    names = (name for name in layout.names if name in layout.body)
+    return {**{prefix + name: {} for name in names}, **{name: {} for name in HEAD}}
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "model.backbone.", "inception/"])
+def test_wrapped_files_and_heads_are_told_apart(prefix):
+    """Whatever stands around the network, it is taken for itself alone."""
+    for layout in layouts.LAYOUTS.values():
+        found = layouts.recognise(file_of(layout, prefix))
+        assert found.layout is layout
+        assert found.layers.keys() == layout.body
+        assert found.foreign == HEAD
+        assert all(theirs == prefix + name for name, theirs in found.origin.items())
+
+
+def test_an_incomplete_network_is_refused():
+    """Also where its names would do for another layout, as keras.applications' numbers do."""
+    for layout in layouts.LAYOUTS.values():
+        for lost in sorted(layout.body)[::20]:
+            layers = file_of(layout)
+            del layers[lost]
+            with pytest.raises(ValueError, match="part of the network is missing"):
+                layouts.recognise(layers)
+    resnet = layouts.LAYOUTS["keras/inception_resnet_v2"]
+    half = {name: {} for name, ours in resnet.names.items() if not ours.startswith("block8")}
+    with pytest.raises(ValueError, match="like keras/inception_resnet_v2.* missing: block8_1_conv"):
+        layouts.recognise(half)
+
+
+@pytest.mark.parametrize(
+    ("name", "stray"),
+    [
+        ("torchvision/inception_v3", "Mixed_6b.attention.query"),
+        ("slim/inception_v4", "InceptionV4/Mixed_5b/Branch_4/Conv2d_0a_1x1"),
+        ("cadene/inception_v4", "features.22.branch0.conv"),
+        ("keras/inception_v3", "block8_1_conv"),
+        ("facenet_pytorch/inception_resnet_v1", "conv2d_2a.conv.lora_A"),
+    ],
+)
+def test_layers_among_the_features_make_another_network(name, stray):
+    with pytest.raises(ValueError, match=f"looks like {name}.*does not have.*: {stray}"):
+        layouts.recognise({**file_of(layouts.LAYOUTS[name]), stray: {}})
+
+
+def test_two_networks_in_one_file_are_refused():
+    layout = layouts.LAYOUTS["torchvision/inception_v3"]
+    two = {**file_of(layout, "encoder_q."), **file_of(layout, "encoder_k.")}
+    with pytest.raises(ValueError, match="two networks, in 'encoder_[qk]\\.' and in 'encoder_"):
+        layouts.recognise(two)
+
+
+def test_no_variants_own_names_do_for_another_variant():
+    """A file of variant A always lacks features of variant B, whatever else is in it."""
+    folder = Path(__file__).parents[1] / "models" / "layer_names"
+    features = {
+        path.stem: {name for name in path.read_text().split() if not layouts.own.in_head(name)}
+        for path in folder.glob("*.txt")
+    }
+    same = {
+        (a, b)
+        for a, b in itertools.permutations(features, 2)
+        if features[b] <= features[a] and all(map(layouts.own.is_ours, features[a] - features[b]))
+    }
+    assert same == set()
+    assert all(layouts.own.is_ours(name) for names in features.values() for name in names)
+
+
+def test_every_layout_finds_a_record():
+    for layout in layouts.LAYOUTS.values():
+        assert all(r.variant == layout.variant for r in records_for(layout))
+        assert records_for(layout)
 
 
 def test_the_row_notation():

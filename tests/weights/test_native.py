@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 
 import keras_inception
 import keras_inception.weights
-from keras_inception import InceptionV1, Preprocessing, Weights, save_weights
+from keras_inception import InceptionV1, Preprocessing, Weights, save_weights, to_inference
+from keras_inception.identity import attach
 from keras_inception.weights import read
 from keras_inception.weights.native import variables
 from keras_inception.weights.readers import safetensors
@@ -54,11 +56,50 @@ def test_a_model_that_scales_by_itself_saves_the_contract_of_its_features(file, 
     build = {"input_shape": SHAPE, "classes": 7}
     inside = InceptionV1(weights=file, include_preprocessing=True, **build)
     outside = InceptionV1(weights=save_weights(inside, tmp_path / "again.safetensors"), **build)
-    assert outside.preprocessing == read(file).preprocessing
+    assert outside.preprocessing == read(file).identity.preprocessing
     pixels = np.random.default_rng(2).integers(0, 256, (2, *SHAPE)).astype(np.uint8)
     want = outside(outside.preprocessing.scale(pixels))
     np.testing.assert_allclose(inside(pixels), want, atol=1e-6)
     np.testing.assert_array_equal(inside(inside.preprocessing.scale(pixels)), inside(pixels))
+
+
+def test_the_header_is_the_identity(model, file, tmp_path):
+    """Also of a model that Keras rebuilt, if the caller says which network it is."""
+    assert read(file).identity.arguments == model.identity.arguments
+    rebuilt = keras.Model(model.input, model.get_layer("avg_pool").output, name="rebuilt")
+    with pytest.raises(ValueError, match="rebuilt does not say which builder made it.*`variant`"):
+        save_weights(rebuilt, tmp_path / "v1.safetensors")
+    said = {"variant": "InceptionV1", "builder_arguments": {"bn_scale": True, "bn_epsilon": 0.01}}
+    rebuilt = read(save_weights(rebuilt, tmp_path / "v1.safetensors", **said))
+    assert rebuilt.identity.variant == "InceptionV1"
+    assert rebuilt.identity.arguments == {"bn_scale": True, "bn_epsilon": 0.01}
+    named = model.identity.replace(class_names=tuple("abcdefg"))
+    again = save_weights(attach(keras.models.clone_model(model), named), tmp_path / "n.safetensors")
+    assert read(again).identity.class_names == tuple("abcdefg")
+    with pytest.raises(ValueError, match="name each of the 7 outputs. Received: 2 names"):
+        save_weights(model, tmp_path / "v1.safetensors", class_names=["a", "b"])
+
+
+def test_a_model_inside_the_model_is_refused(model, tmp_path):
+    outer = keras.Sequential([keras.Input(SHAPE), to_inference(model), keras.layers.Dense(2)])
+    with pytest.raises(ValueError, match="inception_v1, a model inside the model, has more than"):
+        save_weights(outer, tmp_path / "v1.safetensors", variant="InceptionV1")
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_of_the_first_release_load(model, file, tmp_path):
+    """Their headers held only those arguments that the caller had given, and the same fields."""
+    arrays, _ = safetensors.read_arrays(file)
+    header = {
+        "format": "keras_inception",
+        "variant": "InceptionV1",
+        "builder_arguments": '{"bn_scale": true, "bn_epsilon": 0.01}',
+        "preprocessing": "null",
+        "class_names": "[]",
+    }
+    safetensors.write(tmp_path / "old.safetensors", arrays, header)
+    loaded = InceptionV1(weights=tmp_path / "old.safetensors", input_shape=SHAPE)
+    np.testing.assert_array_equal(loaded(image()), to_inference(model)(image()))
 
 
 def test_the_file_is_what_the_safetensors_package_reads(model, file):

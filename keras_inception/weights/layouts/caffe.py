@@ -1,11 +1,11 @@
-"""BVLC's GoogLeNet: the paper's own network, by the names of its deploy.prototxt."""
+"""The layer names of BVLC's GoogLeNet, which is the paper's own network: its deploy.prototxt."""
 
 from keras_inception.weights.layouts.layout import Layout
 
 GOOGLENET = Layout(
     "caffe/googlenet",
     "InceptionV1",
-    # Without BatchNorm a unit is its convolution, with a bias.
+    # There is no BatchNorm: a unit is a convolution with a bias.
     units="""
 conv1/7x7_s2                              stem_0
 conv2/{3x3_reduce,3x3}                    stem_1_{0,1}

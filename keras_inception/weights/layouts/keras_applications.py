@@ -1,13 +1,13 @@
-"""keras.applications' layers.
+"""The layer names of keras.applications.
 
-Most are numbered in drawing order, from whatever number the writing process had reached: `_numbers`
-of recognise() brings them to 0, 1, 2, ... first.
+Most layers have automatic names, numbered in the order in which they were created. The numbers go
+on from whatever the process had built before; `recognise` counts them from 0 before it looks here.
 """
 
 from keras_inception.weights.layouts.layout import Layout
 
 _NUMBERS = ("conv2d_{}", "batch_normalization_{}")
-# Drawing order of the blocks of v3 on 35 x 35, on 17 x 17, and on 8 x 8.
+# The order in which v3's blocks on 35 x 35, on 17 x 17 and on 8 x 8 create their layers.
 _A = "branch0_0,branch1_0,branch1_1,branch2_0,branch2_1,branch2_2,branch3_0"
 _B = "branch0_0,branch1_0,branch1_1,branch1_2,branch2_0,branch2_1,branch2_2,branch2_3,branch2_4"
 _C = "branch0_0,branch1_0,branch1a_0,branch1b_0,branch2_0,branch2_1,branch2a_0,branch2b_0"
@@ -36,7 +36,7 @@ V3 = Layout(
 
 
 def _blocks(first: int, count: int, name: str, branches: str) -> str:
-    """Rows for residual blocks 1, 2, ..., whose numbers start at `first`."""
+    """Rows for the residual blocks 1, 2, ..., whose layers' numbers start at `first`."""
     step = len(branches.split(","))
     return "\n".join(
         f"{{{first + i * step}..{first + (i + 1) * step - 1}}} {name}_{i + 1}_{{{branches}}}"

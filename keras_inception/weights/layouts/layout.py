@@ -1,7 +1,7 @@
-"""A publisher's names for our layers, as a table that a reader can hold against both.
+"""A publisher's layer names and ours, as a table that a reader can hold against both.
 
-A row is "theirs  ours". Braces stand for several rows: {a,b} lists, {1..10} and {b..e} count. A
-group on the left goes with the group at the same place on the right; different places combine:
+A row is "theirs  ours". Braces expand to several rows: {a,b} lists values, and {1..10} and {b..e}
+are ranges. The nth groups of both sides are paired, value by value; separate groups form a product:
 
     features.{6..9}.branch1.{0,1}    mixed_5{b..e}_branch1_{0,1}      (eight rows)
 """
@@ -15,31 +15,32 @@ import re
 
 import numpy as np
 
+from keras_inception.weights.layouts import own
 from keras_inception.weights.readers import Layers
 
 _GROUP = re.compile(r"\{([^{}]*)\}")
-# Dense layers of ours that some publishers draw as 1 x 1 convolutions.
+# Dense layers of ours that some publishers build as 1 x 1 convolutions.
 _DENSE = ("predictions", "aux_logits", "aux1_logits", "aux2_logits", "bottleneck")
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """One published layout of one variant.
+    """The layer names of one publisher for one variant.
 
     Attributes:
         name: "publisher/network".
-        variant: Builder that it belongs to.
-        units: Rows for a convolution with its BatchNorm, by a common name: ours is `{ours}_conv`
-            and `{ours}_bn`.
-        layers: Rows for single layers, by their full names.
-        scheme: How the publisher calls a unit's convolution and its BatchNorm.
-        prefix: What all of the publisher's names begin with; the tables leave it out.
-        bgr: Whether it was trained on B, G, R images: the first kernel is turned round.
-        flattened: Our dense layers after a flattened map -> (channels, height, width) of that map,
-            where the publisher flattens channels first.
-        left_out: Regular expression of their layers that are no part of ours, on purpose.
-        repeats_merged: Whether "conv.conv" is "conv" in the file: Keras' nested names repeat their
-            parents', so the reader writes each only once.
+        variant: Name of the builder.
+        units: Rows for convolutions with their BatchNorm. A row names both layers at once: ours are
+            `{ours}_conv` and `{ours}_bn`, theirs follow `scheme`.
+        layers: Rows for single layers, with their full names.
+        scheme: How the publisher names the convolution and the BatchNorm of a unit.
+        prefix: What all names of the publisher begin with; the tables leave it out.
+        bgr: Whether the network was trained on B, G, R images; its first kernel is then reversed
+            along the channels.
+        flattened: Our dense layers that follow a flattened feature map -> (channels, height, width)
+            of that map, where the publisher flattens channels first.
+        repeats_merged: Whether the file writes "conv.conv" as "conv". tf2cv's nested Keras names
+            repeat their parents' names, and the reader merges the repetitions.
     """
 
     name: str
@@ -50,7 +51,6 @@ class Layout:
     prefix: str = ""
     bgr: bool = False
     flattened: dict[str, tuple[int, int, int]] = dataclasses.field(default_factory=dict)
-    left_out: str = r"(?!)"
     repeats_merged: bool = False
 
     @functools.cached_property
@@ -64,23 +64,33 @@ class Layout:
             found = {re.sub(r"\b(\w+)(\.\1\b)+", r"\1", name): v for name, v in found.items()}
         return found
 
-    def translate(self, layers: Layers) -> dict[str, np.ndarray]:
-        """Their layers as "layer/variable" arrays of ours.
+    @functools.cached_property
+    def body(self) -> frozenset[str]:
+        """Their names of the layers of the features, without classifiers and their layers."""
+        return frozenset(theirs for theirs, ours in self.names.items() if not own.in_head(ours))
 
-        A bias before a BatchNorm (Caffe's) is absorbed by the norm's mean.
+    @functools.cached_property
+    def convolutions(self) -> frozenset[str]:
+        """Their names of the features' convolutions: every file of the layout has all of them."""
+        return frozenset(theirs for theirs in self.body if not self.names[theirs].endswith("_bn"))
+
+    def translate(self, layers: Layers) -> dict[str, np.ndarray]:
+        """Their layers as arrays of ours, named "layer/variable".
+
+        A bias in front of a BatchNorm (Caffe's networks have both) is absorbed by the norm's mean.
+
+        Args:
+            layers: Layers whose names are all in the table.
 
         Raises:
-            ValueError: the file has layers that the table does not know.
+            ValueError: two layers stand for the same one of ours, or an array has a shape that its
+                layer cannot have.
         """
-        unknown = [
-            name for name in layers if name not in self.names and not re.search(self.left_out, name)
-        ]
-        if unknown:
-            raise ValueError(
-                f"it looks like {self.name}, which has no layers {', '.join(unknown[:6])}"
-                + f" and {len(unknown) - 6} more" * (len(unknown) > 6)
-            )
-        ours = {self.names[name]: dict(values) for name, values in layers.items() if name in self}
+        ours: dict[str, dict[str, np.ndarray]] = {}
+        for name, values in layers.items():
+            if self.names[name] in ours:
+                raise ValueError(f"it has {self.names[name]} twice, once as {name}")
+            ours[self.names[name]] = dict(values)
         for _, unit in rows(self.units):
             norm, conv = ours.get(f"{unit}_bn"), ours.get(f"{unit}_conv", {})
             if norm and "bias" in conv:
@@ -94,13 +104,10 @@ class Layout:
                 kernel = ours[layer]["kernel"].reshape(channels, height, width, -1)
                 flat = kernel.transpose(1, 2, 0, 3).reshape(height * width * channels, -1)
                 ours[layer]["kernel"] = flat
-        if self.bgr:
-            first = ours["stem_0_conv"]
+        first = ours["stem_0_conv"] if self.bgr else {}
+        if "kernel" in first and first["kernel"].shape[2] == 3:
             first["kernel"] = first["kernel"][:, :, ::-1]
         return {f"{layer}/{v}": array for layer, vs in ours.items() for v, array in vs.items()}
-
-    def __contains__(self, layer: str) -> bool:
-        return layer in self.names
 
 
 @functools.cache
@@ -108,7 +115,7 @@ def rows(table: str) -> tuple[tuple[str, str], ...]:
     """The rows of a table, braces expanded.
 
     Raises:
-        ValueError: a row has other than two columns, or its groups do not go together.
+        ValueError: a row does not have two columns, or its two sides have different groups.
     """
     found = []
     for line in table.strip().splitlines():

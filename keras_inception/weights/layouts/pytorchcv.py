@@ -1,7 +1,7 @@
-"""osmr/imgclsmob's networks: pytorchcv (.pth) and its twin tf2cv (.tf2.h5).
+"""The layer names of osmr/imgclsmob: pytorchcv (.pth) and its twin tf2cv (.tf2.h5).
 
-Both call their layers nearly the same; tf2cv's nested Keras names (`features/init_block/conv1`)
-come with dots here.
+Both give their layers nearly the same names. tf2cv's nested Keras names, such as
+`features/init_block/conv1`, are written with dots here.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
-"""TF-Slim's variable scopes (tensorflow/models, research/slim/nets), and FaceNet's after it.
+"""The variable scopes of TF-Slim (tensorflow/models, research/slim/nets) and of FaceNet.
 
-The names are the publisher's, slips included: v1's second 0a in 5b, v3's Conv_1_0c_5x5, the 3 x 3
-kernels that v3's Mixed_6a calls 1x1.
+The names are the publisher's, with their slips: v1 has 0a twice in 5b, v3 has a Conv_1_0c_5x5, and
+the 3 x 3 kernels of v3's Mixed_6a are called 1x1.
 """
 
 from keras_inception.weights.layouts.layout import Layout
@@ -186,7 +186,8 @@ AuxLogits/Logits                                       aux_logits
     prefix="InceptionResnetV2/",
 )
 
-# davidsandberg/facenet. The classifier over the training identities is no part of the embedding.
+# davidsandberg/facenet. The files' classifier over the training identities (`Logits`) stands
+# outside of the network's scope and is left out as a head of one's own is.
 FACENET = Layout(
     "facenet/inception_resnet_v1",
     "InceptionResNetV1",
@@ -215,7 +216,6 @@ Block8/Conv2d_1x1                                     block8_6_up
 Bottleneck                                            bottleneck
 Bottleneck/BatchNorm                                  bottleneck_bn
 """,
-    left_out=r"^Logits$|^centers$",
     scheme=_SCOPES,
     prefix="InceptionResnetV1/",
 )

@@ -1,6 +1,7 @@
-"""The torch ports of torchvision, timm, Cadene and FaceNet-PyTorch.
+"""The layer names of the torch ports: torchvision, timm, Cadene and FaceNet-PyTorch.
 
-timm's and pytorch-fid's v3 follow torchvision's names, timm's v4 and Inception-ResNet v2 Cadene's.
+timm's and pytorch-fid's v3 have torchvision's names; timm's v4 and Inception-ResNet v2 have
+Cadene's.
 """
 
 from keras_inception.weights.layouts.layout import Layout
@@ -131,7 +132,7 @@ classif                 predictions
 """,
 )
 
-# Trained on B, G, R images, as Caffe's networks were; every convolution has a bias as well.
+# It was trained on B, G, R images, as Caffe's networks were, and its convolutions have biases.
 BN_INCEPTION = Layout(
     "cadene/bn_inception",
     "BNInception",

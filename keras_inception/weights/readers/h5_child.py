@@ -26,6 +26,8 @@ _BY_COUNT: dict[str, dict[int, tuple[str, ...]]] = {
     "separable_conv2d": {3: ("depthwise_kernel", "pointwise_kernel", "bias")},
 }
 _KERNEL_AND_BIAS = ("kernel", "bias")
+# Groups of a Keras 3 file beside its layers.
+_NO_LAYERS = {"vars", "optimizer"}
 # HDF5's numbers of the filters that are part of it and never grow what they are given: deflate,
 # shuffle, fletcher32. Others come from libraries of their own.
 _FILTERS = {1, 2, 3}
@@ -52,6 +54,8 @@ class _Reader:
             self.legacy(group, names)
         elif "layers" in group:
             self.keras_3(self.inside(group, "layers"))
+        elif "vars" in group:  # a subclassed model, whose layers are its attributes
+            self.keras_3(group)
         else:
             raise ValueError("it is an HDF5 file, but none of Keras' weights")
         return self.found
@@ -93,18 +97,25 @@ class _Reader:
                 owner = "/".join(part for part, _ in itertools.groupby([name, *parts[:-1]]))
                 self.add(owner, parts[-1], self.inside(group, weight))
 
-    def keras_3(self, groups: h5py.Group) -> None:
+    def keras_3(self, groups: h5py.Group, parents: str = "") -> None:
         """Keras 3: a group for each class and number; the layer's own name is an attribute.
 
-        Without that attribute the file says only in which order layers of a class came, which was
-        seen to load an auxiliary head's kernel into another layer.
+        The layers of a model inside the model come as "model/layer". Without that attribute the
+        file says only in which order layers of a class came, which was seen to load an auxiliary
+        head's kernel into another layer.
         """
         for name in groups:
+            if name in _NO_LAYERS or name.startswith("seed_generator"):
+                continue
             group = self.inside(groups, name)
             if not isinstance(group, h5py.Group) or "vars" not in group:
                 continue
             values = self.inside(group, "vars")
-            if not isinstance(values, h5py.Group) or not len(values):
+            if not isinstance(values, h5py.Group):
+                continue
+            layer = parents + str(values.attrs.get("name", name))
+            self.keras_3(self.inside(group, "layers") if "layers" in group else group, f"{layer}/")
+            if not len(values):
                 continue
             if "name" not in values.attrs:
                 raise ValueError(
@@ -115,7 +126,7 @@ class _Reader:
             kind = re.sub(r"_\d+$", "", name)
             named = _BY_COUNT.get(kind, {}).get(len(values), _KERNEL_AND_BIAS[: len(values)])
             for i, variable in enumerate(named):
-                self.add(str(values.attrs["name"]), variable, self.inside(values, str(i)))
+                self.add(layer, variable, self.inside(values, str(i)))
 
     def add(self, layer: str, variable: str, data: Any) -> None:
         """Reads an array, if all of it lies within the file and within the limits."""

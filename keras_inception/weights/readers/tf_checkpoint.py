@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 
@@ -22,6 +23,7 @@ _VARIABLES = {
     "depthwise_weights": "depthwise_kernel",
     "pointwise_weights": "pointwise_kernel",
 }
+_AVERAGE = "/ExponentialMovingAverage"
 _OURS = {*_VARIABLES.values(), "gamma", "beta", "moving_mean", "moving_variance"}
 # TensorFlow's numbers of the dtypes that weights have -> numpy's, and TensorProto's field.
 _DTYPES = {1: ("<f4", 5), 2: ("<f8", 6)}
@@ -48,8 +50,9 @@ def is_table(end: bytes | memoryview) -> bool:
 def read(table: memoryview, beside: Beside, budget: Budget) -> Layers:
     """The weights of a TF1 checkpoint, by their variable scopes.
 
-    Left out are the steps' counter, optimizers' slots and moving averages of weights: whatever is
-    no variable of a convolution, a dense layer or BatchNorm.
+    Left out are the steps' counter and optimizers' slots: whatever is no variable of a convolution,
+    a dense layer or BatchNorm. Where the checkpoint holds the moving average of a variable, that is
+    taken instead, as TF-Slim evaluates; a warning says so.
 
     Args:
         table: A V1 checkpoint, or the index of a V2 checkpoint.
@@ -68,9 +71,19 @@ def read(table: memoryview, beside: Beside, budget: Budget) -> Layers:
     else:
         arrays = _v2(Message(value, budget), entries, beside, budget)
     layers: Layers = {}
+    averages: Layers = {}
     for name, array in arrays:
-        owner, _, variable = name.rpartition("/")
-        add(layers, owner, _VARIABLES.get(variable, variable), array)
+        owner, _, variable = name.removesuffix(_AVERAGE).rpartition("/")
+        found = averages if name.endswith(_AVERAGE) else layers
+        add(found, owner, _VARIABLES.get(variable, variable), array)
+    if averages:
+        logging.warning(
+            "The checkpoint holds moving averages of %d variables: they are taken instead of the "
+            "variables themselves.",
+            sum(map(len, averages.values())),
+        )
+    for owner, variables in averages.items():
+        layers.setdefault(owner, {}).update(variables)
     return layers
 
 
@@ -123,7 +136,7 @@ def _v2(
 
 
 def _is_ours(name: str) -> bool:
-    variable = name.rpartition("/")[2]
+    variable = name.removesuffix(_AVERAGE).rpartition("/")[2]
     return _VARIABLES.get(variable, variable) in _OURS
 
 
