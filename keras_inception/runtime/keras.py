@@ -103,15 +103,16 @@ def of_weights(source: str | os.PathLike) -> tuple[KerasEngine, Identity]:
             f"weights either (`keras_inception.list_weights()` names them). Received: {name}"
         )
     loaded = weights.read(name)
-    if not loaded.variant:
+    variant, contract = loaded.identity.variant, loaded.identity.preprocessing
+    if not variant:
         raise ValueError(
             f"{source} does not say which variant its weights belong to. Build the model with "
             "`keras_inception.get_model(..., weights=...)` and give that."
         )
-    if not loaded.outputs:
-        raise ValueError(f"{source} holds no classifier, only the features of a network.")
-    size = loaded.preprocessing.size if loaded.preprocessing else (None, None)
-    return of_model(get_model(loaded.variant, weights=loaded, input_shape=(*size, 3)))
+    if not loaded.outputs or loaded.foreign:
+        raise ValueError(f"{source} holds no classifier of {variant}, only its features.")
+    size = contract.size if contract else (None, None)
+    return of_model(get_model(variant, weights=loaded, input_shape=(*size, 3)))
 
 
 def single_headed(model: keras.Model) -> keras.Model:
