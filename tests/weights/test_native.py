@@ -64,15 +64,18 @@ def test_a_model_that_scales_by_itself_saves_the_contract_of_its_features(file, 
 
 
 def test_the_header_is_the_identity(model, file, tmp_path):
-    """Also of a model that Keras rebuilt, if the caller says which network it is."""
+    """A network of another kind is saved only if the caller says what it is for."""
     assert read(file).identity.arguments == model.identity.arguments
-    rebuilt = keras.Model(model.input, model.get_layer("avg_pool").output, name="rebuilt")
-    with pytest.raises(ValueError, match="rebuilt does not say which builder made it.*`variant`"):
-        save_weights(rebuilt, tmp_path / "v1.safetensors")
+    other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)], name="other")
+    with pytest.raises(ValueError, match="other has the layers of no variant.*Give `variant`"):
+        save_weights(other, tmp_path / "v1.safetensors")
     said = {"variant": "InceptionV1", "builder_arguments": {"bn_scale": True, "bn_epsilon": 0.01}}
-    rebuilt = read(save_weights(rebuilt, tmp_path / "v1.safetensors", **said))
-    assert rebuilt.identity.variant == "InceptionV1"
-    assert rebuilt.identity.arguments == {"bn_scale": True, "bn_epsilon": 0.01}
+    contract = Preprocessing(size=(65, 65))
+    rebuilt = keras.Model(model.input, model.get_layer("avg_pool").output)
+    save_weights(rebuilt, tmp_path / "v1.safetensors", preprocessing=contract, **said)
+    identity = read(tmp_path / "v1.safetensors").identity
+    assert (identity.variant, identity.arguments) == tuple(said.values())
+    assert identity.preprocessing == contract
     named = model.identity.replace(class_names=tuple("abcdefg"))
     again = save_weights(attach(keras.models.clone_model(model), named), tmp_path / "n.safetensors")
     assert read(again).identity.class_names == tuple("abcdefg")
