@@ -113,7 +113,7 @@ def train(
     def prepare(stage: Recipe, where: RunFolder, weights: str) -> Run:
         """Builds a stage; raises ValueError if it cannot be trained."""
         loaded = resolve_weights(weights or None, stage.model)
-        contract = (loaded and loaded.preprocessing) or default_preprocessing(stage.model)
+        contract = (loaded and loaded.identity.preprocessing) or default_preprocessing(stage.model)
         size = (stage.image_size,) * 2
         contract = contract.replace(size=size, crop_fraction=stage.crop_fraction)
         memory.check_parameters(stage)
