@@ -19,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         default="saved_model,tflite",
         metavar="NAMES",
-        help="saved_model, tflite, onnx, openvino, with commas between them [saved_model,tflite]",
+        help="saved_model, tflite, web, onnx, openvino, with commas between them "
+        "[saved_model,tflite]",
     )
     parser.add_argument(
         "--quantize",
@@ -58,6 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="larger images are refused by the SavedModel before it decodes them [50000000]",
     )
+    parser.add_argument(
+        "--runtime",
+        metavar="DIR",
+        help="of web: the folder node_modules to copy LiteRT.js from [loaded from a CDN]",
+    )
     parser.add_argument("--author", default="", metavar="NAME", help="for the .tflite metadata")
     parser.add_argument("--license", default="", metavar="NAME", help="for the .tflite metadata")
 
@@ -72,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = {
         k: getattr(arguments, k) for k in ("dataset", "ends", "outputs", "author", "license")
     }
-    for name in ("images", "calibration", "max_pixels"):
+    for name in ("images", "calibration", "max_pixels", "runtime"):
         if getattr(arguments, name) is not None:
             options[name] = getattr(arguments, name)
     if arguments.labels:

@@ -13,9 +13,12 @@ from typing import Any
 
 _PUBLIC = {
     "ExportCheckError": "checks",
+    "export_onnx": "onnx",
+    "export_openvino": "onnx",
     "export_run": "run",
     "export_saved_model": "saved_model",
     "export_tflite": "tflite",
+    "export_web": "web",
 }
 
 __all__ = list(_PUBLIC)

@@ -100,7 +100,7 @@ def answers_of(
 
 
 def latencies_of(paths: list[Path], images: np.ndarray, threads: int) -> dict[str, float]:
-    """Milliseconds of one image by file name, measured in turns in one process.
+    """Milliseconds of one image by path, measured in turns in one process.
 
     Raises:
         ExportCheckError: a file cannot be loaded or run.

@@ -54,7 +54,7 @@ def latency(paths: list[Path], images: np.ndarray, threads: int) -> dict[str, An
             classifier.predict(images[:1])
             taken.append(time.perf_counter() - began)
     medians = [float(np.median(taken[WARM_UP:])) * 1000 for taken in seconds]
-    return {"about": {path.name: round(ms, 3) for path, ms in zip(paths, medians, strict=True)}}
+    return {"about": {str(path): round(ms, 3) for path, ms in zip(paths, medians, strict=True)}}
 
 
 def _about_tflite(engine: Any) -> dict[str, Any]:

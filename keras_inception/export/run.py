@@ -74,6 +74,7 @@ def export(
     author: str = "",
     license: str = "",
     max_pixels: int = MAX_PIXELS,
+    runtime: str | Path | None = None,
     latency: bool = True,
 ) -> dict[str, Any]:
     """Exports a network, and compares each file with the Keras model in a process of its own.
@@ -81,7 +82,8 @@ def export(
     Args:
         source: A run folder, a `.keras` file, a weights file, the name of published weights or a
             built model: what `keras_inception.load_classifier` makes a Keras model of.
-        formats: "saved_model", "tflite", and with their extras installed "onnx" and "openvino".
+        formats: "saved_model", "tflite", "web" (a page with LiteRT.js), and with their extras
+            installed "onnx" and "openvino".
         quantize: Of the .tflite files: "float32", "float16", "dynamic" and "int8".
         output: Folder to write into; by default the run folder. It may hold earlier exports,
             which are replaced, and nothing else.
@@ -94,6 +96,7 @@ def export(
         ends, outputs: See `export_tflite`.
         author, license: For the files' metadata.
         max_pixels: Larger images are refused by the SavedModel, before it decodes them.
+        runtime: For "web", the folder node_modules to copy LiteRT.js from; see `export_web`.
         latency: Whether the time of one image is measured, with one thread and with two.
 
     Returns:
@@ -130,6 +133,7 @@ def export(
         license=license,
         decoding=opened.decoding if opened else Decoding(),
         max_pixels=max_pixels,
+        runtime=runtime,
     )
     if any(target.needs_calibration for target in targets):
         if opened is None:
@@ -290,7 +294,7 @@ def _compare(
     settings: Settings,
 ) -> tuple[list[Check], np.ndarray]:
     """All checks of one file, and its probabilities."""
-    got = checks.answers_of(path, samples.images, samples.encoded, samples.pixels)
+    got = checks.answers_of(path / target.runs, samples.images, samples.encoded, samples.pixels)
     about, limits = got["about"], target.limits
     identity = network.written_identity
     assert identity.preprocessing is not None
@@ -304,8 +308,8 @@ def _compare(
     ]
     if target.format == "saved_model":
         made += _check_saved_model(got, network, samples)
-    elif target.format == "tflite":
-        made += _check_tflite(path, about, network, settings, target)
+    elif target.format in ("tflite", "web"):
+        made += _check_tflite(path / target.runs, about, network, settings, target)
     where = about.get("runtime", about["engine"])
     found = got["probabilities"]
     return made + agreement(where, found, want, limits.largest, limits.mean), found
@@ -393,9 +397,9 @@ def _accuracy(probabilities: np.ndarray, labels: np.ndarray | None) -> dict[str,
 def _add_latency(files: dict[str, Any], folder: Path, images: np.ndarray) -> None:
     """Milliseconds of one image in each file, with one thread and with two."""
     for threads in (1, 2):
-        paths = [folder / name for name in files]
-        for name, milliseconds in checks.latencies_of(paths, images, threads).items():
-            files[name].setdefault("latency_ms", {})[str(threads)] = milliseconds
+        paths = {folder / t.file / t.runs: t.file for t in TARGETS if t.file in files}
+        for path, milliseconds in checks.latencies_of(list(paths), images, threads).items():
+            files[paths[Path(path)]].setdefault("latency_ms", {})[str(threads)] = milliseconds
 
 
 def table(result: dict[str, Any]) -> str:

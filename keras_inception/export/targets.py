@@ -15,6 +15,7 @@ from keras_inception.export.networks import Network
 from keras_inception.export.onnx import export_onnx, export_openvino
 from keras_inception.export.saved_model import MAX_PIXELS, export_saved_model
 from keras_inception.export.tflite import export_tflite
+from keras_inception.export.web import export_web
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Settings:
         ends: dtype of input and output of an "int8" file.
         outputs: "probabilities" or "logits", of .tflite files.
         author, license: For the metadata.
+        runtime: Folder to copy LiteRT.js from, for "web".
         decoding, max_pixels: How a SavedModel decodes files, and which it refuses.
     """
 
@@ -49,6 +51,7 @@ class Settings:
     license: str = ""
     decoding: Decoding = Decoding()
     max_pixels: int = MAX_PIXELS
+    runtime: str | Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Target:
         file: Name of the file or folder.
         write: (network, path, settings) writes it.
         limits: What it has to keep.
+        runs: The file that the runtime loads, where `file` is a folder around it.
         needs: Packages of optional extras, which the extra of the format's name installs.
         bytes_a_weight: Of a .tflite file; it may be 10 % larger, and `GRAPH_BYTES`.
     """
@@ -72,6 +76,7 @@ class Target:
     limits: Limits
     bytes_a_weight: int
     needs: tuple[str, ...] = ()
+    runs: str = ""
 
     @property
     def needs_calibration(self) -> bool:
@@ -110,6 +115,16 @@ def _openvino(network: Network, path: Path, settings: Settings) -> None:
     export_openvino(network, path)
 
 
+def _web(network: Network, path: Path, settings: Settings) -> None:
+    export_web(
+        network,
+        path,
+        runtime=settings.runtime,
+        author=settings.author,
+        license=settings.license,
+    )
+
+
 # float32 differs by rounding. Quantised weights cost an uncertain network more than a sure one, and
 # what they cost depends on the processor's kernels; so a single probability is only reported there,
 # and the mean has room. Images in a wrong scale or order of channels move more than that.
@@ -121,6 +136,7 @@ TARGETS = (
     Target("tflite", "dynamic", "model_int8.tflite", _tflite("dynamic"), Limits(None, 0.1), 1),
     Target("tflite", "int8", "model_full_int8.tflite", _tflite("int8"), Limits(None, 0.1), 1),
     Target("onnx", "float32", "model.onnx", _onnx, FLOAT32, 4, ("onnx", "tf2onnx", "onnxruntime")),
+    Target("web", "dynamic", "web", _web, Limits(None, 0.1), 1, runs="model.tflite"),
     Target("openvino", "float32", "openvino", _openvino, FLOAT32, 4, ("openvino",)),
 )
 FORMATS = tuple(dict.fromkeys(target.format for target in TARGETS))

@@ -1,0 +1,141 @@
+"""A page that classifies images in the visitor's browser, with LiteRT.js."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from keras_inception.export.networks import network_of
+from keras_inception.export.tflite import export_tflite
+from keras_inception.preprocessing import Preprocessing
+
+LITERT_JS = "2.5.3"
+_CDN = "https://cdn.jsdelivr.net/npm"
+# What the page loads of LiteRT.js, by its own names: package, path and SHA-384 in base64. The
+# "compat" pair is for browsers without relaxed SIMD.
+RUNTIME = {
+    "core": (
+        "core",
+        "dist/index.js",
+        "MapSVJ/DPwvaWpp7q+Bid9O3uY1oB0KOU1QRMP+Mm5zdz5oMme/BUyX6dVAMWnPg",
+    ),
+    "utils": (
+        "wasm-utils",
+        "dist/index.js",
+        "HIPwlWsctS5BRqrnvJKDVJ8SvqKB0QmiImdr6+hpP7+8UqeMJX/qrBkdfKQV2WZ/",
+    ),
+    "loader": (
+        "core",
+        "wasm/litert_wasm_internal.js",
+        "NB/Wc4iozynQO5jzJ2VFoMKbqMvwwFGWxJL/o63IJT6W2JfZbsSLxA2cF6H/mLpQ",
+    ),
+    "wasm": (
+        "core",
+        "wasm/litert_wasm_internal.wasm",
+        "AZ/Ak4CbDpjqpSr8WsnoL3Dcx6bDFA/k9b/jahok1TGHZ2OqIRjLBMiEmiNedhlC",
+    ),
+    "compat_loader": (
+        "core",
+        "wasm/litert_wasm_compat_internal.js",
+        "oh4nb8zDq6eVOpGeZE5gwDOJ16QujHLL8k/HEXt3XiPxr+8zn3YnkXP8P3BlJET1",
+    ),
+    "compat_wasm": (
+        "core",
+        "wasm/litert_wasm_compat_internal.wasm",
+        "glAZ6WjS7tLRt89pbTPXvLC1c7DCaVSfL2ngn5gZJiUuPs76fWYJy7ZeFaD0PJXx",
+    ),
+}
+
+
+def export_web(
+    model: Any,
+    path: str | Path,
+    preprocessing: Preprocessing | None = None,
+    labels: Sequence[str] | None = None,
+    *,
+    quantization: str = "dynamic",
+    runtime: str | Path | None = None,
+    author: str = "",
+    license: str = "",
+) -> Path:
+    """Writes a static folder for a web server: index.html, model.tflite, network.json, offline.js.
+
+    The page classifies an image that is dropped, chosen or photographed, on the visitor's device;
+    crop, resize and scaling follow the contract. Once loaded over https it works offline.
+
+    Args:
+        model: What `keras_inception.load_classifier` makes a Keras model of.
+        path: Folder to write; replaced if it exists.
+        preprocessing: The contract, by default the model's own.
+        labels: Class names in the order of the outputs, by default the model's own.
+        quantization: Of model.tflite: "float32", "float16" or "dynamic".
+        runtime: The folder node_modules that `npm install @litertjs/core` filled, to copy
+            LiteRT.js from; by default the page loads it from a CDN. Version and digests are pinned
+            either way.
+        author, license: For the metadata of model.tflite.
+
+    Raises:
+        ValueError: the model is no classifier, or `runtime` holds another version of LiteRT.js.
+    """
+    path = Path(path)
+    network = network_of(model, preprocessing, labels)
+    files = _runtime_files(None if runtime is None else Path(runtime))
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    described = {}
+    for name, (package, inner, digest) in RUNTIME.items():
+        url = f"{_CDN}/@litertjs/{package}@{LITERT_JS}/{inner}"
+        if name in files:
+            url = f"litert/{name}{Path(inner).suffix}"
+            (path / "litert").mkdir(exist_ok=True)
+            shutil.copyfile(files[name], path / url)
+        described[name] = {"url": url, "integrity": f"sha384-{digest}"}
+    export_tflite(
+        network, path / "model.tflite", quantization=quantization, author=author, license=license
+    )
+    about = {
+        "title": network.identity.variant or "Image classifier",
+        "labels": network.labels,
+        "preprocessing": network.preprocessing.to_dict(),
+        "channels": network.input_shape[2],
+        "runtime": described,
+    }
+    (path / "network.json").write_text(json.dumps(about, ensure_ascii=False), encoding="utf-8")
+    pages = resources.files("keras_inception.export") / "page"
+    version = hashlib.sha256((path / "model.tflite").read_bytes()).hexdigest()[:16]
+    for name in ("index.html", "offline.js"):
+        text = (pages / name).read_text(encoding="utf-8")
+        (path / name).write_text(text.replace("-VERSION", f"-{version}"), "utf-8")
+    return path
+
+
+def _runtime_files(folder: Path | None) -> dict[str, Path]:
+    """The files of LiteRT.js in a folder, verified; none of them without a folder."""
+    if folder is None:
+        return {}
+    files = {}
+    for name, (package, inner, digest) in RUNTIME.items():
+        file = folder / "@litertjs" / package / inner
+        if not file.is_file():
+            raise ValueError(
+                f"`runtime` should be the folder node_modules with LiteRT.js {LITERT_JS} in it: "
+                f"npm install @litertjs/core@{LITERT_JS}. There is no {file}."
+            )
+        found = _sha384(file)
+        if found != digest:
+            raise ValueError(
+                f"{file} is not of LiteRT.js {LITERT_JS}: npm install @litertjs/core@{LITERT_JS}. "
+                f"Received: SHA-384 {found}"
+            )
+        files[name] = file
+    return files
+
+
+def _sha384(file: Path) -> str:
+    return base64.b64encode(hashlib.sha384(file.read_bytes()).digest()).decode()
