@@ -1,26 +1,127 @@
-"""keras-inception info: table of one variant's blocks: output, parameters, multiply-adds."""
+"""keras-inception info: what a network is: identity, contract, labels, blocks, and its diagram."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import Any
 
 import keras_inception
 
-HELP = "table of one variant's blocks: output, parameters, multiply-adds"
+HELP = "what a variant, a published name, a file or a run is: contract, labels, blocks; its diagram"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments."""
-    parser.add_argument("model", help="the variant, such as InceptionV4")
-    parser.add_argument("--aux", action="store_true", help="with the auxiliary heads")
+    parser.add_argument(
+        "model",
+        help="a variant, such as InceptionV4; a published name as in `weights`; a run folder, a "
+        ".keras, .tflite or weights file, or a SavedModel",
+    )
+    parser.add_argument("--aux", action="store_true", help="a variant with its auxiliary heads")
+    parser.add_argument("--diagram", metavar="FILE.svg", help="draw the network as the papers do")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Prints what every block of a variant gives and costs, as Markdown."""
-    model = keras_inception.get_model(arguments.model, weights=None, aux_logits=arguments.aux)
+    """Prints what a network is, and what every block of it gives and costs, as Markdown."""
+    if arguments.diagram and not arguments.diagram.endswith(".svg"):
+        raise ValueError(f"--diagram should end in .svg. Received: {arguments.diagram}")
+    source = arguments.model
+    is_file = Path(source).exists()
+    published = not is_file and source in keras_inception.list_weights()
+    if arguments.aux and (is_file or published):
+        raise ValueError("--aux is for variants by name; a file has the heads that it has.")
+    if published:
+        record = keras_inception.get_weights(source)
+        _print_record(record)
+        model = keras_inception.get_model(
+            record.variant, weights=None, **record.builder_arguments, classes=record.classes
+        )
+        _print_blocks(record.variant, model)
+    elif is_file:
+        model = _print_classifier(source)
+    else:
+        model = keras_inception.get_model(source, weights=None, aux_logits=arguments.aux)
+        _print_blocks(source, model)
+    if arguments.diagram:
+        if model is None:
+            raise ValueError(f"--diagram needs a network that Keras shows; {source} is none.")
+        from keras_inception.files import write
+
+        write(Path(arguments.diagram), keras_inception.diagram(model))
+        print(f"\n{arguments.diagram}")
+
+
+def _print_record(record: Any) -> None:
+    """A published file, as its record knows it; nothing is downloaded."""
+    figures = [f"{v:.2f} % {n}" for n, v in (("top-1", record.top1), ("top-5", record.top5)) if v]
+    size = f", {record.size / 2**20:.1f} MiB" if record.size else ""
+    rows = {
+        "variant": record.variant,
+        "built with": _arguments(record.builder_arguments),
+        "contract": _contract(record.preprocessing),
+        "classes": f"{record.classes}, {record.label_set}",
+        "published": f"{', '.join(figures) or 'no accuracy'} ({record.protocol or 'no protocol'})",
+        "file": f"{record.filename}{size}, {record.hash or 'no published hash'}",
+        "license": record.license,
+        "origin": f"{record.origin}, arXiv {record.paper}",
+        "from": record.url,
+    }
+    _print_rows(record.name, rows)
+
+
+def _print_classifier(source: str) -> Any:
+    """A file or a run. Returns its Keras model, or None."""
+    from keras_inception.models.measure import endpoints
+
+    classifier = keras_inception.load_classifier(source)
+    identity, labels = classifier.identity, classifier.labels
+    path = Path(source)
+    files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
+    shown = ", ".join(labels[:5]) + (", ..." if len(labels) > 5 else "")
+    shown = shown if identity.class_names else "their names are not known"
+    height, width, channels = classifier.input_shape
+    rows = {
+        "variant": identity.variant or "not known",
+        "built with": _arguments(identity.arguments),
+        "engine": classifier.engine.name,
+        "input": f"{height} x {width} x {channels}",
+        "contract": _contract(classifier.preprocessing),
+        "classes": f"{len(labels)}: {shown}",
+        "size": f"{sum(p.stat().st_size for p in files) / 2**20:.1f} MiB",
+    }
+    _print_rows(path.name, rows)
+    model = getattr(classifier.engine, "model", None)
+    if model is not None and endpoints(model):
+        _print_blocks(identity.variant or path.name, model)
+    return model
+
+
+def _print_rows(title: str, rows: dict[str, str]) -> None:
+    print(title)
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        print(f"  {name:{width}}  {value}")
+    print()
+
+
+def _arguments(arguments: dict[str, Any]) -> str:
+    return ", ".join(f"{k}={v!r}" for k, v in arguments.items()) or "the default arguments"
+
+
+def _contract(contract: Any) -> str:
+    if contract is None:
+        return "not known"
+    fields = contract.to_dict()
+    height, width = contract.size
+    rest = ", ".join(f"{k}={v}" for k, v in fields.items() if k != "size")
+    return f"{height} x {width}, {rest}"
+
+
+def _print_blocks(name: str, model: Any) -> None:
     height, width = keras_inception.smallest_input(model)
     shape = " x ".join(map(str, model.input_shape[1:]))
-    print(f"{arguments.model} at {shape}; the smallest image is {height} x {width}\n")
+    print(f"{name} at {shape}; the smallest image is {height} x {width}\n")
     print("| block | output | parameters | million multiply-adds |")
     print("| --- | --- | ---: | ---: |")
     for row in keras_inception.summary_by_block(model):

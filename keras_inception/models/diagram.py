@@ -26,6 +26,7 @@ _KINDS = {
     "inception": "inception block",
     "residual": "residual block",
     "reduction": "reduction",
+    "convolution": "convolution",
     "head": "head",
     "aux": "auxiliary head",
 }
@@ -37,7 +38,7 @@ text{font:11px "Helvetica Neue",Arial,"DejaVu Sans",sans-serif;fill:#1c2330;text
 path{fill:none;stroke:#6b7686;stroke-width:1.2}
 rect{stroke-width:1.2}.conv{fill:#dce8fb;stroke:#5b86c9}.pool{fill:#fbe3dc;stroke:#cf7f63}
 .join{fill:#e8e3f5;stroke:#8b74bd}.io{fill:#eef0f3;stroke:#9aa4b2}.dense{fill:#dff1e3;stroke:#5da072}
-.stem{fill:#eef0f3;stroke:#9aa4b2}.inception{fill:#dce8fb;stroke:#5b86c9}
+.stem,.convolution{fill:#eef0f3;stroke:#9aa4b2}.inception{fill:#dce8fb;stroke:#5b86c9}
 .residual{fill:#d8efee;stroke:#4f9c99}.reduction{fill:#fbe3dc;stroke:#cf7f63}
 .head{fill:#dff1e3;stroke:#5da072}.aux{fill:#fbf3d0;stroke:#bda24a}
 """
@@ -213,6 +214,8 @@ def _kind(name: str, nodes: dict[str, _Node], model: keras.Model, blocks: dict[s
         return "head"
     if any(node.lines[0].startswith("+") for node in nodes.values()):
         return "residual"
+    if all(node.style == "conv" for node in nodes.values()):
+        return "convolution"
     reduces = any("/ 2" in line for node in nodes.values() for line in node.lines)
     return "reduction" if reduces else "inception"
 
