@@ -59,6 +59,12 @@ class Recipe:
         "train",
         choices=("none", "norms", "backbone"),
     )
+    probe: bool = setting(
+        False,
+        "Model",
+        "first fit the classifier to convergence on the features of the frozen network, which are "
+        "computed once for each image; with epochs=0 that is all",
+    )
     head_epochs: int = setting(
         0,
         "Model",
@@ -127,7 +133,7 @@ class Recipe:
     )
 
     epochs: int = setting(
-        12, "Optimization", "passes over the training part", least=1, most=1_000_000
+        12, "Optimization", "passes over the training part", least=0, most=1_000_000
     )
     batch_size: int = setting(
         64, "Optimization", "global batch, over all replicas", least=1, most=1_000_000
@@ -242,6 +248,15 @@ class Recipe:
         """Raises ValueError for the first field that has a wrong type or is out of range."""
         settings.check(self)
         check_name(self.model)
+        if not self.epochs and not self.probe:
+            raise ValueError(
+                "`epochs=0` trains nothing unless `probe` fits the classifier. Received: epochs=0"
+            )
+        if self.probe and self.head_epochs:
+            raise ValueError(
+                "`probe` fits the classifier that `head_epochs` would train; take one of the two. "
+                f"Received: head_epochs={self.head_epochs}"
+            )
         if self.batch_size % self.accumulation_steps:
             raise ValueError(
                 f"`batch_size` should divide by `accumulation_steps={self.accumulation_steps}`. "
@@ -293,6 +308,24 @@ _TPU_4 = _TPU_REFERENCE.replace(
     ema=0.9999,
 )
 
+_FINETUNE = _TPU_REFERENCE.replace(
+    weights="imagenet",
+    model="InceptionV3",
+    dataset="fashion_mnist_mini",
+    validation_fraction=0.1,
+    freeze="norms",
+    learning_rate=0.0008,
+    schedule="constant",
+    epochs=4,
+    batch_size=32,
+    aux_weight=0.0,
+    augmentation="crop",
+    clip_norm=2.0,
+    ema=0.0,
+    label_smoothing=0.0,
+    keep="best",
+)
+
 RECIPES: dict[str, Recipe] = {
     "demo": Recipe(image_size=72, width_multiplier=0.5, aux_weight=0.3),
     "inception_v1": _TPU_REFERENCE.replace(
@@ -316,25 +349,16 @@ RECIPES: dict[str, Recipe] = {
     "inception_v4": _TPU_4.replace(model="InceptionV4"),
     "inception_resnet_v1": _TPU_4.replace(model="InceptionResNetV1", aux_weight=0.0),
     "inception_resnet_v2": _TPU_4.replace(model="InceptionResNetV2"),
-    "finetune": _TPU_REFERENCE.replace(
-        weights="imagenet",
-        model="InceptionV3",
-        dataset="fashion_mnist_mini",
-        validation_fraction=0.1,
-        freeze="norms",
-        head_epochs=2,
-        head_learning_rate=0.08,
-        learning_rate=0.0008,
-        schedule="constant",
+    "probe": _FINETUNE.replace(probe=True, epochs=0),
+    "finetune": _FINETUNE.replace(
+        probe=True,
         epochs=4,
-        batch_size=32,
-        aux_weight=0.0,
-        augmentation="crop",
-        clip_norm=2.0,
-        ema=0.0,
-        label_smoothing=0.0,
-        keep="best",
+        optimizer="adamw",
+        learning_rate=0.0024,
+        schedule="cosine",
+        augmentation="flip",
     ),
+    "finetune_slim": _FINETUNE.replace(head_epochs=2, head_learning_rate=0.08),
     "modern": Recipe(
         model="InceptionV3",
         image_size=299,
@@ -369,8 +393,12 @@ SOURCES: dict[str, str] = {
     "every 2 epochs, clipping at 2.0; the script's 16 epochs are a demonstration, 160 is ours",
     "inception_resnet_v1": "as inception_v4 (1602.07261 gives both the same), no auxiliary head",
     "inception_resnet_v2": "as inception_v4 (1602.07261 gives both the same)",
-    "finetune": "TF-Slim's finetune_inception_v3_on_flowers.sh: heads at 0.01 a batch of 32, then "
-    "all layers at 1e-4; BatchNorm keeps its statistics (keras-team/keras#9214)",
+    "probe": "multinomial logistic regression on the pooled features, each image once; as "
+    "TensorFlow's retrain.py and MediaPipe Model Maker train a classifier",
+    "finetune": "ours: the probe's classifier, then all layers (2202.10054) with AdamW at 3e-4 a "
+    "batch of 32; BatchNorm keeps its statistics (keras-team/keras#9214)",
+    "finetune_slim": "TF-Slim's finetune_inception_v3_on_flowers.sh: heads at 0.01 a batch of 32, "
+    "then all layers at 1e-4; BatchNorm keeps its statistics (keras-team/keras#9214)",
     "modern": "ours, after what people do today; no paper trained an Inception with it",
 }
 

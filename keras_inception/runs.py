@@ -17,7 +17,7 @@ model.keras          the trained network, without auxiliary heads; takes scaled 
 evaluation.json, predictions.npz, confusion_matrix.png     written by evaluation
 saved_model/, model.tflite, model_int8.tflite, export.json written by export
 report.html          written by report
-features/            pooled features, of the recipe "probe"
+features/, probe.json     of a probe: the pooled features, and the regularizations that were tried
 head/                the run folder of the stage that trained only the classifiers
 .lock, owner.json    which process writes the folder (see `locks`)
 """
@@ -51,6 +51,7 @@ _WRITTEN = (
     "preprocessing.json",
     "history.csv",
     "curves.png",
+    "probe.json",
     "weights.safetensors",
     "model.keras",
     "evaluation.json",
@@ -66,7 +67,7 @@ _WRITTEN_BELOW = {
     "checkpoints/best": ("best-*", "checkpoint"),
     "checkpoints": ("ckpt-*", "checkpoint"),
     "tensorboard": ("events.out.tfevents.*",),
-    "features": ("key.json", "train*.np[yz]", "validation*.np[yz]"),
+    "features": ("key.json", "head.npz", "train*.np[yz]", "validation*.np[yz]"),
 }
 # What a process that was killed while it wrote leaves behind.
 _LEFTOVERS = (

@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from keras_inception.data import Source, evaluation_batches
 from keras_inception.files import write
-from keras_inception.identity import identity_of
+from keras_inception.identity import attach, identity_of
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.training.strategy import is_chief, is_multi_worker
 
@@ -33,7 +33,9 @@ _SECONDS = 20.0
 
 def feature_network(model: keras.Model) -> keras.Model:
     """The network from the image to what its classifier takes; shares the weights."""
-    return keras.Model(model.input, model.get_layer("predictions").input)
+    network = keras.Model(model.input, model.get_layer("predictions").input)
+    known = identity_of(model)
+    return attach(network, known) if known else network
 
 
 def pooled_features(
@@ -91,12 +93,15 @@ def _key(network: keras.Model, contract: Preprocessing, views: str, source_state
     """What the features depend on, as text."""
     digest = hashlib.sha256()
     for weight in network.weights:
+        if not weight.dtype.startswith(("float", "bfloat")):
+            continue  # the state of dropout's seed, whose name counts the layers of the process
         digest.update(weight.path.partition("/")[2].encode())
         digest.update(np.asarray(keras.ops.convert_to_numpy(weight)).tobytes())
     identity = identity_of(network)
     parts = {
         "weights": digest.hexdigest(),
-        "layers": hashlib.sha256(network.to_json().encode()).hexdigest() if not identity else "",
+        # A network without an identity is known by its graph, whose names count those of a process.
+        "layers": [identity.variant, identity.arguments] if identity else network.to_json(),
         "contract": contract.to_dict(),
         "views": views,
         "images": source_state,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import optimize
@@ -47,6 +48,7 @@ def fit_head(
     validation_labels: np.ndarray,
     classes: int,
     class_weights: np.ndarray | None = None,
+    penalties: Sequence[float] = PENALTIES,
 ) -> Head:
     """Fits the classifier and chooses its regularization by the loss on the validation part.
 
@@ -62,6 +64,7 @@ def fit_head(
         validation_labels: int (images,).
         classes: Number of classes, at least 2.
         class_weights: float (classes,), the weight of each class's images; all equal by default.
+        penalties: The strengths of the regularization that are tried, from strong to weak.
 
     Raises:
         ValueError: a feature is not finite, or there is no validation image.
@@ -80,7 +83,7 @@ def fit_head(
     best: tuple[float, np.ndarray, float] | None = None
     path: list[dict[str, float]] = []
     since_best = 0
-    for penalty in PENALTIES:
+    for penalty in penalties:
         found = optimize.minimize(
             _objective,
             parameters.ravel(),

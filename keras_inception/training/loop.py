@@ -7,31 +7,28 @@ import functools
 import math
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_inception.data import Source, evaluation_batches, examples_at, train_batches
-from keras_inception.files import write
-from keras_inception.identity import attach
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
 from keras_inception.runs import RunFolder
 from keras_inception.training import balance, checkpoints, curves
 from keras_inception.training.averages import MovingAverage, merge_statistics
-from keras_inception.training.endings import Interrupted, LostImage, NonFinite
-from keras_inception.training.networks import inference_network, training_network
+from keras_inception.training.endings import Interrupted, NonFinite
+from keras_inception.training.lost import naming_lost_images, some
+from keras_inception.training.networks import training_network, write_network
 from keras_inception.training.optimizers import make_optimizer, make_schedule
 from keras_inception.training.progress import Progress
 from keras_inception.training.step import LossScale, Step
 from keras_inception.training.strategy import is_chief, wait_for_all
-from keras_inception.weights import Loaded, save_weights
+from keras_inception.weights import Loaded
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
-_SHOWN = 8  # names of images in a message
 
 
 class Run:
@@ -79,6 +76,7 @@ class Run:
             self.model, self.optimizer, recipe, self.average, self.scale, xla, weights
         )
         self.step, self.steps_per_loop = 0, steps_per_loop
+        self._lost = functools.partial(naming_lost_images, source)
         # Loss, hits, steps and seconds of the epoch that is under way.
         self.sums = tf.Variable(np.zeros(4), trainable=False)
         self.store = checkpoints.Store(
@@ -116,7 +114,7 @@ class Run:
                 count = min(self.steps_per_loop, epoch_end - self.step)
                 due = started - saved > SECONDS_BETWEEN_CHECKPOINTS
                 asked = [tf.constant(float(v)) for v in (stop.get("signal", 0), due)]
-                with self._naming_lost_images("train", functools.partial(self._indices, count)):
+                with self._lost("train", functools.partial(self._indices, count)):
                     loss, correct, norm, signals, dues = (
                         float(v) for v in self._loop(batches, tf.constant(count, tf.int32), asked)
                     )
@@ -163,24 +161,9 @@ class Run:
             self.progress.say(f"Best epoch by validation: step {self.store.restore_best()}.")
         with self._averaged():  # every worker takes part in averaging the statistics
             if is_chief(self.strategy):
-                self._write_network()
+                names = self.source.class_names
+                write_network(self.recipe, self.folder, self.model, self.contract, names)
         wait_for_all(self.strategy)
-
-    def _write_network(self) -> None:
-        inference = inference_network(self.recipe, self.model)
-        names = self.source.class_names
-        known = inference.identity.replace(preprocessing=self.contract, class_names=names)
-        attach(inference, known)
-        write(self.folder.model_path, lambda path: inference.save(path))
-        # Last: this file says that the stage has ended.
-        rows = self.folder.history
-        write(self.folder.path / "curves.png", lambda path: curves.draw(rows, path))
-        # The arrays of the network that trained, so that auxiliary heads are among them.
-        attach(self.model, known)
-        write(self.folder.weights_path, self._save_weights)
-
-    def _save_weights(self, path: Path) -> None:
-        save_weights(self.model, path)
 
     @tf.function(reduce_retracing=True)
     def _loop(
@@ -243,7 +226,7 @@ class Run:
 
         sums = {"loss": 0.0, "correct": 0.0, "examples": 0.0}
         count = self.source.num_examples("validation")
-        with self._naming_lost_images("validation", functools.partial(range, count)):
+        with self._lost("validation", functools.partial(range, count)):
             for batch in self.strategy.distribute_datasets_from_function(make):
                 for key, value in self._evaluate_batch(batch).items():
                     sums[key] += float(value)
@@ -282,7 +265,7 @@ class Run:
         examples = [self.source.describe("train", i) for i in self._indices(count)]
         raise NonFinite(
             f"{what.capitalize()} is not finite within steps {first + 1} to {first + count}; the "
-            f"last checkpoint is from before. The images of these steps: {_some(examples)}. Try a "
+            f"last checkpoint is from before. The images of these steps: {some(examples)}. Try a "
             "lower `learning_rate`, more `warmup_epochs`, or `clip_norm`."
         )
 
@@ -291,23 +274,6 @@ class Run:
         batch = self.recipe.batch_size
         at = np.arange(self.step * batch, (self.step + count) * batch)
         return examples_at(at, self.source.num_examples("train"), self.recipe.seed).tolist()
-
-    @contextlib.contextmanager
-    def _naming_lost_images(
-        self, part: str, indices: Callable[[], Iterable[int]]
-    ) -> Iterator[None]:
-        """Turns TensorFlow's error about an image that is gone or damaged into a LostImage."""
-        try:
-            yield
-        except tf.errors.OpError as error:
-            lost = lost_images(self.source, part, indices())
-            if not lost:
-                raise
-            raise LostImage(
-                f"{len(lost)} images of the {part} part can no longer be read since the run "
-                f"began: {_some(lost)}. The last checkpoint is good: put them back, and start the "
-                "same command again."
-            ) from error
 
     def _merge(self) -> None:
         merge_statistics(self.model, self.strategy)
@@ -324,19 +290,3 @@ class Run:
         self._merge()
         with self.average.applied() if self.average else contextlib.nullcontext():
             yield
-
-
-def lost_images(source: Source, part: str, indices: Iterable[int]) -> list[str]:
-    """Names of the images of a part, among `indices`, that cannot be decoded now."""
-    lost = []
-    for i in indices:
-        try:
-            source.splits[part].pixels(i)
-        except tf.errors.OpError:
-            lost.append(source.describe(part, i))
-    return lost
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

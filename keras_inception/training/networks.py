@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import keras
 
+from keras_inception.files import write
+from keras_inception.identity import attach
 from keras_inception.models.registry import get_model
 from keras_inception.models.surgery import freeze_backbone
+from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
-from keras_inception.weights import Loaded
+from keras_inception.runs import RunFolder
+from keras_inception.training import curves
+from keras_inception.weights import Loaded, save_weights
 
 
 def training_network(recipe: Recipe, classes: int, loaded: Loaded | None) -> keras.Model:
@@ -49,6 +55,38 @@ def inference_network(recipe: Recipe, trained: keras.Model) -> keras.Model:
     for layer in network.layers:
         layer.set_weights(trained.get_layer(layer.name).get_weights())
     return network
+
+
+def write_network(
+    recipe: Recipe,
+    folder: RunFolder,
+    trained: keras.Model,
+    contract: Preprocessing,
+    class_names: Sequence[str],
+) -> None:
+    """Writes a stage's network, its weights and the curves of its history.
+
+    Args:
+        recipe: The stage's.
+        folder: The stage's run folder.
+        trained: The network that trained.
+        contract: How an image becomes its input.
+        class_names: Names in the order of its outputs.
+    """
+    inference = inference_network(recipe, trained)
+    known = inference.identity.replace(preprocessing=contract, class_names=tuple(class_names))
+    attach(inference, known)
+    write(folder.model_path, lambda path: inference.save(path))
+    rows = folder.history
+    write(folder.path / "curves.png", lambda path: curves.draw(rows, path))
+    # The arrays of the network that trained, so that auxiliary heads are among them.
+    attach(trained, known)
+
+    def save(path: Path) -> None:
+        save_weights(trained, path)
+
+    # Last: this file says that the stage has ended.
+    write(folder.weights_path, save)
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ from keras_inception.training import balance, memory
 from keras_inception.training.endings import LostWorker, stop_requests
 from keras_inception.training.loop import Run
 from keras_inception.training.options import Options
+from keras_inception.training.probe import Probe
 from keras_inception.training.strategy import (
     describe,
     is_chief,
@@ -67,8 +68,8 @@ def train(
 
     Returns:
         The run folder, with weights.safetensors, model.keras, history.csv and curves.png in it.
-        With `head_epochs`, the stage in which only the classifiers train has a run folder of its
-        own, head/ in it.
+        With `head_epochs` or `probe`, the stage in which only the classifiers train has a run
+        folder of its own, head/ in it (unless it is the only stage: a probe with no epochs).
 
     Raises:
         ValueError: the recipe, the data or the folder cannot be trained with; before training.
@@ -103,28 +104,37 @@ def train(
     shown = source
     if recipe.class_weight == "sampling":
         source = balance.with_equal_classes(source, recipe.seed)
-    _check_batch(recipe, source, strategy)
+    if recipe.epochs:
+        _check_batch(recipe, source, strategy)
 
     head = RunFolder(folder.path / "head")
-    stages = [(recipe, folder)]
-    if recipe.head_epochs and (fresh or not head.weights_path.exists()):
-        stages.insert(0, (_head_stage(recipe), head))
+    stages: list[tuple[type[Run] | type[Probe], Recipe, RunFolder]] = [
+        (Run if recipe.epochs else Probe, recipe, folder)
+    ]
+    starts_from_head = bool(recipe.epochs and (recipe.probe or recipe.head_epochs))
+    if starts_from_head and (fresh or not head.weights_path.exists()):
+        stages.insert(0, (Probe if recipe.probe else Run, _head_stage(recipe), head))
 
-    def prepare(stage: Recipe, where: RunFolder, weights: str) -> Run:
+    def prepare(kind: type[Run] | type[Probe], stage: Recipe, where: RunFolder) -> Run | Probe:
         """Builds a stage; raises ValueError if it cannot be trained."""
+        later = starts_from_head and where is folder
+        weights = str(head.weights_path) if later else stage.weights
         loaded = resolve_weights(weights or None, stage.model)
         contract = (loaded and loaded.identity.preprocessing) or default_preprocessing(stage.model)
         size = (stage.image_size,) * 2
         contract = contract.replace(size=size, crop_fraction=stage.crop_fraction)
         memory.check_parameters(stage)
         keras.utils.set_random_seed(stage.seed)
-        arguments: dict[str, Any] = {"steps_per_loop": steps_per_loop, "xla": xla}
-        run = Run(stage, where, source, contract, strategy, loaded, **arguments)
+        run: Run | Probe
+        if kind is Probe:
+            run = Probe(stage, where, shown, contract, strategy, loaded)
+        else:
+            how: dict[str, Any] = {"steps_per_loop": steps_per_loop, "xla": xla}
+            run = Run(stage, where, source, contract, strategy, loaded, **how)
         memory.check_step(stage, run.model, strategy)
         return run
 
-    starts_from_head = recipe.head_epochs and len(stages) == 1
-    run = prepare(*stages[0], str(head.weights_path) if starts_from_head else recipe.weights)
+    run = prepare(*stages[0])
     with contextlib.ExitStack() as stack:
         if is_chief(strategy):
             (lock or stack.enter_context(FolderLock(folder.path))).take()
@@ -135,9 +145,9 @@ def train(
         wait_for_all(strategy)
         for note in notes:
             run.progress.say(note)
-        for i, (stage, where) in enumerate(stages):
+        for i, (kind, stage, where) in enumerate(stages):
             if i:
-                run = prepare(stage, where, str(head.weights_path))
+                run = prepare(kind, stage, where)
             if is_chief(strategy) and where is not folder:
                 begin(where, stage, shown, run.contract)
             run.progress.say(_opening_line(stage, run, shown))
@@ -145,7 +155,7 @@ def train(
     return folder
 
 
-def _to_the_end(run: Run) -> None:
+def _to_the_end(run: Run | Probe) -> None:
     try:
         with stop_requests() as stop:
             run.to_the_end(stop)
@@ -251,7 +261,7 @@ def _head_stage(recipe: Recipe) -> Recipe:
     return recipe.replace(
         freeze="backbone",
         head_epochs=0,
-        epochs=recipe.head_epochs,
+        epochs=recipe.head_epochs,  # 0 for a probe
         learning_rate=recipe.head_learning_rate,
         schedule="constant",
         warmup_epochs=0.0,
@@ -259,7 +269,7 @@ def _head_stage(recipe: Recipe) -> Recipe:
     )
 
 
-def _opening_line(recipe: Recipe, run: Run, source: Source) -> str:
+def _opening_line(recipe: Recipe, run: Run | Probe, source: Source) -> str:
     width = recipe.width_multiplier
     return (
         f"{recipe.model} at {recipe.image_size} px{'' if width == 1 else f', width {width:g}'}, "

@@ -36,7 +36,7 @@ NUMBERS = [
     ("width_multiplier", "0"),
     ("image_size", "100000"),
     ("image_size", "0"),
-    ("epochs", "0"),
+    ("epochs", "-1"),
     ("epochs", str(10**20)),
     ("batch_size", str(10**20)),
     ("accumulation_steps", "0"),
@@ -79,7 +79,7 @@ def test_a_number_out_of_its_range_is_one_line(name, value, capsys):
     [
         ({"sync_bn": "yes"}, "`sync_bn` should be true or false. Received: sync_bn='yes'"),
         ({"sync_bn": 1}, "`sync_bn` should be true or false"),
-        ({"epochs": True}, "`epochs` should be a whole number at least 1.*epochs=True"),
+        ({"epochs": True}, "`epochs` should be a whole number at least 0.*epochs=True"),
         ({"epochs": 2.5}, "`epochs` should be a whole number"),
         ({"epochs": None}, "`epochs` should be a whole number"),
         ({"epochs": [3]}, "`epochs` should be a whole number"),
@@ -91,6 +91,8 @@ def test_a_number_out_of_its_range_is_one_line(name, value, capsys):
         ({"optimizer": "adam"}, "`optimizer` should be one of adamw, lion, rmsprop, sgd"),
         ({"optimizer": {}}, "`optimizer` should be one of"),
         ({"epoch": 3}, "no field 'epoch'; did you mean 'epochs'"),
+        ({"epochs": 0}, "`epochs=0` trains nothing unless `probe`"),
+        ({"probe": True, "head_epochs": 2}, "`probe` fits the classifier that `head_epochs`"),
         ({"batch_size": 64, "accumulation_steps": 3}, "`batch_size` should divide by"),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -11,12 +13,22 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_inception import get_model, get_weights
-from keras_inception.data import open_source
+from keras_inception import get_model, get_weights, save_weights
+from keras_inception.data import evaluation_batches, open_run, open_source
 from keras_inception.models.registry import default_preprocessing
 from keras_inception.recipes import Recipe
 from keras_inception.runs import RunFolder
-from keras_inception.training import Interrupted, LostImage, balance, loop, memory, stages, train
+from keras_inception.training import (
+    Interrupted,
+    LostImage,
+    balance,
+    features,
+    loop,
+    memory,
+    stages,
+    train,
+)
+from keras_inception.training.lost import lost_images
 from keras_inception.training.progress import Progress
 from keras_inception.training.step import Step
 
@@ -89,8 +101,8 @@ def test_the_second_stage_starts_where_the_first_one_ended(peer, tmp_path, monke
         width_multiplier=1.0,
         crop_fraction=0.875,
         freeze="norms",
-        head_epochs=1,
-        batch_size=243,
+        probe=True,
+        batch_size=64,
         validation_fraction=0.0,
     )
     with pytest.raises(Interrupted):
@@ -105,6 +117,47 @@ def test_the_second_stage_starts_where_the_first_one_ended(peer, tmp_path, monke
     np.testing.assert_array_equal(built(x, training=False), keras.ops.softmax(logits))
     assert built.preprocessing == contract
     assert built.identity.class_names == tuple(head.labels)
+
+
+def test_a_probe_fits_the_classifier_and_ends_as_every_run_does(tmp_path, monkeypatch):
+    """Stopped in the middle of the features, gone on with, and left alone when it has ended."""
+    start = get_model("InceptionV1", weights=None, input_shape=(32, 32, 3), width_multiplier=0.25)
+    recipe = TINY.replace(
+        weights=str(save_weights(start, tmp_path / "start.safetensors")), probe=True, epochs=0
+    )
+    monkeypatch.setattr(features, "_SECONDS", 0.0)
+    asked, stopped = [], []
+
+    def listen(progress, text):
+        asked.append(text)
+        if text.startswith("features of 128") and not stopped:
+            stopped.append(text)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Progress, "say", listen)
+    with pytest.raises(Interrupted, match="while the features are computed"):
+        train(recipe, tmp_path / "run")
+    asked.clear()
+    run = train(recipe, tmp_path / "run")
+    lines = [text for text in asked if text.startswith("features of")]
+    assert lines[0].startswith("features of 256 of 486 train"), "three batches were kept"
+    (row,) = run.history
+    assert row["validation_accuracy"] > 0.5 and row["loss"] < np.log(4)
+    # The joined classifier gives the regression's probabilities.
+    kept = run.path / "features"
+    pooled = np.load(kept / "train.npy")[:8]
+    with np.load(kept / "head.npz") as head:
+        logits = pooled[:, 0] @ head["kernel"] + head["bias"]
+    source = open_run(run)
+    batch = next(iter(evaluation_batches(source, "train", run.preprocessing, batch_size=8)))
+    np.testing.assert_allclose(
+        run.load_model()(batch["image"], training=False), keras.ops.softmax(logits), atol=1e-5
+    )
+    stem = start.get_layer("stem_0_conv").kernel.numpy()
+    np.testing.assert_array_equal(run.load_model().get_layer("stem_0_conv").kernel, stem)
+    found = run.read_json("probe.json")
+    losses = {step["penalty"]: step["validation_loss"] for step in found["path"]}
+    assert losses[found["penalty"]] == min(losses.values())
 
 
 def test_nothing_is_removed_before_the_new_run_can_begin(tmp_path):
@@ -171,7 +224,7 @@ def test_an_image_that_is_lost_during_the_training_is_named(tmp_path, monkeypatc
     damaged[0].write_bytes(damaged[0].read_bytes()[:60])
     damaged[1].write_text("a letter in place of an image")
     damaged[2].unlink()
-    assert loop.lost_images(source, "train", range(len(part))) == [str(p) for p in damaged]
+    assert lost_images(source, "train", range(len(part))) == [str(p) for p in damaged]
 
 
 def test_class_weights_by_hand():

@@ -1,0 +1,167 @@
+"""The stage that fits the classifier alone: each image once through the frozen network, then a
+regression to convergence on the features.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_inception.data import Source
+from keras_inception.files import write
+from keras_inception.preprocessing import Preprocessing
+from keras_inception.recipes import Recipe
+from keras_inception.runs import RunFolder
+from keras_inception.training import balance
+from keras_inception.training.endings import Interrupted
+from keras_inception.training.features import feature_network, pooled_features
+from keras_inception.training.linear import Head, fit_head
+from keras_inception.training.lost import naming_lost_images
+from keras_inception.training.networks import training_network, write_network
+from keras_inception.training.progress import Progress
+from keras_inception.training.strategy import is_chief, wait_for_all
+from keras_inception.weights import Loaded
+
+# One image of each class in so many is held out where the data set has no validation part.
+_HELD_OUT = 4
+
+
+class Probe:
+    """The stage between its start and its end, as `loop.Run` is for gradient descent.
+
+    Args:
+        recipe: What to compute.
+        folder: The stage's run folder; nothing is written before `to_the_end`.
+        source: The data set.
+        contract: The contract of the network's input.
+        strategy: Which devices compute the features.
+        loaded: The weights of the network, or None.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: RunFolder,
+        source: Source,
+        contract: Preprocessing,
+        strategy: tf.distribute.Strategy,
+        loaded: Loaded | None,
+    ) -> None:
+        self.recipe, self.folder, self.source = recipe, folder, source
+        self.contract, self.strategy = contract, strategy
+        self.step = 0
+        with strategy.scope():
+            frozen = recipe.replace(freeze="backbone", aux_weight=0.0)
+            self.model = training_network(frozen, len(source.class_names), loaded)
+        self.progress = Progress(
+            prints=is_chief(strategy), batch_size=recipe.batch_size, total_steps=1, epochs=1
+        )
+
+    def to_the_end(self, stop: dict[str, int]) -> None:
+        """Computes the features and fits the classifier, or raises Interrupted."""
+        started = time.monotonic()
+        features = self._features(stop)
+        kept = self.folder.path / "features" / "head.npz"
+        if is_chief(self.strategy):
+            head = self._fit(features)
+            arrays = {"kernel": head.kernel, "bias": head.bias}
+            write(kept, lambda path: _save(path, arrays))
+            self._note(head, len(features["train"]) / (time.monotonic() - started))
+        wait_for_all(self.strategy)
+        # All workers take the chief's: theirs could differ in the last bit.
+        layer = self.model.get_layer("predictions")
+        with np.load(kept) as arrays:
+            layer.kernel.assign(arrays["kernel"])
+            layer.bias.assign(arrays["bias"])
+        self.step = 1
+
+    def finish(self) -> None:
+        """Writes the network with its classifier."""
+        if is_chief(self.strategy):
+            names = self.source.class_names
+            write_network(self.recipe, self.folder, self.model, self.contract, names)
+        wait_for_all(self.strategy)
+
+    def _features(self, stop: dict[str, int]) -> dict[str, np.ndarray]:
+        def everything() -> range:
+            return range(self.source.num_examples("train"))
+
+        try:
+            with naming_lost_images(self.source, "train", everything):
+                return pooled_features(
+                    feature_network(self.model),
+                    self.source,
+                    self.contract,
+                    self.folder.path / "features",
+                    views=self.recipe.views,
+                    batch_size=self.recipe.batch_size,
+                    strategy=self.strategy,
+                    source_state=self.source.fingerprint().digest,
+                    say=self.progress.say,
+                    stopped=lambda: "signal" in stop,
+                )
+        except InterruptedError as error:
+            raise Interrupted(
+                "Stopped while the features are computed; start the same command again to go on.",
+                stop["signal"],
+            ) from error
+
+    def _fit(self, features: dict[str, np.ndarray]) -> Head:
+        classes = len(self.source.class_names)
+        weights = None
+        if self.recipe.class_weight != "none":
+            weights = balance.class_weights(self.source.splits["train"].labels, classes)
+        rows, labels = self._rows(features, "train")
+        held_rows, held_labels = self._rows(features, "validation")
+        if len(held_labels):
+            return fit_head(rows, labels, held_rows, held_labels, classes, weights)
+        # The views of an image stay together.
+        held = np.repeat(
+            _some_of_each(self.source.splits["train"].labels), features["train"].shape[1]
+        )
+        penalty = fit_head(
+            rows[~held], labels[~held], rows[held], labels[held], classes, weights
+        ).penalty
+        return fit_head(rows, labels, rows, labels, classes, weights, (penalty,))
+
+    def _rows(self, features: dict[str, np.ndarray], part: str) -> tuple[np.ndarray, np.ndarray]:
+        """A part's features and labels, a row for each view of an image."""
+        images, views, width = features[part].shape
+        rows = features[part].reshape(images * views, width)
+        return rows, np.repeat(self.source.splits[part].labels, views)
+
+    def _note(self, head: Head, images_per_second: float) -> None:
+        """Says what was fitted, and writes it as the history's only row and as probe.json."""
+        (chosen,) = [row for row in head.path if row["penalty"] == head.penalty]
+        held = bool(self.source.num_examples("validation"))
+        shown = f", validation {chosen['validation_accuracy']:.1%}" if held else ""
+        self.progress.say(
+            f"classifier fitted  loss {chosen['loss']:.3f}  accuracy {chosen['accuracy']:.1%}"
+            f"{shown}  regularization {head.penalty:.2g}"
+        )
+        row: dict[str, float] = {"epoch": 1, "step": 1, "learning_rate": 0.0}
+        names = ["loss", "accuracy"]
+        names += ["validation_loss", "validation_accuracy"] * held
+        row |= {name: round(chosen[name], 6) for name in names}
+        row["images_per_second"] = round(images_per_second, 6)
+        self.folder.write_history([row])
+        content: dict[str, Any] = {"penalty": head.penalty, "path": head.path}
+        self.folder.write_json("probe.json", content)
+
+
+def _some_of_each(labels: np.ndarray) -> np.ndarray:
+    """bool (n,): the first of every four examples of a class; none of a class with one."""
+    held = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        held[members[::_HELD_OUT][: len(members) - 1]] = True
+    return held
+
+
+def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    with path.open("wb") as file:
+        np.savez(file, kernel=arrays["kernel"], bias=arrays["bias"])
