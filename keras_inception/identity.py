@@ -1,7 +1,7 @@
 """What a network is, as one record that travels with it: `attach` and `identity_of`.
 
-A model, a weights file, a run folder and an export carry the same record, so that nothing that is
-loaded again has to be guessed.
+A model, a weights file, a run folder and an export all carry this record, so that loading them
+needs no guesses.
 """
 
 from __future__ import annotations

@@ -82,8 +82,9 @@ def features(x: Tensor, *, lrn: bool, branch5x5: int, last_pool: int) -> Tensor:
 def local_response_norm(x: Tensor, name: str) -> Tensor:
     """x / (1 + alpha/5 * sum of x^2 over 5 neighbouring channels) ^ 0.75, alpha 1e-4, as Caffe's.
 
-    Drawn with what Keras has so that a saved model needs nothing from us: the sum over
-    neighbouring channels is 5 times an average pool along the channels, seen as a row of pixels.
+    It consists of Keras' own layers, so that a saved model can be loaded without this package: the
+    sum over neighbouring channels is 5 times an average pool along the channels, which are seen as
+    a row of pixels.
     """
     last = "channels_last"
     squares = layers.Multiply(name=f"{name}_squares")([x, x])
@@ -96,7 +97,7 @@ def local_response_norm(x: Tensor, name: str) -> Tensor:
             f"Received: {height} x {width}"
         )
     rows = layers.Reshape((height * width, depth, 1), name=f"{name}_rows")(squares)
-    # Zeros beyond the ends count as neighbours: pad by hand and average over all five.
+    # Zeros beyond the ends count as neighbours, so pad explicitly and average over all five.
     rows = layers.ZeroPadding2D(((0, 0), (2, 2)), last, name=f"{name}_pad")(rows)
     mean = layers.AveragePooling2D((1, 5), 1, V, last, name=f"{name}_pool")(rows)
     mean = layers.Reshape((height, width, depth), name=f"{name}_mean")(mean)

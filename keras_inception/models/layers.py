@@ -1,11 +1,11 @@
-"""The family's vocabulary: what the papers' figures are drawn with.
+"""The vocabulary that the papers' figures are drawn with.
 
 A block is written once and reads like its figure: `concat` of branches, a branch being a `chain` of
 convolutions, each one a tuple of Conv2D's own positional arguments
 `(filters, kernel_size[, strides[, padding]])`. `V` marks unpadded layers, as the figures do.
 
-Layer names are an interface: weights are published and loaded by `layer/variable`. They are made
-here from block, branch and position, and hold no kernel size and no model name.
+Layer names are an interface: weights are published and loaded by `layer/variable`. The names are
+made here from block, branch and position, and contain neither kernel sizes nor the model's name.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ Tensor = Any  # a symbolic keras.KerasTensor
 
 @dataclasses.dataclass(frozen=True)
 class Conventions:
-    """What published checkpoints of one architecture disagree about; facts of a weights file.
+    """Layer settings that differ between checkpoints of one architecture.
 
     Attributes:
-        width_multiplier: Share of every convolution's filters; 1 in all that are published.
-        batch_norm: Whether convolutions are batch-normalised; without, they have biases.
+        width_multiplier: Share of every convolution's filters; 1 in all published checkpoints.
+        batch_norm: Whether convolutions are followed by BatchNorm; if not, they have biases.
         bn_scale: Whether BatchNorm has a gamma. TF-Slim and Keras leave it out, since a ReLU
             follows; every torch-born file has it.
         bn_epsilon: What BatchNorm adds to the variance.
-        bn_momentum: What BatchNorm keeps of its moving statistics at each training step.
+        bn_momentum: Share of its moving statistics that BatchNorm keeps at each training step.
         avg_pool_counts_padding: Whether padded 3 x 3 average pools divide by 9 at the border, too
             (torch's v3, Caffe's BN-Inception), or by the number of real pixels (TensorFlow).
         symmetric_padding: Whether padded convolutions with stride 2 pad the same number of pixels
@@ -60,8 +60,8 @@ class Conventions:
             )
 
 
-# Ambient while a builder runs, as dtype and data_format are in Keras: a block that carried them
-# through every line could no longer be held against its figure.
+# Ambient while a builder runs, as dtype and data_format are in Keras. If every line of a block
+# passed them on, the block could no longer be compared with its figure.
 _conventions: contextvars.ContextVar[Conventions] = contextvars.ContextVar("conventions")
 
 
@@ -85,7 +85,7 @@ def channels(x: Tensor) -> int:
 
 
 def times_width(filters: int) -> int:
-    """The figure's number of filters times the width multiplier: at least 16, as in TF-Slim."""
+    """The figure's number of filters times the width multiplier, at least 16 as in TF-Slim."""
     return max(int(filters * _conventions.get().width_multiplier), min(filters, 16))
 
 
@@ -99,9 +99,9 @@ def conv_bn(
     name: str,
     endpoint: bool = False,
 ) -> Tensor:
-    """Convolution, BatchNorm, ReLU: `{name}_conv`, `{name}_bn`, `{name}_relu`.
+    """Convolution, BatchNorm and ReLU, as layers `{name}_conv`, `{name}_bn` and `{name}_relu`.
 
-    As an endpoint the ReLU's output is called `{name}` itself.
+    With `endpoint=True` the ReLU is called `{name}` itself.
     """
     how = _conventions.get()
     if how.symmetric_padding and strides > 1 and padding == "same":
@@ -129,7 +129,7 @@ def dense_bn(x: Tensor, units: int, *, name: str) -> Tensor:
 
 
 def batch_norm(x: Tensor, name: str) -> Tensor:
-    """BatchNorm over the channels, by the conventions in force."""
+    """BatchNorm over the channels, with the settings of the current conventions."""
     how = _conventions.get()
     return layers.BatchNormalization(
         channel_axis() if len(x.shape) == 4 else -1,
@@ -141,9 +141,9 @@ def batch_norm(x: Tensor, name: str) -> Tensor:
 
 
 def named(x: Tensor, name: str) -> Tensor:
-    """The output of one of `keras.ops`, whose step in the graph is now called `name`.
+    """Names the graph's operation that made the tensor `x`, and returns `x`.
 
-    Keras names operations by counting what the process has built; our names do not depend on that.
+    Keras numbers operations by what the process has built before; our names must not depend on it.
     """
     x._keras_history.operation.name = name
     return x

@@ -1,4 +1,4 @@
-"""On a built model: what it computes where, and what it costs.
+"""Measures a built model: its endpoints, its smallest input and its cost.
 
 Everything here works on any flat functional model of Keras' own layers, and refuses others.
 """

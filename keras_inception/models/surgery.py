@@ -19,7 +19,7 @@ from keras_inception.models.measure import check_flat, endpoints, last_endpoint
 def to_inference(model: keras.Model) -> keras.Model:
     """The model without auxiliary heads: predictions only. Shares the weights.
 
-    A model that has none is returned as it is.
+    A model without auxiliary heads is returned unchanged.
     """
     check_flat(model)
     if not isinstance(model.output, dict):
@@ -30,16 +30,16 @@ def to_inference(model: keras.Model) -> keras.Model:
 
 
 def freeze_backbone(model: keras.Model, up_to: str | None = None) -> keras.Model:
-    """Stops the training of the features, in place; what stands behind them goes on learning.
+    """Stops the training of the features, in place. The layers behind them continue to learn.
 
-    Frozen BatchNorm uses its moving statistics and leaves them alone even inside `fit`. Without
-    that, a frozen network that is fine-tuned on other images is trained on batch statistics and
-    evaluated on ImageNet's (keras-team/keras#9214). Compile after freezing.
+    Frozen BatchNorm uses its moving statistics and does not change them, even inside `fit`.
+    Otherwise a frozen network that is fine-tuned on other images would be trained with the batch's
+    statistics and evaluated with ImageNet's (keras-team/keras#9214). Compile after freezing.
 
     Args:
         model: Any variant.
-        up_to: Endpoint, or any layer, that is the last to be frozen, with all that it is computed
-            from; None freezes to the last endpoint.
+        up_to: The last endpoint, or layer, to freeze, together with everything that it is computed
+            from. None freezes up to the last endpoint.
 
     Returns:
         The model itself.

@@ -424,8 +424,9 @@ def check(graph: Graph, model: keras.Model, source: str) -> None:
     built = read(text_of(model))
     same_size = image_size(graph) == image_size(built)
     formats = tuple(_data_format(g) for g in (graph, built))
+    front = _in_front(built)
     for name, ours in built.items():
-        if ours.kind == "InputLayer" or ours.kind in _TRANSPARENT or name in _in_front(built):
+        if ours.kind == "InputLayer" or ours.kind in _TRANSPARENT or name in front:
             continue
         theirs = graph.get(name)
         if theirs is None:

@@ -70,7 +70,7 @@ def test_help_describes_every_argument(variant):
     builder = getattr(keras_inception, variant)
     text = inspect.getdoc(builder)
     for name in inspect.signature(builder).parameters:
-        assert re.search(rf"^    {name}: \w.{{15}}", text, re.MULTILINE), name
+        assert re.search(rf"^    {name}: \S.{{15}}", text, re.MULTILINE), name
     for section in ("Args", "Returns", "Raises", "Reference"):
         assert text.count(f"\n{section}:\n") == 1
     assert "arXiv" in text and inspect.signature(builder).return_annotation is keras.Model
