@@ -21,6 +21,7 @@ COMMANDS = (
     "evaluate",
     "predict",
     "explain",
+    "inspect",
     "export",
     "models",
     "info",

@@ -56,8 +56,8 @@ def folder_of_kept() -> Path:
 def load_kept(path: Path) -> Arrays | None:
     """The arrays in a kept file; None if there is none, or if it is damaged."""
     try:
-        with np.load(path) as arrays:
-            return dict(arrays)
+        with path.open("rb") as file:
+            return dict(np.load(file))
     except FileNotFoundError:
         return None
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.data.balance import BalancedOrder
 from keras_inception.data.policies import POLICIES, make_policy
 from keras_inception.data.splits import Source, Split
 from keras_inception.data.transforms import (
@@ -36,7 +35,6 @@ def train_batches(
     augmentation: str = "none",
     mix: str = "none",
     channels: int = 3,
-    balanced: bool = False,
     start_step: int = 0,
     shard: tuple[int, int] = (0, 1),
     replicas: int = 1,
@@ -53,8 +51,6 @@ def train_batches(
             with color distortion) or the name of a keras-cv policy ("crop", then that).
         mix: "none", "mixup", "cutmix" or "either"; pairs are formed within a replica's batch.
         channels: 3 (gray images are repeated) or 1.
-        balanced: Whether every class comes equally often, however many images it has; else every
-            image comes once an epoch.
         start_step: The global step to begin with; costs nothing however large.
         shard: (host, hosts): which part of every global batch this host reads.
         replicas: Replicas of this host; their batches come one after the other.
@@ -86,16 +82,11 @@ def train_batches(
             f"--augmentation={augmentation} needs images of 3 channels. Received: {channels}"
         )
     labels = tf.constant(split.labels)
-    order = (
-        BalancedOrder(split.labels, seed)
-        if balanced
-        else lambda at: examples_at(at, len(split), seed)
-    )
 
     def positions() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for step in _count(start_step):
             at = step * local * hosts + host * local + np.arange(local)
-            yield at, order(at)
+            yield at, examples_at(at, len(split), seed)
 
     def example(position: tf.Tensor, index: tf.Tensor) -> dict[str, tf.Tensor]:
         image = _training_image(

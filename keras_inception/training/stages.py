@@ -16,6 +16,7 @@ from keras_inception.data import (
     Fingerprint,
     Source,
     fingerprint,
+    inspection,
     open_source,
 )
 from keras_inception.files import write
@@ -100,7 +101,7 @@ def train(
     recipe, notes = for_data(recipe, source)
     if not fresh:
         folder.check_recipe(recipe)
-    notes += balance.describe(recipe, source)
+    notes += inspection.short_form(source) + balance.describe(recipe, source)
     shown = source
     if recipe.class_weight == "sampling":
         source = balance.with_equal_classes(source, recipe.seed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -109,6 +111,37 @@ def test_names_from_a_file(shards):
     (shards / "labels.txt").write_text("a\nb\n")
     with pytest.raises(ValueError, match="has 2 names, and the records 3 classes"):
         open_source(f"tfrecord:{shards}")
+
+
+def test_names_and_numbers_as_tf_slim_writes_them(tmp_path, monkeypatch):
+    """flowers_train_00000-of-00002.tfrecord, "0:daisy" in labels.txt, and packed shards."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
+    folder = tmp_path / "flowers"
+    folder.mkdir()
+    write(folder, "train", 2, 12, text=False)
+    write(folder, "validation", 1, 6, text=False)
+    for path in list(folder.iterdir()):
+        part, rest = path.name.split("-", 1)
+        content = path.read_bytes()
+        packed = gzip.compress(content) if part == "train" else content
+        (folder / f"flowers_{part}_{rest}.tfrecord").write_bytes(packed)
+        path.unlink()
+    (folder / "model.ckpt-train.data-00000-of-00001").write_bytes(b"a checkpoint's")
+    (folder / "labels.txt").write_text("3:tulips\n1:daisy\n2:röses\n", encoding="utf-8")
+    source = open_source(f"tfrecord:{folder}", validation_fraction=0.0)
+    assert source.class_names == ("daisy", "röses", "tulips")
+    for split, count in (("train", 12), ("test", 6)):
+        part = source.splits[split]
+        assert len(part) == count
+        for i in range(count):
+            assert abs(part.pixels(i).numpy().mean() - SHADES[1 + part.labels[i]]) < 2
+    shard = folder / "flowers_train_00000-of-00002.tfrecord"
+    shard.write_bytes(shard.read_bytes()[:-20])
+    with pytest.raises(ValueError, match="00000-of-00002.tfrecord cannot be unpacked"):
+        open_source(f"tfrecord:{folder}")
+    shard.write_bytes(gzip.compress(bytes(50_000_000)))
+    with pytest.raises(ValueError, match="more than 20 times its compressed size"):
+        open_source(f"tfrecord:{folder}")
 
 
 def test_what_cannot_be_read_is_named(shards, tmp_path):

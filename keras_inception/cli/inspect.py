@@ -1,0 +1,53 @@
+"""keras-inception inspect: what a data set holds, before any training."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+
+HELP = "what a data set holds: parts, classes, sizes, and what is wrong with it"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds this command's arguments."""
+    parser.add_argument(
+        "dataset", help="as train's --dataset: folder:PATH, csv:FILE, tfds:NAME, tfrecord:PATH, ..."
+    )
+    parser.add_argument("--data_dir", default="", help="where prepared TFDS data lies")
+    parser.add_argument("--split", default="", help="TFDS splits, as train's --split")
+    parser.add_argument("--validation_fraction", type=float, default=0.05, metavar="SHARE")
+    parser.add_argument("--seed", type=int, default=0, help="draws the parts that are missing [0]")
+    parser.add_argument("--max_pixels", type=int, default=0, help="a limit for images' sizes")
+    parser.add_argument("--download", action="store_true", help="let TFDS fetch a data set")
+    parser.add_argument(
+        "--near", action="store_true", help="search for images that look alike across the parts"
+    )
+    parser.add_argument("--output", metavar="FILE", help="a sheet of images, .png or .html")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Prints what a data set holds; what training would refuse ends with code 2."""
+    if arguments.output and not arguments.output.endswith((".png", ".html")):
+        raise ValueError(f"--output should end in .png or .html. Received: {arguments.output}")
+    from keras_inception.data import inspection, open_source
+    from keras_inception.data.decode import MAX_PIXELS
+
+    level = logging.getLogger().level
+    logging.getLogger().setLevel(logging.ERROR)  # the lines below say what warnings would say
+    try:
+        source = open_source(
+            arguments.dataset,
+            data_dir=arguments.data_dir,
+            split=arguments.split,
+            validation_fraction=arguments.validation_fraction,
+            seed=arguments.seed,
+            download=arguments.download,
+            max_pixels=arguments.max_pixels or MAX_PIXELS,
+        )
+    finally:
+        logging.getLogger().setLevel(level)
+    for line in inspection.inspect(source, near=arguments.near):
+        print(line)
+    if arguments.output:
+        inspection.write_sheet(source, arguments.output)
+        print(f"Images: {arguments.output}")

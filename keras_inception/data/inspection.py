@@ -1,0 +1,188 @@
+"""What a data set holds: in a few lines, in full, and as a sheet of its images."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_inception.data.decode import FORMATS
+from keras_inception.data.duplicates import (
+    equal_across_parts,
+    equal_with_other_labels,
+    near_across_parts,
+)
+from keras_inception.data.listing import printable
+from keras_inception.data.splits import SPLITS, Source, Split, some
+from keras_inception.files import write
+
+# The largest class in units of the smallest above which `inspect` suggests weights.
+_UNEQUAL = 10
+_PART_WORDS = {"train": "training", "validation": "validation", "test": "test"}
+_THUMBNAIL, _LINE = 96, 20  # sides in pixels of an image and of a line of text on the sheet
+
+
+def short_form(source: Source) -> list[str]:
+    """What training says of a data set before it begins: a few lines."""
+    parts = ", ".join(f"{len(source.splits[p]):,} {_PART_WORDS[p]}" for p in SPLITS)
+    total = sum(map(len, source.splits.values()))
+    lines = [f"{source.name}: {total:,} images of {len(source.class_names)} classes ({parts})"]
+    lines[0] += "".join(f"; {text}" for text in _formats_and_sizes(source))
+    if source.unreadable:
+        lines.append(f"Left out: {len(source.unreadable)} images that cannot be read")
+    if source.added:
+        lines.append(f"Left out: {len(source.added)} images that the run did not have: ")
+        lines[-1] += some([printable(name) for name in source.added])
+    return lines
+
+
+def inspect(source: Source, near: bool = False) -> list[str]:
+    """What a data set holds, a line a finding.
+
+    Args:
+        source: The data set.
+        near: Whether images that look alike are searched for across the parts as well.
+    """
+    lines = short_form(source) + _imbalance(source)
+    names = [printable(name) for name in source.class_names]
+    width = max(5, *map(len, names))
+    lines.append(f"  {'class':{width}}  training  validation    test")
+    counts = {
+        part: np.bincount(source.splits[part].labels, minlength=len(names)) for part in SPLITS
+    }
+    for i, name in enumerate(names):
+        train, validation, test = (int(counts[part][i]) for part in SPLITS)
+        lines.append(f"  {name:{width}}  {train:8,}  {validation:10,}  {test:6,}")
+    for kind, left in sorted(source.left_out.items()):
+        shown = some([printable(name) for name in sorted(left)])
+        lines.append(f"Left out: {kind} ({len(left)}): {shown}")
+    for name in source.unreadable:
+        lines.append(f"Cannot be used: {printable(name)}")
+    found = {f"Equal images, {where}": pairs for where, pairs in equal_across_parts(source).items()}
+    found["Equal images with two classes"] = equal_with_other_labels(source)
+    if near:
+        for where, pairs in near_across_parts(source).items():
+            found[f"Images that look alike, {where}"] = pairs
+    for what, pairs in found.items():
+        if pairs:
+            shown = some([f"{printable(a)} = {printable(b)}" for a, b in pairs])
+            lines.append(f"{what} ({len(pairs)}): {shown}")
+    return lines
+
+
+def write_sheet(source: Source, path: str | Path, columns: int = 8) -> None:
+    """Writes a sheet with some training images of every class.
+
+    Args:
+        source: The data set.
+        path: A file that ends in .png or .html.
+        columns: How many images of a class are shown.
+
+    Raises:
+        ValueError: the file has another ending.
+    """
+    path = Path(path)
+    if path.suffix not in (".png", ".html"):
+        raise ValueError(f"`path` should end in .png or .html. Received: {path}")
+    train = source.splits["train"]
+    rows = []
+    for label, name in enumerate(source.class_names):
+        members = np.flatnonzero(train.labels == label)
+        spread = np.unique(np.linspace(0, max(len(members) - 1, 0), columns).astype(int))
+        shown = [_thumbnail(train, int(i)) for i in members[spread]] if len(members) else []
+        rows.append((f"{name} ({len(members):,})", shown))
+    if path.suffix == ".html":
+        write(path, _page(source, rows))
+        return
+    sheet = _drawn(rows, columns)
+    write(path, lambda temporary: sheet.save(temporary, "PNG"))
+
+
+def _formats_and_sizes(source: Source) -> list[str]:
+    splits = [s for s in source.splits.values() if len(s) and "format" in s.facts]
+    if not splits:
+        return []
+    column = {
+        name: np.concatenate([s.facts[name] for s in splits])
+        for name in ("format", "height", "width", "orientation")
+    }
+    kinds = Counter(FORMATS[code] for code in column["format"].tolist())
+    # What only Pillow reads has no format of TensorFlow's.
+    formats = ", ".join(
+        f"{count:,} {'other' if kind == FORMATS[0] else kind}"
+        for kind, count in kinds.most_common()
+    )
+    area = column["height"].astype(np.int64) * column["width"]
+    low, middle, high = (
+        f"{column['width'][i]} x {column['height'][i]}"
+        for i in np.argsort(area, kind="stable")[[0, len(area) // 2, -1]]
+    )
+    sizes = low if low == high else f"{low} to {high} pixels, the median {middle}"
+    turned = int((column["orientation"] > 1).sum())
+    return [formats, sizes] + ([f"{turned:,} turned upright by EXIF"] if turned else [])
+
+
+def _imbalance(source: Source) -> list[str]:
+    names = [printable(name) for name in source.class_names]
+    counts = np.bincount(source.splits["train"].labels, minlength=len(names))
+    most, least = int(counts.argmax()), int(counts.argmin())
+    if counts[most] <= _UNEQUAL * counts[least]:
+        return []
+    return [
+        f"The classes are unequal: {names[most]} has {counts[most]:,} training images, "
+        f"{names[least]} {counts[least]:,}. Training with class_weight=balanced makes them count "
+        "alike."
+    ]
+
+
+def _thumbnail(split: Split, i: int) -> Any:
+    from PIL import Image
+
+    image = Image.fromarray(split.pixels(i).numpy())
+    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    return image
+
+
+def _page(source: Source, rows: list[tuple[str, list[Any]]]) -> str:
+    """The sheet as a page that needs no other file."""
+
+    def figure(image: Any) -> str:
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        data = base64.b64encode(buffer.getvalue()).decode()
+        return f'<img alt="" src="data:image/png;base64,{data}">'
+
+    findings = "".join(f"<p>{html.escape(line)}</p>" for line in short_form(source))
+    body = "".join(
+        f"<h2>{html.escape(title)}</h2><div>{''.join(map(figure, images))}</div>"
+        for title, images in rows
+    )
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f"<title>{html.escape(source.name)}</title><style>"
+        "body { font: 16px/1.5 system-ui, sans-serif; margin: 1rem auto; max-width: 62rem; }"
+        "h2 { font-size: 1rem; margin: 1rem 0 .2rem; } img { margin: 0 .3rem .3rem 0; }"
+        f"</style></head><body>{findings}{body}</body></html>\n"
+    )
+
+
+def _drawn(rows: list[tuple[str, list[Any]]], columns: int) -> Any:
+    """The sheet as one image."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    cell = _THUMBNAIL + 4
+    sheet = Image.new("RGB", (columns * cell, len(rows) * (cell + _LINE)), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default()
+    for row, (title, images) in enumerate(rows):
+        top = row * (cell + _LINE)
+        # The font at hand has Latin letters only; an HTML sheet shows every script.
+        text = title if title.isascii() else f"class {row} {title[title.rindex('(') :]}"
+        draw.text((2, top + 4), text, fill="black", font=font)
+        for column, image in enumerate(images):
+            sheet.paste(image, (column * cell + 2, top + _LINE))
+    return sheet
