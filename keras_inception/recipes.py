@@ -79,7 +79,8 @@ class Recipe:
     dataset: str = setting(
         "fashion_mnist_mini",
         "Data",
-        "fashion_mnist_mini (embedded), folder:PATH, csv:FILE, tfds:NAME, tfrecord:PATH, elpv or fake",
+        "fashion_mnist_mini (embedded), folder:PATH, csv:FILE, tfds:NAME, tfrecord:PATH, elpv "
+        "or fake",
     )
     data_dir: str = setting("", "Data", "where prepared TFDS data lies (also gs://); TFDS' default")
     split: str = setting(
