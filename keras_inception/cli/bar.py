@@ -34,7 +34,8 @@ class Bar:
         begun, first = self._start
         rate = (done - first) / max(now - begun, 1e-9)
         line = f"{done} of {total} {self._noun}" if total else f"{done} {self._noun}"
-        line += f", {rate:.1f} a second"
+        if rate:
+            line += f", {rate:.1f} a second"
         if total and rate:
             minutes, seconds = divmod(round((total - done) / rate), 60)
             line += f", {minutes}:{seconds:02d} left"
