@@ -39,6 +39,8 @@ _PROGRESS = 2**16  # bytes that make an attempt a successful one
 _TOTAL_TIME = 6 * 3600.0  # seconds
 _WINDOW, _SLOWEST = 60.0, 4096  # seconds, and the fewest bytes a second over them
 _ZIPS_ADD = 2**20
+# What names a version of a file at its server: a strong ETag or a date.
+_VERSION = r"(?!W/)[ -~]{1,200}"
 # What a server may mean to answer better the next time.
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 
@@ -297,9 +299,10 @@ def _append(url: str, part: Path, limits: _Limits) -> None:
     request = urllib.request.Request(url, headers={"User-Agent": "keras_inception"})
     start = part.stat().st_size if part.exists() else 0
     validator = _validator(part)
-    if start and validator.exists():
+    version = validator.read_text(errors="replace") if validator.exists() else ""
+    if start and re.fullmatch(_VERSION, version):
         request.add_header("Range", f"bytes={start}-")
-        request.add_header("If-Range", validator.read_text())
+        request.add_header("If-Range", version)
     try:
         response = _opener(limits).open(request, timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
@@ -314,7 +317,7 @@ def _append(url: str, part: Path, limits: _Limits) -> None:
     with response:
         start = _resumed_at(response, start)
         tag = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
-        if re.fullmatch(r"(?!W/)[ -~]{1,200}", tag):
+        if re.fullmatch(_VERSION, tag):
             _write(validator, tag)
         else:
             validator.unlink(missing_ok=True)
