@@ -13,6 +13,8 @@ import json
 import math
 import os
 import stat
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,6 +38,8 @@ _LONGEST_MESSAGE = 1000
 # Python's objects take up to so many times the bytes of the JSON that they are read from.
 _JSON_OBJECTS = 32
 _LARGEST_RANK = 8
+# Errors whose messages say by themselves what is wrong with a file.
+_SPEAKING = (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 class Refused(ValueError):
@@ -189,7 +193,7 @@ def refusing(path: str | os.PathLike, what: str = "") -> Iterator[None]:
             reason = f"it lacks {reason}"
         elif isinstance(error, RecursionError):
             reason = "it is nested too deeply"
-        elif type(error) not in (ValueError, OSError):
+        elif type(error) not in _SPEAKING:
             reason = f"{type(error).__name__} {reason}"
         if name not in reason:
             kind = f" ({what})" if what else ""
