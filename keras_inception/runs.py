@@ -258,9 +258,9 @@ class RunFolder:
             raise ValueError(
                 f"{self.path} holds no trained model (no model.keras); let its training end first."
             )
-        import keras
+        from keras_inception.models.saving import load_model
 
-        return keras.models.load_model(self.model_path)
+        return load_model(self.model_path)
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """A stage's file, such as evaluation.json; None before that stage."""

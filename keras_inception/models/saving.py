@@ -11,7 +11,8 @@ import keras
 
 from keras_inception import files
 from keras_inception.identity import Identity, attach, identity_of
-from keras_inception.weights import graph
+from keras_inception.weights import graph, readers
+from keras_inception.weights.readers import keras_h5
 from keras_inception.weights.readers.keras_h5 import IDENTITY_MEMBER
 
 
@@ -61,8 +62,13 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
         The model. A network of another kind has no `model.identity`.
 
     Raises:
-        ValueError: Keras cannot load the file, or the identity in it is damaged.
+        ValueError: Keras cannot load the file, the identity in it is damaged, or it reads other
+            files or takes more than a file of its size may.
     """
+    if Path(path).is_file():  # otherwise Keras says what is wrong
+        with readers.refusing(path):
+            content = readers.whole(Path(path))
+            keras_h5.check_model(content, readers.Budget.of(len(content)))
     model = keras.models.load_model(path)
     identity = _identity_in(path) or graph.identity_in(graph.text_of(model))
     return attach(model, identity) if identity.variant else model

@@ -45,6 +45,8 @@ _WITHOUT_EFFECT_ENDINGS = ("_initializer", "_regularizer", "_constraint")
 # Dropout does nothing when a network is asked; its layer is there or not, as the rate is 0 or not.
 _TRANSPARENT = {"Dropout"}
 _IMAGE = "the image"
+# Inception-ResNet v2 has about 900; some questions to a graph take the square of the number.
+_MOST_LAYERS = 5000
 
 # Layers of convolutions, with the figure's number of filters: their ratio to a file's is the
 # width multiplier. Wide and narrow ones, so that the ratio is narrowed down.
@@ -157,6 +159,8 @@ def _networks(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _layers(config: dict[str, Any]) -> list[dict[str, Any]]:
     layers = config["config"].get("layers", [])
+    if len(layers) > _MOST_LAYERS:
+        raise ValueError(f"the model's configuration has more than {_MOST_LAYERS:,} layers")
     return [{"name": layer["config"].get("name"), **layer} for layer in layers]
 
 

@@ -21,7 +21,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_inception import weights
+from keras_inception import load_model, weights
 from keras_inception.weights import readers
 from keras_inception.weights.readers import caffemodel, protobuf, tf_table, torch_pickle
 from keras_inception.weights.readers.budget import Budget
@@ -571,6 +571,9 @@ def test_hdf5_that_costs_lies_or_reads_other_files(kind, message, tmp_path):
         path.write_bytes(zipped(*members))
     said, _ = reading_takes(path)
     assert message in said
+    if packed or kind == "external links of arrays":
+        with pytest.raises(ValueError, match=rf"bomb\.(keras|h5).*{message}"):
+            load_model(path)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Reads a Keras HDF5 file in a process of its own: standard input -> standard output.
 
-`keras_h5` starts this file by its path, with three limits: bytes of the arrays, their number, and
-seconds of processor time. It imports h5py and numpy only, since the package would take seconds.
+`keras_h5` starts this file by its path, with three limits (bytes of the arrays, their number, and
+seconds of processor time) and whether it only checks. It imports h5py and numpy only, since the
+package would take seconds.
 Out come a line of JSON, with the arrays' names or with what is wrong, and the arrays.
 """
 
@@ -59,6 +60,15 @@ class _Reader:
         else:
             raise ValueError("it is an HDF5 file, but none of Keras' weights")
         return self.found
+
+    def check(self, group: h5py.Group) -> None:
+        """Raises ValueError if anything in a group lies outside of the file or the limits."""
+        for name in group:
+            item = self.inside(group, name)
+            if isinstance(item, h5py.Group):
+                self.check(item)
+            elif isinstance(item, h5py.Dataset):
+                self.take(name, item)
 
     def inside(self, group: h5py.Group, path: str) -> Any:
         """What a path leads to within the file: links to other places are refused."""
@@ -133,6 +143,13 @@ class _Reader:
         name = f"{layer}/{variable}"
         if not isinstance(data, h5py.Dataset) or data.dtype.kind not in "fiub":
             raise ValueError(f"{name!r:.80} is no array of numbers")
+        self.take(name, data)
+        if data.size and not data.id.get_storage_size():
+            raise ValueError(f"{name!r:.80} has no values in the file")
+        self.found.append((layer, variable, np.asarray(data)))
+
+    def take(self, name: str, data: h5py.Dataset) -> None:
+        """Draws an array's bytes. Raises ValueError if it is not in the file or too large."""
         if data.external or data.is_virtual:
             raise ValueError(f"{name!r:.80} lies in another file, which is not read")
         settings = data.id.get_create_plist()
@@ -146,9 +163,6 @@ class _Reader:
                     f"{self.bytes:,} are left of what reading a file of its size may take"
                 )
         self.bytes -= data.size * data.dtype.itemsize
-        if data.size and not data.id.get_storage_size():
-            raise ValueError(f"{name!r:.80} has no values in the file")
-        self.found.append((layer, variable, np.asarray(data)))
 
 
 def _limit(limit_bytes: int, seconds: int) -> None:
@@ -171,14 +185,18 @@ def _limit(limit_bytes: int, seconds: int) -> None:
         limit(resource.RLIMIT_AS, used + 3 * limit_bytes + _SPARE)
 
 
-def main(limit_bytes: int, limit_members: int, seconds: int) -> None:
-    """Reads standard input and writes standard output."""
+def main(limit_bytes: int, limit_members: int, seconds: int, only_check: int) -> None:
+    """Reads standard input, or only checks it, and writes standard output."""
     _limit(limit_bytes, seconds)
     answer: dict[str, Any] = {}
     found: Found = []
     try:
         with h5py.File(sys.stdin.buffer, "r") as file:
-            found = _Reader(file, limit_bytes, limit_members).read()
+            reader = _Reader(file, limit_bytes, limit_members)
+            if only_check:
+                reader.check(file)
+            else:
+                found = reader.read()
         answer["names"] = [(layer, variable) for layer, variable, _ in found]
     except Exception as error:  # whatever HDF5 makes of a damaged file
         kind = "" if type(error) is ValueError else f"{type(error).__name__} "

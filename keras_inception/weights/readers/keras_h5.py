@@ -7,12 +7,14 @@ arrays come back through a temporary file. That costs about a third of a second.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import IO
 
@@ -35,15 +37,33 @@ def read(data: bytes, budget: Budget) -> Layers:
         ValueError: the file is damaged, reads other files, or is a Keras 3 file without its layers'
             names.
     """
+    return _in_child(data, budget, only_check=False)
+
+
+def check_model(data: bytes, budget: Budget) -> None:
+    """Checks a whole model's file, `.keras` or legacy `.h5`, that Keras itself will load.
+
+    Raises:
+        ValueError: the file is damaged, reads other files, or takes more than its budget.
+    """
+    if zipfile.is_zipfile(io.BytesIO(data)):
+        archive = archives.Zip(data, budget)
+        for name in ("config.json", *({IDENTITY_MEMBER} & {*archive.names})):
+            budget.json(archive.read(name), f"its {name}")
+        data = archive.read("model.weights.h5")
+    _in_child(data, budget, only_check=True)
+
+
+def _in_child(data: bytes, budget: Budget, *, only_check: bool) -> Layers:
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as found:
         given.write(data)
         given.seek(0)
-        _run_child(given, found, budget)
+        _run_child(given, found, budget, only_check)
         found.seek(0)
         return _layers(found, budget)
 
 
-def _run_child(given: IO[bytes], found: IO[bytes], budget: Budget) -> None:
+def _run_child(given: IO[bytes], found: IO[bytes], budget: Budget, only_check: bool) -> None:
     """Runs `h5_child`. Raises ValueError if it did not come to an end by itself."""
     environment = {
         **os.environ,
@@ -51,7 +71,7 @@ def _run_child(given: IO[bytes], found: IO[bytes], budget: Budget) -> None:
         "OPENBLAS_NUM_THREADS": "1",
         "HDF5_PLUGIN_PRELOAD": "::",  # no filters from libraries that lie around
     }
-    limits = [str(n) for n in (budget.memory, budget.members, budget.seconds)]
+    limits = [str(n) for n in (budget.memory, budget.members, budget.seconds, int(only_check))]
     command = [sys.executable, "-W", "ignore", os.fspath(_CHILD), *limits]
     try:
         done = subprocess.run(
