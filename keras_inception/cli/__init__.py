@@ -10,7 +10,7 @@ import argparse
 import importlib
 import os
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl.flags import argparse_flags
 
@@ -37,6 +37,19 @@ class _Parser(argparse_flags.ArgumentParser):
         self.exit(BAD_INPUT, f"keras-inception: {message}\n")
 
 
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands but `train`, whose flags are in `flags`."""
+    parser = _Parser(prog="keras-inception", description=_DESCRIPTION, inherited_absl_flags=None)
+    parser.add_argument("--version", action="version", version=keras_inception.__version__)
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, parser_class=_Parser
+    )
+    for name in COMMANDS:
+        module = _module(name)
+        module.add_arguments(commands.add_parser(name, help=module.HELP, description=module.HELP))
+    return parser
+
+
 def run(argv: list[str] | None = None) -> None:
     """The console script; TensorFlow is loaded by the commands that need it.
 
@@ -47,23 +60,20 @@ def run(argv: list[str] | None = None) -> None:
         SystemExit: always; its code is the command's.
     """
     argv = sys.argv[1:] if argv is None else argv
-    modules = {name: importlib.import_module(f"{__name__}.{name}") for name in COMMANDS}
     if argv[:1] == ["train"]:
-        sys.exit(modules["train"].main(["keras-inception train", *argv[1:]]))
-    parser = _Parser(prog="keras-inception", description=_DESCRIPTION, inherited_absl_flags=None)
-    parser.add_argument("--version", action="version", version=keras_inception.__version__)
-    commands = parser.add_subparsers(
-        dest="command", metavar="COMMAND", required=True, parser_class=_Parser
-    )
-    for name, module in modules.items():
-        module.add_arguments(commands.add_parser(name, help=module.HELP, description=module.HELP))
-    arguments: argparse.Namespace = parser.parse_args(argv)
+        sys.exit(_module("train").main(["keras-inception train", *argv[1:]]))
+    commands = parser()
+    arguments = commands.parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loaded
     try:
-        code = modules[arguments.command].run(arguments)
+        code = _module(arguments.command).run(arguments)
     except (ValueError, OSError) as error:
-        parser.error(str(error))
+        commands.error(str(error))
     sys.exit(code or 0)
+
+
+def _module(command: str) -> Any:
+    return importlib.import_module(f"{__name__}.{command}")
 
 
 _DESCRIPTION = "Train, measure and convert the networks of the Inception family."
