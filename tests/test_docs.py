@@ -29,7 +29,7 @@ def commands() -> list[str]:
 
 @pytest.mark.parametrize("line", commands())
 def test_a_command_of_the_docs_is_parsed(line):
-    words = shlex.split(line, comments=True)
+    words = shlex.split(re.split(r" [>|] ", line)[0], comments=True)
     if words[0] == "keras-inception" and words[1] != "train":
         cli.parser().parse_args(words[1:])
     else:

@@ -11,6 +11,7 @@ import keras
 from keras_inception.files import write
 from keras_inception.identity import attach
 from keras_inception.models.registry import get_model
+from keras_inception.models.saving import save_model
 from keras_inception.models.surgery import freeze_backbone
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
@@ -76,7 +77,7 @@ def write_network(
     inference = inference_network(recipe, trained)
     known = inference.identity.replace(preprocessing=contract, class_names=tuple(class_names))
     attach(inference, known)
-    write(folder.model_path, lambda path: inference.save(path))
+    save_model(inference, folder.model_path)
     rows = folder.history
     write(folder.path / "curves.png", lambda path: curves.draw(rows, path))
     # The arrays of the network that trained, so that auxiliary heads are among them.
