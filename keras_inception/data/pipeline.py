@@ -68,18 +68,18 @@ def train_batches(
     if local * hosts > len(split):
         raise ValueError(
             f"The global batch should be at most the training part's {len(split)} images. "
-            f"Received: --batch_size={local * hosts}"
+            f"Received: batch_size={local * hosts}"
         )
     if augmentation not in AUGMENTATIONS:
         raise ValueError(
-            f"--augmentation should be one of {', '.join(AUGMENTATIONS)}. "
+            f"`augmentation` should be one of {', '.join(AUGMENTATIONS)}. "
             f"Received: {augmentation!r}"
         )
     if mix not in MIXES:
-        raise ValueError(f"--mix should be one of {', '.join(MIXES)}. Received: {mix!r}")
+        raise ValueError(f"`mix` should be one of {', '.join(MIXES)}. Received: {mix!r}")
     if augmentation in POLICIES and channels != 3:
         raise ValueError(
-            f"--augmentation={augmentation} needs images of 3 channels. Received: {channels}"
+            f"augmentation={augmentation} needs images of 3 channels. Received: {channels}"
         )
     labels = tf.constant(split.labels)
 

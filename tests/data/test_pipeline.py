@@ -112,7 +112,7 @@ def test_color_and_crop_stay_in_range(mini):
 
 
 def test_a_batch_larger_than_the_data_is_refused():
-    with pytest.raises(ValueError, match="462 images.*--batch_size=500"):
+    with pytest.raises(ValueError, match="462 images.*batch_size=500"):
         train_batches(open_source("fake"), CONTRACT, batch_size=500, seed=0)
 
 
