@@ -64,6 +64,35 @@ def test_what_is_wrong_is_one_line_before_training(flag, message, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_one_command_opens_its_data_set_once(tmp_path, monkeypatch):
+    from keras_inception import evaluation, export, report, training
+    from keras_inception.cli import train
+    from keras_inception.data import sources
+    from keras_inception.runs import RunFolder
+    from keras_inception.training import stages
+
+    opened, seen = [], []
+
+    def open_source(*arguments, **options):
+        opened.append(sources.open_source(*arguments, **options))
+        return opened[-1]
+
+    def trained(recipe, run_dir, source, **options):
+        seen.append(source)
+        return RunFolder(run_dir)
+
+    monkeypatch.setattr(stages, "open_source", open_source)
+    monkeypatch.setattr(training, "train", trained, raising=False)
+    for module, name in (
+        (evaluation, "evaluate_run"),
+        (export, "export_run"),
+        (report, "write_report"),
+    ):
+        monkeypatch.setattr(module, name, lambda path, source: seen.append(source), raising=False)
+    assert train.main(["x", "--dataset=fake", f"--run_dir={tmp_path}"]) == 0
+    assert len(opened) == 1 and seen == opened * 4
+
+
 # Latin, Cyrillic, Chinese; Greek, Devanagari, Arabic, and matplotlib's markup.
 SCRIPTS = ("Kätzchen кошка 猫", "γάτα बिल्ली قطة $1_$5")
 

@@ -28,8 +28,9 @@ def main(argv: list[str]) -> int:
     recipe, options = flags.parse(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loaded
 
-    from keras_inception import data, evaluation, export, report, training
+    from keras_inception import evaluation, export, report, training
     from keras_inception.locks import FolderLock
+    from keras_inception.runs import RunFolder
 
     try:
         with training.stop_at_once(), FolderLock(options.run_dir) as lock:
@@ -42,6 +43,16 @@ def main(argv: list[str]) -> int:
                 options.workers,
                 options.worker_index,
             )
+            folder = RunFolder(options.run_dir)
+            if options.fresh:
+                folder.check_clearable()
+            source = training.open_bound(
+                recipe,
+                folder,
+                fresh=options.fresh,
+                keep_parts=options.keep_parts,
+                download=options.download,
+            )
             run = training.train(
                 recipe,
                 options.run_dir,
@@ -51,11 +62,11 @@ def main(argv: list[str]) -> int:
                 xla=options.xla,
                 fresh=options.fresh,
                 keep_parts=options.keep_parts,
+                source=source,
                 lock=lock,
             )
             if not training.is_chief(strategy):
                 return 0
-            source = data.open_run(run)
             evaluation.evaluate_run(run.path, source)
             export.export_run(run.path, source)
             print(f"Report: {report.write_report(run.path, source)}")

@@ -12,6 +12,7 @@ _PUBLIC = {
     "LostWorker": "endings",
     "NonFinite": "endings",
     "stop_at_once": "endings",
+    "open_bound": "stages",
     "train": "stages",
     "is_chief": "strategy",
     "make_strategy": "strategy",

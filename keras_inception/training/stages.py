@@ -50,6 +50,7 @@ def train(
     xla: bool = False,
     fresh: bool = False,
     keep_parts: bool = False,
+    source: Source | None = None,
     lock: FolderLock | None = None,
 ) -> RunFolder:
     """Trains a variant and leaves a run folder; goes on where an earlier run of it stopped.
@@ -65,6 +66,7 @@ def train(
             when everything else has been checked, and nothing but a run's files is removed.
         keep_parts: Whether a run may go on with the images that it has, in the parts that they
             are in, though others were added to the data set since it began.
+        source: The data set, if `open_bound` has opened it already.
         lock: The lock of the folder, which is taken and kept; by default one for this call.
 
     Returns:
@@ -97,7 +99,8 @@ def train(
     folder = RunFolder(run_dir)
     if fresh:
         folder.check_clearable()
-    source = open_bound(recipe, folder, fresh=fresh, keep_parts=keep_parts, download=download)
+    if source is None:
+        source = open_bound(recipe, folder, fresh=fresh, keep_parts=keep_parts, download=download)
     recipe, notes = for_data(recipe, source)
     if not fresh:
         folder.check_recipe(recipe)
