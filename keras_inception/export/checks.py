@@ -129,9 +129,16 @@ def _run_fresh(
     return answers
 
 
-def require(checks: list[Check], what: str) -> None:
-    """Raises ExportCheckError naming the checks that failed."""
+def require(checks: list[Check], what: str, suspect: str = "") -> None:
+    """Raises ExportCheckError naming the checks that failed.
+
+    Args:
+        checks: All checks of a file.
+        what: The file.
+        suspect: What usually is the reason, if anything is.
+    """
     failed = [check for check in checks if not check.passed]
     if failed:
         listed = "; ".join(str(check).removeprefix("FAILED ") for check in failed)
-        raise ExportCheckError(f"{what} failed its checks and was removed: {listed}")
+        why = f". Usual reasons: {suspect}" if suspect else ""
+        raise ExportCheckError(f"{what} failed its checks and was removed: {listed}{why}")

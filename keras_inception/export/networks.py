@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -98,6 +99,24 @@ def network_of(
     if isinstance(source, Network):
         return source
     return Network(load_classifier(source, preprocessing=preprocessing, labels=labels))
+
+
+def write_archive(archive: keras.export.ExportArchive, folder: Path, what: Path) -> None:
+    """Writes signatures as a SavedModel.
+
+    Args:
+        archive: With its endpoints.
+        folder: Where to write it.
+        what: What is exported, for the message.
+
+    Raises:
+        OSError: it cannot be written, since the disk is full for instance.
+    """
+    try:
+        archive.write_out(str(folder), verbose=False)
+    except tf.errors.OpError as error:  # TensorFlow's writer has no errors of Python's
+        reason = (error.message.strip().splitlines() or ["no reason given"])[0]
+        raise OSError(f"{what} cannot be written: {reason}") from error
 
 
 def _last_dense(model: keras.Model) -> keras.layers.Dense | None:

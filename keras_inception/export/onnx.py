@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_inception.export.networks import Network, network_of
+from keras_inception.export.networks import Network, network_of, write_archive
 from keras_inception.files import write
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.runtime.openvino import IDENTITY
@@ -72,7 +72,7 @@ def export_openvino(
     with tempfile.TemporaryDirectory() as scratch:
         archive = keras.export.ExportArchive()
         archive.add_endpoint("serving_default", function, [image])
-        archive.write_out(scratch, verbose=False)
+        write_archive(archive, Path(scratch), Path(path))
         made = openvino.convert_model(scratch)
         said = json.dumps(network.written_identity.to_metadata(), ensure_ascii=False)
         made.set_rt_info(said, IDENTITY)

@@ -266,7 +266,7 @@ def _write_all(
             path = Path(scratch) / target.file
             target.write(network, path, settings)
             made, answers = _compare(target, path, network, samples, want, settings)
-            result["files"][target.file] = _settled(path, made) | {
+            result["files"][target.file] = _settled(path, made, target.suspect) | {
                 "format": target.format,
                 "quantization": target.quantization,
                 **_measured(answers, want, samples.labels),
@@ -353,13 +353,13 @@ def _check_tflite(
     ]
 
 
-def _settled(path: Path, made: list[Check]) -> dict[str, Any]:
+def _settled(path: Path, made: list[Check], suspect: str) -> dict[str, Any]:
     """Prints the checks; raises if one failed."""
     size = _size(path)
     print(f"  {path.name} ({size / 1e6:.1f} MB)", flush=True)
     for check in made:
         print(f"    {check}", flush=True)
-    checks.require(made, path.name)
+    checks.require(made, path.name, suspect)
     digest = hashlib.sha256()
     for file in _files(path):
         digest.update(file.read_bytes())

@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from keras_inception.data.decode import Decoding
-from keras_inception.export.networks import Network, network_of
+from keras_inception.export.networks import Network, network_of, write_archive
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.runtime.saved_model import IDENTITY
 
@@ -73,10 +73,7 @@ def export_saved_model(
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".saved_model", dir=path.parent) as scratch:
         written = Path(scratch) / "model"
-        try:
-            _archive(network, decoding).write_out(str(written), verbose=False)
-        except tf.errors.OpError as error:  # TensorFlow's writer raises these for a full disk
-            raise OSError(f"{path} cannot be written: {error.message}") from error
+        write_archive(_archive(network, decoding), written, path)
         (written / IDENTITY).parent.mkdir()
         said = json.dumps(network.written_identity.to_metadata(), ensure_ascii=False)
         (written / IDENTITY).write_text(said, encoding="utf-8")

@@ -54,6 +54,14 @@ class Settings:
     runtime: str | Path | None = None
 
 
+_SCALING = "a contract (`preprocessing`) that is not the network's, such as another scaling"
+_EIGHT_BITS = "a network that is unsure of its answers, which eight bits move most; " + _SCALING
+_CALIBRATION = (
+    "too few `calibration` images, or some that are unlike those that are classified; "
+    + _EIGHT_BITS
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Target:
     """One form of export.
@@ -64,6 +72,7 @@ class Target:
         file: Name of the file or folder.
         write: (network, path, settings) writes it.
         limits: What it has to keep.
+        suspect: Why such a file usually departs from its limits.
         runs: The file that the runtime loads, where `file` is a folder around it.
         needs: Packages of optional extras, which the extra of the format's name installs.
         bytes_a_weight: Of a .tflite file; it may be 10 % larger, and `GRAPH_BYTES`.
@@ -77,6 +86,7 @@ class Target:
     bytes_a_weight: int
     needs: tuple[str, ...] = ()
     runs: str = ""
+    suspect: str = _SCALING
 
     @property
     def needs_calibration(self) -> bool:
@@ -129,15 +139,22 @@ def _web(network: Network, path: Path, settings: Settings) -> None:
 # what they cost depends on the processor's kernels; so a single probability is only reported there,
 # and the mean has room. Images in a wrong scale or order of channels move more than that.
 FLOAT32 = Limits(1e-4, 1e-4)
+FLOAT16 = Limits(0.05, 0.01)
+INT8 = Limits(None, 0.1)
+_ONNX = ("onnx", "tf2onnx", "onnxruntime")
 TARGETS = (
     Target("saved_model", "float32", "saved_model", _saved_model, FLOAT32, 4),
     Target("tflite", "float32", "model.tflite", _tflite("float32"), FLOAT32, 4),
-    Target("tflite", "float16", "model_float16.tflite", _tflite("float16"), Limits(0.05, 0.01), 2),
-    Target("tflite", "dynamic", "model_int8.tflite", _tflite("dynamic"), Limits(None, 0.1), 1),
-    Target("tflite", "int8", "model_full_int8.tflite", _tflite("int8"), Limits(None, 0.1), 1),
-    Target("onnx", "float32", "model.onnx", _onnx, FLOAT32, 4, ("onnx", "tf2onnx", "onnxruntime")),
-    Target("web", "dynamic", "web", _web, Limits(None, 0.1), 1, runs="model.tflite"),
+    Target("tflite", "float16", "model_float16.tflite", _tflite("float16"), FLOAT16, 2),
+    Target(
+        "tflite", "dynamic", "model_int8.tflite", _tflite("dynamic"), INT8, 1, suspect=_EIGHT_BITS
+    ),
+    Target(
+        "tflite", "int8", "model_full_int8.tflite", _tflite("int8"), INT8, 1, suspect=_CALIBRATION
+    ),
+    Target("onnx", "float32", "model.onnx", _onnx, FLOAT32, 4, _ONNX),
     Target("openvino", "float32", "openvino", _openvino, FLOAT32, 4, ("openvino",)),
+    Target("web", "dynamic", "web", _web, INT8, 1, runs="model.tflite", suspect=_EIGHT_BITS),
 )
 FORMATS = tuple(dict.fromkeys(target.format for target in TARGETS))
 QUANTIZATIONS = tuple(dict.fromkeys(target.quantization for target in TARGETS))

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception.export.metadata import with_metadata
-from keras_inception.export.networks import network_of
+from keras_inception.export.networks import network_of, write_archive
 from keras_inception.files import write
 from keras_inception.preprocessing import Preprocessing
 
@@ -80,7 +80,7 @@ def export_tflite(
         archive = keras.export.ExportArchive()
         image = tf.TensorSpec((batch, *network.input_shape), tf.float32, "image")
         archive.add_endpoint("serving_default", serving_default, [image])
-        archive.write_out(scratch, verbose=False)
+        write_archive(archive, Path(scratch), Path(path))
         converter = tf.lite.TFLiteConverter.from_saved_model(
             scratch, signature_keys=["serving_default"]
         )

@@ -212,3 +212,37 @@ def test_every_variant_through_every_target(variant, tmp_path):
         latency=False,
     )
     assert len(result["files"]) == 5
+
+
+@pytest.mark.slow
+def test_mediapipe_loads_the_files_as_they_are(exported, tmp_path):
+    """Its ImageClassifier, in an environment of its own, gives names and scores of our engine."""
+    venv = tmp_path / "mediapipe"
+    subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+    install = [str(venv / "bin" / "pip"), "install", "--quiet", "mediapipe"]
+    if subprocess.run(install, capture_output=True).returncode:
+        pytest.skip("needs mediapipe from PyPI")
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    code = """
+import json, sys
+import mediapipe, numpy
+from mediapipe.tasks.python import BaseOptions, vision
+base = BaseOptions(model_asset_path=sys.argv[1])
+found = []
+with vision.ImageClassifier.create_from_options(vision.ImageClassifierOptions(base)) as classifier:
+    for image in numpy.load(sys.argv[2]):
+        given = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=image)
+        answer = classifier.classify(given).classifications[0].categories
+        found.append({c.category_name: c.score for c in answer})
+print(json.dumps(found))
+"""
+    for name in exported[1]["files"]:
+        command = [str(venv / "bin" / "python"), "-c", code, str(exported[0] / name)]
+        process = subprocess.run(
+            [*command, str(tmp_path / "images.npy")], capture_output=True, text=True
+        )
+        assert process.returncode == 0, process.stderr
+        want = load_classifier(exported[0] / name).predict(images)
+        for answer, row in zip(json.loads(process.stdout), want, strict=True):
+            assert answer == pytest.approx(dict(zip(NAMES, row, strict=True)), abs=0.005)

@@ -65,7 +65,9 @@ def test_a_failed_check_removes_the_export(finished_run, exported, tmp_path, mon
     monkeypatch.setattr(targets, "FLOAT32", Limits(-1.0, -1.0))
     impossible = [dataclasses.replace(t, limits=Limits(-1.0, -1.0)) for t in TARGETS]
     monkeypatch.setattr(targets, "TARGETS", impossible)
-    with pytest.raises(ExportCheckError, match="saved_model failed.*largest difference.*limit -1"):
+    with pytest.raises(
+        ExportCheckError, match="saved_model failed.*largest difference.*limit -1.*contract"
+    ):
         export_run(run.path)
     assert "FAILED" in capsys.readouterr().out
     left = {path.name for path in run.path.iterdir()}
