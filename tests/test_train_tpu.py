@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from keras_inception import load_classifier
@@ -68,7 +72,6 @@ def test_one_command_opens_its_data_set_once(tmp_path, monkeypatch):
     from keras_inception import evaluation, export, report, training
     from keras_inception.cli import train
     from keras_inception.data import sources
-    from keras_inception.runs import RunFolder
     from keras_inception.training import stages
 
     opened, seen = [], []
@@ -93,13 +96,72 @@ def test_one_command_opens_its_data_set_once(tmp_path, monkeypatch):
     assert len(opened) == 1 and seen == opened * 4
 
 
+@pytest.mark.parametrize(
+    ("stage", "happens", "code", "said"),
+    [
+        ("evaluate_run", "stop", 75, "Stopped; start the same command again to go on."),
+        ("export_run", "stop", 75, "Stopped; start the same command again to go on."),
+        (
+            "evaluate_run",
+            "lose",
+            5,
+            "x: 1 images of the test part can no longer be read since the ",
+        ),
+        ("export_run", ValueError("`keep=best` is x"), 2, "x: --keep=best is x"),
+        ("evaluate_run", OSError(28, "No space left"), 2, "x: [Errno 28] No space left"),
+    ],
+)
+def test_how_the_stages_after_training_end(
+    stage, happens, code, said, monkeypatch, capsys, tmp_path
+):
+    """With stages that do nothing but this; the lock is given back however it ends."""
+    import tensorflow as tf
+
+    from keras_inception import data, evaluation, export, report, training
+    from keras_inception.cli.train import main
+    from keras_inception.locks import FolderLock
+
+    source = data.open_source("fake")
+
+    def act(*arguments):
+        if happens == "stop":
+            os.kill(os.getpid(), signal.SIGTERM)
+        elif happens == "lose":
+            broken = dataclasses.replace(source.splits["test"], image=missing)
+            source.splits["test"] = broken.subset(np.arange(1))
+            source.splits["test"].pixels(0)
+        else:
+            raise happens
+
+    def missing(i):
+        return tf.io.read_file(str(tmp_path / "gone.png"))
+
+    for module, name in (
+        (evaluation, "evaluate_run"),
+        (export, "export_run"),
+        (report, "write_report"),
+    ):
+        monkeypatch.setattr(module, name, act if name == stage else lambda *arguments: None)
+    monkeypatch.setattr(training, "open_bound", lambda *a, **o: source, raising=False)
+
+    def train(recipe, run_dir, *, lock, **options):
+        lock.take()
+        return RunFolder(run_dir)
+
+    monkeypatch.setattr(training, "train", train, raising=False)
+    assert main(["x", f"--run_dir={tmp_path / 'run'}"]) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(said)
+    with FolderLock(tmp_path / "run") as lock:
+        lock.take()
+
+
 # Latin, Cyrillic, Chinese; Greek, Devanagari, Arabic, and matplotlib's markup.
 SCRIPTS = ("Kätzchen кошка 猫", "γάτα बिल्ली قطة $1_$5")
 
 
 def test_a_folder_of_images_becomes_a_checked_model_for_a_phone(tmp_path):
     """The whole chain on files as a user has them, then the same command again."""
-    import numpy as np
     import tensorflow as tf
 
     rng = np.random.default_rng(0)

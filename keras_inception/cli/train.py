@@ -67,9 +67,10 @@ def main(argv: list[str]) -> int:
             )
             if not training.is_chief(strategy):
                 return 0
-            evaluation.evaluate_run(run.path, source)
-            export.export_run(run.path, source)
-            print(f"Report: {report.write_report(run.path, source)}")
+            with training.naming_lost_images(source, "test"):
+                evaluation.evaluate_run(run.path, source)
+                export.export_run(run.path, source)
+                print(f"Report: {report.write_report(run.path, source)}")
     except training.Ending as ending:
         shown = isinstance(ending, training.Interrupted)
         print(flags.with_flags(f"{ending}" if shown else f"{program}: {ending}"), file=sys.stderr)

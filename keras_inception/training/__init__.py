@@ -12,6 +12,7 @@ _PUBLIC = {
     "LostWorker": "endings",
     "NonFinite": "endings",
     "stop_at_once": "endings",
+    "naming_lost_images": "lost",
     "open_bound": "stages",
     "train": "stages",
     "is_chief": "strategy",

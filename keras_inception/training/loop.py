@@ -225,8 +225,7 @@ class Run:
             )
 
         sums = {"loss": 0.0, "correct": 0.0, "examples": 0.0}
-        count = self.source.num_examples("validation")
-        with self._lost("validation", functools.partial(range, count)):
+        with self._lost("validation"):
             for batch in self.strategy.distribute_datasets_from_function(make):
                 for key, value in self._evaluate_batch(batch).items():
                     sums[key] += float(value)

@@ -15,19 +15,20 @@ _SHOWN = 8  # names in a message
 
 @contextlib.contextmanager
 def naming_lost_images(
-    source: Source, part: str, indices: Callable[[], Iterable[int]]
+    source: Source, part: str, indices: Callable[[], Iterable[int]] | None = None
 ) -> Iterator[None]:
     """Turns TensorFlow's error about an image that is gone or damaged into a LostImage.
 
     Args:
         source: The data set.
         part: The part whose images are read inside the `with` block.
-        indices: Gives the numbers of the images that may have been read.
+        indices: Gives the numbers of the images that may have been read; by default all.
     """
     try:
         yield
     except tf.errors.OpError as error:
-        lost = lost_images(source, part, indices())
+        everything = range(source.num_examples(part))
+        lost = lost_images(source, part, indices() if indices else everything)
         if not lost:
             raise
         raise LostImage(

@@ -87,11 +87,8 @@ class Probe:
         wait_for_all(self.strategy)
 
     def _features(self, stop: dict[str, int]) -> dict[str, np.ndarray]:
-        def everything() -> range:
-            return range(self.source.num_examples("train"))
-
         try:
-            with naming_lost_images(self.source, "train", everything):
+            with naming_lost_images(self.source, "train"):
                 return pooled_features(
                     feature_network(self.model),
                     self.source,
