@@ -59,6 +59,12 @@ class Recipe:
         "train",
         choices=("none", "norms", "backbone"),
     )
+    unfreeze_from: str = setting(
+        "",
+        "Model",
+        "endpoint from which on the network trains, what comes before it being frozen; empty: all "
+        "of it (keras-inception info MODEL lists the endpoints)",
+    )
     probe: bool = setting(
         False,
         "Model",
@@ -211,6 +217,13 @@ class Recipe:
         "Optimization",
         "which weights are evaluated and exported; best is by validation accuracy",
         choices=("last", "best"),
+    )
+    patience: int = setting(
+        0,
+        "Optimization",
+        "epochs without a better validation accuracy after which training ends; 0: never",
+        least=0,
+        most=1_000_000,
     )
     seed: int = setting(
         0, "Optimization", "of weights, order, augmentation and dropout", least=0, most=2**32 - 1

@@ -105,7 +105,7 @@ class Run:
             return
         batches = iter(self._training_batches(self.step))
         saved = time.monotonic()
-        while self.step < self.total_steps:
+        while self.step < self.total_steps and not self._is_out_of_patience(rows):
             epoch_end = (self.step // self.steps_per_epoch + 1) * self.steps_per_epoch
             if self.step == epoch_end - self.steps_per_epoch:
                 self.sums.assign(np.zeros(4))
@@ -138,6 +138,17 @@ class Run:
                         f"Stopped at step {self.step}; start the same command again to go on.",
                         stop.get("signal", signal.SIGTERM),
                     )
+
+    def _is_out_of_patience(self, rows: list[dict[str, float]]) -> bool:
+        """Whether so many epochs in a row were no better that training ends; says so."""
+        if not self.recipe.patience or not rows or self.step != rows[-1]["step"]:
+            return False
+        accuracies = [row["validation_accuracy"] for row in rows]
+        since = len(rows) - 1 - accuracies.index(max(accuracies))
+        if since < self.recipe.patience:
+            return False
+        self.progress.say(f"No better validation accuracy for {since} epochs: training ends here.")
+        return True
 
     def _means(self) -> tuple[float, float, float]:
         """Loss and hits of a step, and steps a second, of the epoch so far."""

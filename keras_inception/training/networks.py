@@ -10,6 +10,7 @@ import keras
 
 from keras_inception.files import write
 from keras_inception.identity import attach
+from keras_inception.models.measure import endpoints
 from keras_inception.models.registry import get_model
 from keras_inception.models.saving import save_model
 from keras_inception.models.surgery import freeze_backbone
@@ -36,11 +37,26 @@ def training_network(recipe: Recipe, classes: int, loaded: Loaded | None) -> ker
         )
     if recipe.freeze == "backbone":
         freeze_backbone(model)
+    elif recipe.unfreeze_from:
+        _freeze_before(model, recipe.unfreeze_from)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = recipe.sync_bn
             layer.trainable = layer.trainable and recipe.freeze == "none"
     return model
+
+
+def _freeze_before(model: keras.Model, name: str) -> None:
+    """Freezes what an endpoint's own layers are computed from."""
+    known = list(endpoints(model))
+    if name not in known:
+        raise ValueError(
+            f"`unfreeze_from` should be one of the endpoints {', '.join(known)}. "
+            f"Received: unfreeze_from={name!r}"
+        )
+    for layer in keras.Model(model.input, model.get_layer(name).output).layers:
+        if layer.name != name and not layer.name.startswith(f"{name}_"):
+            layer.trainable = False
 
 
 def inference_network(recipe: Recipe, trained: keras.Model) -> keras.Model:

@@ -230,18 +230,21 @@ def begin(folder: RunFolder, recipe: Recipe, source: Source, contract: Preproces
 
 def for_data(recipe: Recipe, source: Source) -> tuple[Recipe, list[str]]:
     """The recipe as this data set allows it, and what is to be said of that."""
-    if recipe.keep == "last" or source.num_examples("validation"):
+    watched = {"keep": "last", "patience": 0}
+    changes = {name: v for name, v in watched.items() if getattr(recipe, name) != v}
+    if not changes or source.num_examples("validation"):
         return recipe, []
     if not recipe.validation_fraction:
+        asked = ", ".join(f"`{name}={getattr(recipe, name)}`" for name in changes)
         raise ValueError(
-            "`keep=best` needs a validation part, and the data set has none of its own. Received: "
+            f"{asked} needs a validation part, and the data set has none of its own. Received: "
             "validation_fraction=0.0"
         )
     note = (
-        f"The share {recipe.validation_fraction:g} of so few images leaves no validation part: the "
-        "last weights are kept (keep=last), since none can be called the best."
+        f"The share {recipe.validation_fraction:g} of so few images leaves no validation part: "
+        "training goes to its last epoch and keeps the last weights (keep=last, patience=0)."
     )
-    return recipe.replace(keep="last"), [note]
+    return recipe.replace(**changes), [note]
 
 
 def _check_batch(recipe: Recipe, source: Source, strategy: tf.distribute.Strategy) -> None:

@@ -88,12 +88,13 @@ def test_mixing_is_a_function_of_its_key():
     assert not np.array_equal(same, other)
 
 
-def test_the_best_weights_are_kept(tmp_path):
+def test_the_best_weights_are_kept_and_patience_ends(tmp_path):
     """With a rate that ruins the later epochs."""
-    recipe = SMALL.replace(keep="best", epochs=4, learning_rate=0.5, schedule="constant", seed=1)
-    folder = train(recipe, str(tmp_path / "run"))
+    recipe = SMALL.replace(keep="best", epochs=9, learning_rate=0.5, schedule="constant", seed=1)
+    folder = train(recipe.replace(patience=1), str(tmp_path / "run"))
     rows = folder.history
     best = max(rows, key=lambda row: row["validation_accuracy"])
+    assert rows[-1]["epoch"] == best["epoch"] + 1 < 9
     from keras_inception.data import evaluation_batches, open_run
 
     model, right, count = folder.load_model(), 0, 0

@@ -29,6 +29,7 @@ from keras_inception.training import (
     train,
 )
 from keras_inception.training.lost import lost_images
+from keras_inception.training.networks import training_network
 from keras_inception.training.progress import Progress
 from keras_inception.training.step import Step
 
@@ -198,6 +199,8 @@ def test_few_images_keep_the_last_weights_and_say_so(tmp_path):
     assert found == recipe.replace(keep="last") and "leaves no validation part" in note
     with pytest.raises(ValueError, match="`keep=best` needs a validation part"):
         stages.for_data(recipe.replace(validation_fraction=0.0), source)
+    with pytest.raises(ValueError, match="`keep=best`, `patience=3` needs a validation part"):
+        stages.for_data(recipe.replace(validation_fraction=0.0, patience=3), source)
     assert stages.for_data(recipe, open_source("fake")) == (recipe, [])
 
 
@@ -261,6 +264,23 @@ def test_equal_classes_and_what_is_said_of_them(tmp_path):
     assert "eel 2 (weight 5), dog 4 (weight 2.5), cat 24 (weight 0.417)" in weighted
     _, sampled = balance.describe(recipe.replace(class_weight="sampling"), source)
     assert sampled == "Every class is shown 24 times in an epoch."
+
+
+def test_the_first_blocks_stay_frozen():
+    recipe = TINY.replace(unfreeze_from="inception_4e")
+    model = training_network(recipe, 4, None)
+    trains = [layer.name for layer in model.layers if layer.trainable and layer.weights]
+    assert {name.rpartition("_branch")[0] for name in trains} == {
+        "", "inception_4e", "inception_5a", "inception_5b"
+    }  # fmt: skip
+    assert [name for name in trains if "_branch" not in name] == ["predictions"]
+    whole = training_network(TINY.replace(unfreeze_from="inception_3a"), 4, None)
+    frozen = {layer.name for layer in whole.layers if layer.weights and not layer.trainable}
+    assert frozen == {f"stem_{i}_{kind}" for i in range(3) for kind in ("conv", "bn")}
+    with pytest.raises(
+        ValueError, match="endpoints inception_3a, .*Received: unfreeze_from='mixed7'"
+    ):
+        training_network(TINY.replace(unfreeze_from="mixed7"), 4, None)
 
 
 def test_memory_is_a_lower_bound_that_counts_what_is_kept():
