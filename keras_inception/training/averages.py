@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -54,15 +54,22 @@ def _weights(model: keras.Model) -> list[Any]:
     return [w for w in model.weights if w.dtype.startswith(("float", "bfloat"))]
 
 
-def merge_statistics(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
-    """Gives every replica the mean of all replicas' BatchNorm statistics.
+def merging(model: keras.Model, strategy: tf.distribute.Strategy) -> Callable[[], None]:
+    """A function that gives every replica the mean of all replicas' BatchNorm statistics.
 
     Keras leaves each replica with statistics of its own share of the data, and saves the first
     replica's; evaluation, checkpoints and exports should not depend on which.
+
+    Args:
+        model: Built in the strategy's scope.
+        strategy: Whose replicas train it.
+
+    Returns:
+        The function; it is traced once, however often it is called.
     """
-    if strategy.num_replicas_in_sync == 1:
-        return
     moving = [w for w in _weights(model) if not w.trainable]
+    if strategy.num_replicas_in_sync == 1 or not moving:
+        return lambda: None
 
     @tf.function
     def merge() -> None:
@@ -75,5 +82,4 @@ def merge_statistics(model: keras.Model, strategy: tf.distribute.Strategy) -> No
 
         strategy.run(assign)
 
-    if moving:
-        merge()
+    return merge

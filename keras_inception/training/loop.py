@@ -18,7 +18,7 @@ from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
 from keras_inception.runs import RunFolder
 from keras_inception.training import balance, checkpoints, curves
-from keras_inception.training.averages import MovingAverage, merge_statistics
+from keras_inception.training.averages import MovingAverage, merging
 from keras_inception.training.endings import Interrupted, NonFinite
 from keras_inception.training.lost import naming_lost_images, some
 from keras_inception.training.networks import training_network, write_network
@@ -69,6 +69,7 @@ class Run:
             self.optimizer.build(self.model.trainable_variables)
             self.average = MovingAverage(self.model, recipe.ema) if recipe.ema else None
             self.scale = LossScale() if recipe.precision == "mixed_float16" else None
+        self._merge = merging(self.model, strategy)
         weights = None
         if recipe.class_weight == "balanced":
             weights = balance.class_weights(source.splits["train"].labels, classes)
@@ -284,9 +285,6 @@ class Run:
         batch = self.recipe.batch_size
         at = np.arange(self.step * batch, (self.step + count) * batch)
         return examples_at(at, self.source.num_examples("train"), self.recipe.seed).tolist()
-
-    def _merge(self) -> None:
-        merge_statistics(self.model, self.strategy)
 
     def _save(self) -> None:
         self._merge()

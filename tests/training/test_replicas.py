@@ -15,7 +15,7 @@ import json, sys
 import keras, numpy as np, tensorflow as tf
 from keras_inception.recipes import Recipe
 from keras_inception.training import make_strategy
-from keras_inception.training.averages import MovingAverage, merge_statistics
+from keras_inception.training.averages import MovingAverage, merging
 from keras_inception.training.optimizers import make_optimizer, make_schedule
 from keras_inception.training.step import Step
 replicas, cases = int(sys.argv[1]), json.loads(sys.argv[2])
@@ -82,7 +82,7 @@ with strategy.scope():
 mapped = keras.Model(model.input, model.get_layer("norm").input)
 shares = [mapped(images[0, i * share : (i + 1) * share]).numpy() for i in range(replicas)]
 train(model, optimizer, average, recipe, xla=False, steps=1)
-merge_statistics(model, strategy)
+merging(model, strategy)()
 norm = model.get_layer("norm")
 np.testing.assert_allclose(
     norm.moving_mean.numpy(), 0.1 * np.mean([s.mean((0, 1, 2)) for s in shares], 0), atol=1e-6
