@@ -102,6 +102,13 @@ class Recipe:
         least=0,
         below=1,
     )
+    max_pixels: int = setting(
+        150_000_000,
+        "Data",
+        "images with more pixels (height times width) count as unreadable, by their headers",
+        least=1,
+        most=2**31 - 1,
+    )
     crop_fraction: float = setting(
         1.0,
         "Data",

@@ -42,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--format", default="table", choices=("table", "json", "csv"))
     parser.add_argument("--batch_size", type=int, default=64, help="views computed at once [64]")
+    parser.add_argument(
+        "--max_pixels", type=int, help="larger images are not decoded [150 million]"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -59,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
             top=arguments.top,
             crops=arguments.crops,
             batch_size=arguments.batch_size,
+            max_pixels=arguments.max_pixels,
             progress=Bar() if len(listed) > arguments.batch_size else None,
         )
         write = {"table": _table, "json": _json, "csv": _csv}[arguments.format]

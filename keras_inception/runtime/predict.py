@@ -69,6 +69,7 @@ def predictions(
     top: int = 5,
     crops: str = "1",
     batch_size: int = BATCH,
+    max_pixels: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Prediction]:
     """What `predict` returns, one record after the other, in bounded memory.
@@ -78,6 +79,8 @@ def predictions(
         top: How many classes an image.
         crops: "1", "mirror", "10", "12" or "144" views whose probabilities are averaged.
         batch_size: Views that the network is given at once.
+        max_pixels: Images with more pixels cannot be read, by their headers; by default those with
+            more than 150 million.
         progress: Called with (images done, images) now and then.
 
     Raises:
@@ -85,10 +88,12 @@ def predictions(
     """
     if top < 1:
         raise ValueError(f"`top` should be at least 1. Received: top={top}")
+    if max_pixels is not None and max_pixels < 1:
+        raise ValueError(f"`max_pixels` should be at least 1. Received: max_pixels={max_pixels}")
     listed = image_list(images)
     classifier = load_classifier(model)
     check(classifier.preprocessing, crops)
-    return _records(classifier, listed, top, crops, batch_size, progress)
+    return _records(classifier, listed, top, crops, batch_size, max_pixels, progress)
 
 
 def _records(
@@ -97,10 +102,12 @@ def _records(
     top: int,
     crops: str,
     batch_size: int,
+    max_pixels: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[Prediction]:
     def look(numbered: tuple[int, Any]) -> np.ndarray:
-        return take(pixels(numbered[1], classifier.input_shape[2]), classifier.preprocessing, crops)
+        image = pixels(numbered[1], classifier.input_shape[2], max_pixels)
+        return take(image, classifier.preprocessing, crops)
 
     group = max(1, batch_size // CROPS[crops])
     pending: list[tuple[str, Any]] = []
@@ -132,15 +139,18 @@ def _named(
         yield Prediction(name, tuple((classifier.labels[i], float(row[i])) for i in best))
 
 
-def pixels(image: str | os.PathLike | np.ndarray, channels: int = 3) -> np.ndarray:
+def pixels(
+    image: str | os.PathLike | np.ndarray, channels: int = 3, max_pixels: int | None = None
+) -> np.ndarray:
     """An image as uint8 (height, width, channels), decoded as everywhere in the package.
 
     Args:
         image: A path, or an array in 0..255 that is given back.
         channels: 3 (RGB) or 1 (gray).
+        max_pixels: The largest image, height times width, that is decoded; by default 150 million.
 
     Raises:
-        OSError: the file cannot be opened, or is no image that can be read.
+        OSError: the file cannot be opened, is too large, or is no image that can be read.
         ValueError: the array has another shape.
     """
     if isinstance(image, np.ndarray):
@@ -151,13 +161,14 @@ def pixels(image: str | os.PathLike | np.ndarray, channels: int = 3) -> np.ndarr
         return image
     import tensorflow as tf
 
-    from keras_inception.data.decode import decode
+    from keras_inception.data.decode import MAX_PIXELS, Decoding
 
     encoded = Path(image).read_bytes()
     if not encoded:
         raise OSError("the file is empty")
     try:
-        return decode(tf.constant(encoded), channels).numpy()
+        decoding = Decoding(max_pixels=max_pixels or MAX_PIXELS)
+        return decoding.decode(tf.constant(encoded), channels).numpy()
     except tf.errors.InvalidArgumentError as error:
         raise OSError(_reason(error)) from error
 

@@ -204,6 +204,7 @@ def open_bound(
             validation_fraction=recipe.validation_fraction,
             seed=recipe.seed,
             download=download,
+            max_pixels=recipe.max_pixels,
             parts=before,
         )
     except ChangedData as error:

@@ -16,7 +16,7 @@ from keras_inception import cli
 from keras_inception.identity import Identity
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.runtime import Classifier
-from keras_inception.runtime.predict import predict, predictions
+from keras_inception.runtime.predict import pixels, predict, predictions
 
 
 class Brightness:
@@ -84,6 +84,13 @@ def test_a_folder_streams_and_the_unreadable_are_named(model, photos):
     assert named["g empty.png"].error == "the file is empty"
     assert seen[-1] == (10, 10) and max(model.engine.batches) <= 4
     assert sum(p for _, p in named["a.jpg"].top) == pytest.approx(1)
+
+
+def test_an_image_over_the_limit_of_pixels_is_not_decoded(tmp_path):
+    Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(tmp_path / "a.png")
+    assert pixels(tmp_path / "a.png", max_pixels=1200).shape == (30, 40, 3)
+    with pytest.raises(OSError, match="more pixels than the limit"):
+        pixels(tmp_path / "a.png", max_pixels=1199)
 
 
 def test_a_photograph_on_its_side_is_turned_upright(tmp_path):

@@ -148,3 +148,9 @@ def test_flags_become_settings():
     assert recipe == recipes.named("inception_v3").replace(sync_bn=True, epochs=3)
     assert options == Options(run_dir="a/b", fresh=True)
     assert flags.parse(["x"])[1].run_dir == "runs/fashion_mnist_mini-InceptionV1"
+
+
+def test_the_limit_of_pixels_is_the_decoders():
+    from keras_inception.data.decode import MAX_PIXELS
+
+    assert Recipe().max_pixels == MAX_PIXELS

@@ -137,6 +137,7 @@ def open_run(run: RunFolder) -> Source:
         split=recipe.split,
         validation_fraction=recipe.validation_fraction,
         seed=recipe.seed,
+        max_pixels=recipe.max_pixels,
         parts=Fingerprint.read(record) if record.exists() else None,
     )
 
