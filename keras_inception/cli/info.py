@@ -83,7 +83,7 @@ def _print_classifier(source: str) -> Any:
     height, width, channels = classifier.input_shape
     rows = {
         "variant": identity.variant or "not known",
-        "built with": _arguments(identity.arguments),
+        "built with": _arguments(identity.arguments) if identity.arguments else "not recorded",
         "engine": classifier.engine.name,
         "input": f"{height} x {width} x {channels}",
         "contract": _contract(classifier.preprocessing),

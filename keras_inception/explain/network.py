@@ -12,8 +12,10 @@ import numpy as np
 from keras_inception.models.measure import endpoints
 from keras_inception.runtime import Classifier, load_classifier
 
-# A map must have that many rows and columns to say where something is.
-LEAST_MAP = 4
+# A map must have that many rows and columns to say where something is: those of the papers' inputs
+# end in 7 or 8. On images of 64 pixels, InceptionV1's map of 4 x 4 points at the evidence no more
+# often than chance (10 % of 48), the one of 8 x 8 in 42 %.
+LEAST_MAP = 7
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Network:
         """The layer whose map is looked at: by default the last that still has places.
 
         The endpoints of the package's variants, or any layer with a 4-D output of another
-        network. The last with at least 4 x 4 places, or the largest if there is none.
+        network. The last with at least 7 x 7 places, or the largest if there is none.
 
         Raises:
             ValueError: there is no such layer, or none with a map.
