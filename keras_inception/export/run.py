@@ -164,8 +164,11 @@ def export_run(run_dir: str | Path, source: data.Source | None = None) -> dict[s
         ValueError: the folder holds no finished run.
     """
     run = RunFolder(run_dir)
-    run.load_model()
-    return export(run.path, dataset=source, latency=False)
+    if not run.model_path.exists():
+        raise ValueError(
+            f"{run.path} holds no trained model (no model.keras); let its training end first."
+        )
+    return export(run.path, output=run.path, dataset=source, latency=False)
 
 
 def _is_run(source: Any) -> bool:

@@ -197,7 +197,7 @@ def test_other_runtimes_give_the_models_probabilities(format, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", keras_inception.list_models())
 def test_every_variant_through_every_target(variant, tmp_path):
-    """An untrained network's answers are all alike, so its features are what is told apart here."""
+    """Each file's labels, contract, signature, operations, size and answers are checked inside."""
     network = keras_inception.get_model(
         variant, weights=None, input_shape=(96, 96, 3), classes=4, width_multiplier=0.25
     )
