@@ -211,5 +211,13 @@ def _reason(error: Exception) -> str:
     """The first line of an error, without TensorFlow's account of its own functions."""
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
-    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return text.partition("}} ")[2].partition(" [Op:")[0] or text.partition(" [Op:")[0]
+    lines = [line.strip() for line in str(error).splitlines()]
+    said = [
+        line
+        for line in lines
+        if line
+        and not line.startswith(("Graph execution error", "Detected at node", "[[", "File "))
+    ]
+    text = (said or [type(error).__name__])[0]
+    text = text.partition("}} ")[2] or text
+    return text.partition("assertion failed: ")[2] or text.partition(" [Op:")[0]
