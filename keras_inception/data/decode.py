@@ -510,7 +510,7 @@ def _box_before_turning(choose: Choose, size: tf.Tensor, orientation: tf.Tensor 
     if isinstance(orientation, int) and orientation == 1:
         return choose(size)
     transposed, mirror_x, mirror_y = _turns(orientation)
-    upright = tf.where(transposed, size[::-1], size)
+    upright = tf.where(transposed, tf.reverse(size, [0]), size)
     top, left, height, width = tf.unstack(choose(upright))
     top = tf.where(mirror_y, upright[0] - top - height, top)
     left = tf.where(mirror_x, upright[1] - left - width, left)
