@@ -45,7 +45,7 @@ def weights(folder):
 
 
 def wait_for_checkpoint(folder, process):
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 900
     while not list(Path(folder).glob("checkpoints/ckpt-*.index")):
         assert process.poll() is None and time.monotonic() < deadline, process.stdout.read()
         time.sleep(0.05)

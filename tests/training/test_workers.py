@@ -77,13 +77,13 @@ def start(folder, count):
     ]
 
 
-def finish(processes, seconds=300):
+def finish(processes, seconds=900):
     outputs = [process.communicate(timeout=seconds)[0] for process in processes]
     return [process.returncode for process in processes], outputs
 
 
 def wait_for_checkpoint(folder, processes):
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 900
     while not list(Path(folder).glob("checkpoints/ckpt-*.index")):
         assert all(p.poll() is None for p in processes) and time.monotonic() < deadline
         time.sleep(0.05)
