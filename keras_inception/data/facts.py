@@ -168,7 +168,9 @@ def _look_carefully(encoded: tf.Tensor, decoding: Decoding) -> tf.Tensor:
 
     too_large = PROBLEMS.index("has more pixels than max_pixels")
     rest = tf.cond(fits, decoded, lambda: tf.constant([0, 0, too_large]))
-    height, width = tf.unstack(tf.cast(tf.where(orientation >= 5, tf.reverse(size, [0]), size), tf.int32))
+    height, width = tf.unstack(
+        tf.cast(tf.where(orientation >= 5, tf.reverse(size, [0]), size), tf.int32)
+    )
     return tf.concat(
         [tf.stack([decode.image_format(encoded), height, width, orientation]), rest], 0
     )

@@ -70,7 +70,10 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
             content = readers.whole(Path(path))
             keras_h5.check_model(content, readers.Budget.of(len(content)))
     model = keras.models.load_model(path)
-    identity = _identity_in(path) or graph.identity_in(graph.text_of(model))
+    written = _identity_in(path)
+    if written is not None:
+        return attach(model, written)
+    identity = graph.identity_in(graph.text_of(model))
     return attach(model, identity) if identity.variant else model
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import keras_inception
-from keras_inception import Preprocessing, cli, load_classifier
+from keras_inception import Preprocessing, cli, load_classifier, save_model
 from keras_inception.export import export_tflite
 from keras_inception.export.metadata import with_metadata
 from keras_inception.identity import Identity, attach
@@ -130,10 +130,8 @@ def test_bad_input_is_one_line_before_anything_is_converted(
     arguments, message, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setattr("keras_inception.export.run._write_all", None)
-    model = toy()
     (tmp_path / "two.txt").write_text("a\nb\n")
-    monkeypatch.setattr("keras.models.load_model", lambda path: model)
-    (tmp_path / "toy.keras").write_bytes(b"")
+    save_model(toy(), tmp_path / "toy.keras")
     command = ["export", str(tmp_path / "toy.keras"), "--output", str(tmp_path / "out")]
     with pytest.raises(SystemExit) as end:
         cli.run([*command, *(a.replace("{tmp}", str(tmp_path)) for a in arguments)])
