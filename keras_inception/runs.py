@@ -28,6 +28,7 @@ import csv
 import json
 import platform
 import shutil
+from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -182,12 +183,17 @@ class RunFolder:
         self.write_json("preprocessing.json", contract.to_dict())
         write(self.path / "labels.txt", "".join(f"{name}\n" for name in labels))
 
-    def check_recipe(self, recipe: Recipe) -> None:
-        """Raises ValueError if the folder holds a run of another recipe; it names the fields."""
+    def check_recipe(self, recipe: Recipe, but: Collection[str] = ()) -> None:
+        """Raises ValueError if the folder holds a run of another recipe; it names the fields.
+
+        Args:
+            recipe: What is to be trained.
+            but: Names of fields that may differ.
+        """
         if not self.config_path.exists():
             return
         before, now = self.recipe.to_dict(), recipe.to_dict()
-        changed = [name for name in now if now[name] != before[name]]
+        changed = [name for name in now if now[name] != before[name] and name not in but]
         if changed:
             what = ", ".join(f"{name} was {before[name]!r}, is {now[name]!r}" for name in changed)
             raise ValueError(

@@ -39,6 +39,9 @@ from keras_inception.training.strategy import (
 )
 from keras_inception.weights import resolve as resolve_weights
 
+# What watches the validation part, and its values where the data has no such part.
+_WATCHED = {"keep": "last", "patience": 0}
+
 
 def train(
     recipe: Recipe,
@@ -184,9 +187,12 @@ def open_bound(
     """The recipe's data set, in the parts that a run in the folder has, if there is one.
 
     Raises:
-        ValueError: the data set is not the one that the run began with; the message says how it
-            differs, and nothing was written.
+        ValueError: the recipe or the data set is not the one that the run began with; the
+            message says how it differs, and nothing was written.
     """
+    if not fresh:
+        # Another seed or share draws other parts: the settings are named before the images.
+        folder.check_recipe(recipe, but=_WATCHED)
     record = folder.path / fingerprint.FILE
     before = None if fresh or not record.exists() else Fingerprint.read(record)
     if before is None and not fresh and folder.config_path.exists():
@@ -231,8 +237,7 @@ def begin(folder: RunFolder, recipe: Recipe, source: Source, contract: Preproces
 
 def for_data(recipe: Recipe, source: Source) -> tuple[Recipe, list[str]]:
     """The recipe as this data set allows it, and what is to be said of that."""
-    watched = {"keep": "last", "patience": 0}
-    changes = {name: v for name, v in watched.items() if getattr(recipe, name) != v}
+    changes = {name: v for name, v in _WATCHED.items() if getattr(recipe, name) != v}
     if not changes or source.num_examples("validation"):
         return recipe, []
     if not recipe.validation_fraction:
