@@ -2,9 +2,12 @@
 
     python benchmarks/exports.py --size 299 --rounds 15
 
-Both networks have random weights, which changes neither size nor time. The plain way is
+All networks have random weights, which changes neither size nor time. The plain way is
 `model.export(folder)` and `tf.lite.TFLiteConverter.from_keras_model(model).convert()`. Latencies
-are medians of one image in LiteRT, of calls of all files that take turns in one process.
+are medians of one image, of calls of all files that take turns in one process: .tflite files in
+LiteRT with one thread and with two, SavedModels in TensorFlow with its own choice of threads.
+--int16x8 also measures the plain network with 16-bit activations and 8-bit weights, which this
+package does not export.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -21,6 +25,8 @@ import tensorflow as tf
 import keras_inception
 from keras_inception.runtime.litert import interpreter
 
+WARM_UP = 3  # calls of each file that are not counted
+
 
 def bytes_of(path: Path) -> int:
     """The size of a file, or of all files in a folder."""
@@ -28,55 +34,100 @@ def bytes_of(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def export_plainly(size: int, folder: Path) -> list[Path]:
+def export_plainly(size: int, folder: Path, int16x8: bool) -> dict[str, Path]:
     """keras.applications' network, with the defaults of Keras and TensorFlow."""
     model = keras.applications.InceptionV3(weights=None, input_shape=(size, size, 3))
-    model.export(folder / "plain_saved_model", verbose=False)
-    file = folder / "plain.tflite"
-    file.write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
-    return [folder / "plain_saved_model", file]
+    model.export(folder / "saved_model", verbose=False)
+    files = {"saved_model": folder / "saved_model", "model.tflite": folder / "model.tflite"}
+    files["model.tflite"].write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+    if int16x8:
+        converter = tf.lite.TFLiteConverter.from_keras_model(model)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        images = np.random.default_rng(0).uniform(-1, 1, (2, 1, size, size, 3))
+        converter.representative_dataset = lambda: ([image.astype(np.float32)] for image in images)
+        converter.target_spec.supported_ops = [
+            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        ]
+        files["int16x8.tflite"] = folder / "int16x8.tflite"
+        files["int16x8.tflite"].write_bytes(converter.convert())
+    return files
 
 
-def export_ours(size: int, folder: Path) -> list[Path]:
-    """The same architecture by this package, in three forms."""
+def export_ours(size: int, folder: Path) -> dict[str, Path]:
+    """The same architecture by this package, in all its forms for servers and phones."""
     model = keras_inception.InceptionV3(weights=None, input_shape=(size, size, 3))
-    quantize = ["float32", "float16", "dynamic"]
-    made = keras_inception.export(model, quantize=quantize, output=folder, images=4, latency=False)
-    return [folder / name for name in made["files"]]
+    made = keras_inception.export(
+        model,
+        quantize=["float32", "float16", "dynamic", "int8"],
+        output=folder,
+        dataset="fake",
+        images=4,
+        calibration=8,
+        latency=False,
+    )
+    return {name: folder / name for name in made["files"]}
 
 
-def latencies(files: list[Path], rounds: int, threads: int) -> list[float]:
-    """Median milliseconds of one image in each file."""
-    interpreters = [interpreter(file, threads) for file in files]
-    taken: list[list[float]] = [[] for _ in files]
-    for one in interpreters:
-        one.allocate_tensors()
-    for _ in range(rounds + 3):
-        for one, times in zip(interpreters, taken, strict=True):
-            details = one.get_input_details()[0]
-            one.set_tensor(details["index"], np.zeros(details["shape"], np.float32))
+def tflite_call(file: Path, threads: int) -> Callable[[], object]:
+    """A function that classifies one image in LiteRT."""
+    one = interpreter(file, threads)
+    one.allocate_tensors()
+    details = one.get_input_details()[0]
+    one.set_tensor(details["index"], np.zeros(details["shape"], np.float32))
+    return one.invoke
+
+
+def saved_model_call(folder: Path, size: int) -> Callable[[], object]:
+    """A function that classifies one image in TensorFlow."""
+    loaded = tf.saved_model.load(str(folder))
+    signature = loaded.signatures["serving_default"]
+    (name,) = signature.structured_input_signature[1]
+    image = tf.zeros((1, size, size, 3))
+    return lambda: (loaded, next(iter(signature(**{name: image}).values())).numpy())
+
+
+def medians(calls: list[Callable[[], object]], rounds: int) -> list[float]:
+    """Median milliseconds of each function; they take turns."""
+    taken: list[list[float]] = [[] for _ in calls]
+    for _ in range(rounds + WARM_UP):
+        for call, times in zip(calls, taken, strict=True):
             began = time.perf_counter()
-            one.invoke()
+            call()
             times.append(1000 * (time.perf_counter() - began))
-    return [float(np.median(times[3:])) for times in taken]
+    return [float(np.median(times[WARM_UP:])) for times in taken]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=299, help="pixels of a side [299]")
     parser.add_argument("--rounds", type=int, default=15, help="calls of each file [15]")
+    parser.add_argument("--int16x8", action="store_true", help="with 16-bit activations, too")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        ours, plain = Path(scratch) / "ours", Path(scratch)
-        files = export_plainly(options.size, plain) + export_ours(options.size, ours)
-        tflite = [file for file in files if file.suffix == ".tflite"]
-        one, two = (latencies(tflite, options.rounds, threads) for threads in (1, 2))
-        times = {file: f"{a:.1f} / {b:.1f}" for file, a, b in zip(tflite, one, two, strict=True)}
-        print("| file | MB | ms, 1 / 2 threads |\n| --- | ---: | ---: |")
-        for file in files:
-            who = "keras.applications" if file.name.startswith("plain") else "keras_inception"
-            name = file.name.removeprefix("plain_").removeprefix("plain")
-            print(f"| {who} {name} | {bytes_of(file) / 1e6:.1f} | {times.get(file, '')} |")
+        rows = [
+            (who, name, path)
+            for who, files in (
+                (
+                    "keras.applications",
+                    export_plainly(options.size, Path(scratch), options.int16x8),
+                ),
+                ("keras_inception", export_ours(options.size, Path(scratch) / "ours")),
+            )
+            for name, path in files.items()
+        ]
+        tflite = [path for _, _, path in rows if path.suffix == ".tflite"]
+        servers = [path for _, _, path in rows if path.suffix != ".tflite"]
+        one, two = (
+            medians([tflite_call(path, threads) for path in tflite], options.rounds)
+            for threads in (1, 2)
+        )
+        times = {path: f"{a:.1f} / {b:.1f}" for path, a, b in zip(tflite, one, two, strict=True)}
+        calls = [saved_model_call(path, options.size) for path in servers]
+        for path, ms in zip(servers, medians(calls, options.rounds), strict=True):
+            times[path] = f"{ms:.1f}"
+        print("| file | MB | ms |\n| --- | ---: | ---: |")
+        for who, name, path in rows:
+            print(f"| {who} {name} | {bytes_of(path) / 1e6:.1f} | {times[path]} |")
 
 
 if __name__ == "__main__":

@@ -236,6 +236,18 @@ class Recipe:
         0, "Optimization", "of weights, order, augmentation and dropout", least=0, most=2**32 - 1
     )
 
+    formats: str = setting(
+        "saved_model,tflite",
+        "Export",
+        "what the trained network is exported to, with commas between: saved_model, tflite, web, "
+        "onnx, openvino; empty: nothing",
+    )
+    quantize: str = setting(
+        "float32,dynamic",
+        "Export",
+        "of the .tflite files, with commas between: float32, float16, dynamic, int8",
+    )
+
     @property
     def decays_weights_apart(self) -> bool:
         """Whether the optimizer decays weights itself, apart from the loss."""

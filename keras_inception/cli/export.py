@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 HELP = "write a trained network for servers and phones, and compare each file with it"
 FAILED_CHECK = 4  # the exit code of `train`, too
@@ -64,31 +65,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="of web: the folder node_modules to copy LiteRT.js from [loaded from a CDN]",
     )
+    parser.add_argument(
+        "--diagnose",
+        action="store_true",
+        help="compare every layer, too, and name the first one that departs from the network",
+    )
     parser.add_argument("--author", default="", metavar="NAME", help="for the .tflite metadata")
     parser.add_argument("--license", default="", metavar="NAME", help="for the .tflite metadata")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Exports; returns 0, or 4 if a file differs from the network and was removed."""
-    from pathlib import Path
-
     from keras_inception.export.checks import ExportCheckError
     from keras_inception.export.run import export
+    from keras_inception.export.targets import names
 
     options = {
-        k: getattr(arguments, k) for k in ("dataset", "ends", "outputs", "author", "license")
+        k: getattr(arguments, k)
+        for k in ("dataset", "ends", "outputs", "author", "license", "diagnose")
     }
     for name in ("images", "calibration", "max_pixels", "runtime"):
         if getattr(arguments, name) is not None:
             options[name] = getattr(arguments, name)
     if arguments.labels:
-        text = Path(arguments.labels).read_text(encoding="utf-8")
-        options["labels"] = text.removesuffix("\n").split("\n")
+        options["labels"] = _lines(Path(arguments.labels))
     try:
         export(
             arguments.source,
-            _names(arguments.format),
-            _names(arguments.quantize),
+            names(arguments.format),
+            names(arguments.quantize),
             arguments.output,
             **options,
         )
@@ -98,6 +103,9 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _names(text: str) -> list[str]:
-    """The names in a list with commas."""
-    return [name.strip() for name in text.split(",") if name.strip()]
+def _lines(path: Path) -> list[str]:
+    """The class names in a file."""
+    try:
+        return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--labels: {path} is no text in UTF-8.") from error

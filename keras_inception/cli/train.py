@@ -33,6 +33,7 @@ def main(argv: list[str]) -> int:
     from keras_inception.runs import RunFolder
 
     try:
+        export.check_recipe(recipe)
         with training.stop_at_once(), FolderLock(options.run_dir) as lock:
             if options.deterministic:
                 training.repeat_bit_for_bit()

@@ -13,6 +13,7 @@ from typing import Any
 
 _PUBLIC = {
     "ExportCheckError": "checks",
+    "check_recipe": "run",
     "export_onnx": "onnx",
     "export_openvino": "onnx",
     "export_run": "run",

@@ -99,6 +99,15 @@ def answers_of(
     return _run_fresh(["answers", str(path)], [], inputs, path.name)
 
 
+def layers_of(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
+    """What a file of `diagnose` returns by name, computed in a process of its own.
+
+    Raises:
+        ExportCheckError: the file cannot be loaded or run.
+    """
+    return _run_fresh(["layers", str(path)], [], {"images": images}, path.name)
+
+
 def latencies_of(paths: list[Path], images: np.ndarray, threads: int) -> dict[str, float]:
     """Milliseconds of one image by path, measured in turns in one process.
 

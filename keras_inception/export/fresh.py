@@ -1,6 +1,7 @@
 """Runs an exported file as its user would: in a process of its own, without Keras.
 
     python -m keras_inception.export.fresh answers FILE INPUTS.npz OUTPUTS.npz
+    python -m keras_inception.export.fresh layers FILE INPUTS.npz OUTPUTS.npz
     python -m keras_inception.export.fresh latency THREADS INPUTS.npz OUTPUTS.npz FILE...
 
 INPUTS.npz holds "images", float32 (n, height, width, channels) in 0..255, and for a SavedModel
@@ -40,6 +41,27 @@ def answers(path: Path, given: dict[str, np.ndarray]) -> dict[str, Any]:
         found |= _answers_of_signatures(classifier.engine, **given)
         about |= _about_saved_model(path, classifier.engine)
     return found | {"about": about}
+
+
+def layers(path: Path, images: np.ndarray) -> dict[str, Any]:
+    """All outputs of a file that has many, by their names."""
+    from keras_inception.runtime import litert, onnx, openvino
+
+    if path.suffix == ".tflite":
+        runner = litert.interpreter(path).get_signature_runner()
+        each = [runner(image=image[None]) for image in images]
+        return {name: np.concatenate([one[name] for one in each]) for name in each[0]}
+    if path.suffix == ".onnx":
+        session = onnx.session(path)
+        (image,), names = session.get_inputs(), [out.name for out in session.get_outputs()]
+        return dict(zip(names, session.run(names, {image.name: images}), strict=True))
+    if (path / "model.xml").exists():
+        _, compiled = openvino.compiled(path / "model.xml")
+        return {out.get_any_name(): value for out, value in compiled(images).items()}
+    import tensorflow as tf
+
+    signature = tf.saved_model.load(str(path)).signatures["serving_default"]
+    return {name: value.numpy() for name, value in signature(image=tf.constant(images)).items()}
 
 
 def latency(paths: list[Path], images: np.ndarray, threads: int) -> dict[str, Any]:
@@ -136,7 +158,7 @@ BAD_REQUESTS = 10  # how many `_refused` makes
 def main(argv: list[str]) -> None:
     kind, first, inputs, outputs, *rest = argv[1:]
     sys.modules["keras"] = None  # type: ignore[assignment]  # importing it fails from here on
-    files = [Path(first)] if kind == "answers" else [Path(name) for name in rest]
+    files = [Path(name) for name in rest] if kind == "latency" else [Path(first)]
     tflite = any(file.suffix == ".tflite" for file in files)
     saved_model = any((file / "saved_model.pb").exists() for file in files)
     if not saved_model and (not tflite or importlib.util.find_spec("ai_edge_litert")):
@@ -146,9 +168,11 @@ def main(argv: list[str]) -> None:
     if kind == "latency":
         os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = first
         found = latency(files, given["images"], int(first))
+    elif kind == "layers":
+        found = layers(files[0], given["images"])
     else:
         found = answers(files[0], given)
-    about = json.dumps(found.pop("about"))
+    about = json.dumps(found.pop("about", None))
     arrays_out: dict[str, Any] = {k: np.asarray(v) for k, v in found.items()}
     np.savez(outputs, about=np.array(about), **arrays_out)
 

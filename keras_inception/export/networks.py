@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from keras_inception.identity import Identity
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.runtime import Classifier, load_classifier
 from keras_inception.runtime.keras import KerasEngine, final_activation, in_float32
+
+# What is traced: images (batch, height, width, channels) in 0..255 -> named tensors.
+Function = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 
 
 class Network:
@@ -55,13 +59,13 @@ class Network:
 
     def probabilities(self, images: tf.Tensor) -> tf.Tensor:
         """Probabilities (batch, classes)."""
-        answers = self.model(self.preprocessing.scale(images), training=False)
+        answers = self._answers(images)[-1]
         return tf.nn.softmax(answers) if self._gives_logits else answers
 
     def features(self, images: tf.Tensor) -> tf.Tensor:
         """What the last Dense layer takes (batch, features)."""
-        body = keras.Model(self.model.inputs, self._input_of_dense())
-        return body(self.preprocessing.scale(images), training=False)
+        assert self._dense is not None
+        return self._answers(images)[0]
 
     def logits(self, images: tf.Tensor) -> tf.Tensor:
         """The classifier's answers before the softmax (batch, classes).
@@ -70,20 +74,39 @@ class Network:
             ValueError: the softmax does not stand directly behind a Dense layer.
         """
         if self._gives_logits:
-            return self.model(self.preprocessing.scale(images), training=False)
-        if self._dense is None:
+            return self._answers(images)[-1]
+        self.check_logits()
+        assert self._dense is not None
+        return tf.linalg.matmul(self.features(images), self._dense.kernel) + (
+            self._dense.bias if self._dense.use_bias else 0.0
+        )
+
+    def check_logits(self) -> None:
+        """Raises ValueError if there are no `logits`."""
+        if not self._gives_logits and self._dense is None:
             raise ValueError(
                 "Logits are only exported of a model whose last layer is a Dense layer. "
                 f"Received: {self.model.name!r}"
             )
-        features = self.features(images)
-        return tf.linalg.matmul(features, self._dense.kernel) + (
-            self._dense.bias if self._dense.use_bias else 0.0
-        )
 
-    def _input_of_dense(self) -> Any:
-        assert self._dense is not None
-        return self._dense.input
+    def _answers(self, images: tf.Tensor) -> list[tf.Tensor]:
+        """The features, where there are some, and what the model returns."""
+        if tf.executing_eagerly():  # whose batches differ; each size would be traced again
+            spec = tf.TensorSpec((None, *self.input_shape), tf.float32)
+            return self._traced.get_concrete_function(spec)(images)
+        return self._traced(images)
+
+    @functools.cached_property
+    def _traced(self) -> Any:
+        """The network as one function: tracing its layers takes most of the time of an export, and
+        all signatures and files call this.
+        """
+        features = [] if self._dense is None else [self._dense.input]
+        watched = keras.Model(self.model.inputs, [*features, self.model.outputs[0]])
+        return tf.function(
+            lambda images: watched(self.preprocessing.scale(images), training=False),
+            autograph=False,
+        )
 
 
 def network_of(

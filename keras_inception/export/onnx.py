@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_inception.export.networks import Network, network_of, write_archive
+from keras_inception.export.networks import Function, Network, network_of, write_archive
 from keras_inception.files import write
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.runtime.openvino import IDENTITY
@@ -37,11 +37,9 @@ def export_onnx(
         ImportError: tf2onnx or onnx is missing.
     """
     import onnx
-    import tf2onnx
 
     network = network_of(model, preprocessing, labels)
-    function, image = _function(network)
-    made, _ = tf2onnx.convert.from_function(tf.function(function), [image], opset=17)
+    made = onnx_model(*_function(network))
     onnx.helper.set_model_props(made, network.written_identity.to_metadata())
     write(Path(path), made.SerializeToString())
     return Path(path)
@@ -65,20 +63,45 @@ def export_openvino(
         ValueError: the model is no classifier.
         ImportError: OpenVINO is missing.
     """
-    import openvino
-
     network = network_of(model, preprocessing, labels)
     function, image = _function(network)
+    said = json.dumps(network.written_identity.to_metadata(), ensure_ascii=False)
+    write_openvino(function, image, Path(path), said)
+    return Path(path)
+
+
+def onnx_model(function: Function, image: tf.TensorSpec) -> Any:
+    """The `onnx.ModelProto` of a function from an image to named tensors.
+
+    Raises:
+        ImportError: tf2onnx is missing.
+    """
+    import tf2onnx
+
+    return tf2onnx.convert.from_function(tf.function(function), [image], opset=17)[0]
+
+
+def write_openvino(
+    function: Function,
+    image: tf.TensorSpec,
+    path: Path,
+    identity: str = "",
+) -> None:
+    """Writes a function from an image to named tensors, and what it says of itself.
+
+    Raises:
+        ImportError: OpenVINO is missing.
+    """
+    import openvino
+
     with tempfile.TemporaryDirectory() as scratch:
         archive = keras.export.ExportArchive()
         archive.add_endpoint("serving_default", function, [image])
-        write_archive(archive, Path(scratch), Path(path))
+        write_archive(archive, Path(scratch), path)
         made = openvino.convert_model(scratch)
-        said = json.dumps(network.written_identity.to_metadata(), ensure_ascii=False)
-        made.set_rt_info(said, IDENTITY)
-        Path(path).mkdir(parents=True, exist_ok=True)
-        openvino.save_model(made, str(Path(path) / "model.xml"), compress_to_fp16=False)
-    return Path(path)
+        made.set_rt_info(identity, IDENTITY)
+        path.mkdir(parents=True, exist_ok=True)
+        openvino.save_model(made, str(path / "model.xml"), compress_to_fp16=False)
 
 
 def _function(network: Network) -> tuple[Any, tf.TensorSpec]:

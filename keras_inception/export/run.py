@@ -12,50 +12,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from keras_inception import data
 from keras_inception.data.decode import Decoding
 from keras_inception.evaluation.metrics import wilson_interval
-from keras_inception.export import checks, fresh
-from keras_inception.export.checks import Check, agreement, at_most, equal
+from keras_inception.export import checks
+from keras_inception.export.checks import Check
+from keras_inception.export.compare import compare, files, keras_probabilities, size
+from keras_inception.export.diagnose import layer_errors, verdict
+from keras_inception.export.diagnose import table as errors_table
 from keras_inception.export.networks import Network, network_of
-from keras_inception.export.saved_model import MAX_PIXELS, SIGNATURES
-from keras_inception.export.targets import (
-    FLOAT32,
-    GRAPH_BYTES,
-    TARGETS,
-    Settings,
-    Target,
-    chosen,
-)
-from keras_inception.export.tflite import check_form
+from keras_inception.export.samples import Samples, drawn, held_out, made_up
+from keras_inception.export.saved_model import MAX_PIXELS
+from keras_inception.export.targets import GRAPH_BYTES, TARGETS, Settings, Target, chosen, names
+from keras_inception.export.tflite import FEWEST_IMAGES, calibration_images, check_form
+from keras_inception.export.web import runtime_files
 from keras_inception.files import write
 from keras_inception.preprocessing import Preprocessing
+from keras_inception.recipes import Recipe
 from keras_inception.runs import RunFolder
 
 IMAGES = 128  # held-out images that an export is compared on
 CALIBRATION = 100  # training images that an int8 export measures its activations on
 _SCRATCH = ".export-"  # what an export writes before it is checked
-
-
-@dataclasses.dataclass(frozen=True)
-class Samples:
-    """What an export is compared on.
-
-    Attributes:
-        images: float32 (n, height, width, channels) in 0..255, fitted by the contract.
-        labels: int64 (n,), or None where the images' classes are not the network's.
-        encoded: One image as a file's bytes.
-        pixels: The same as uint8 (height, width, channels).
-        origin: Where the images come from, for people.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray | None
-    encoded: bytes
-    pixels: np.ndarray
-    origin: str
 
 
 def export(
@@ -76,6 +55,7 @@ def export(
     max_pixels: int = MAX_PIXELS,
     runtime: str | Path | None = None,
     latency: bool = True,
+    diagnose: bool = False,
 ) -> dict[str, Any]:
     """Exports a network, and compares each file with the Keras model in a process of its own.
 
@@ -98,10 +78,13 @@ def export(
         max_pixels: Larger images are refused by the SavedModel, before it decodes them.
         runtime: For "web", the folder node_modules to copy LiteRT.js from; see `export_web`.
         latency: Whether the time of one image is measured, with one thread and with two.
+        diagnose: Whether every layer's output is compared, too: the network is written once more
+            for each file. A failed check then names the first layer whose output departs.
 
     Returns:
         What export.json in the folder holds: "images", "labels", "preprocessing" and "files", by
-        name: bytes, sha256, differences, accuracy with its interval, latency and checks.
+        name: bytes, sha256, differences, accuracy with its interval, latency, checks and, with
+        `diagnose`, the relative error of each layer.
 
     Raises:
         ExportCheckError: a file differs from the Keras model by more than its limits; it is
@@ -122,7 +105,17 @@ def export(
             "`images` and `calibration` should be at least 1. "
             f"Received: images={images}, calibration={calibration}"
         )
+    if "web" in formats and runtime is not None:
+        runtime_files(Path(runtime))
+    if "int8" in quantize and calibration < FEWEST_IMAGES:
+        raise ValueError(
+            f'quantize="int8" needs `calibration` of at least {FEWEST_IMAGES} images. '
+            f"Received: calibration={calibration}"
+        )
     network = network_of(source, preprocessing, labels)
+    if outputs == "logits":
+        network.check_logits()
+    _check_space(folder, targets, network)
     opened = data.open_source(dataset) if isinstance(dataset, str) else dataset
     if opened is None and run is not None:
         opened = data.open_run(run)
@@ -141,34 +134,42 @@ def export(
                 'quantize="int8" measures activations on real training images: export a run '
                 'folder, or give `dataset`; "dynamic" needs none.'
             )
-        drawn = _drawn(opened, "train", network, calibration)
-        settings = dataclasses.replace(settings, calibration=list(drawn["image"]))
-    samples = _held_out(opened, network, images) if opened else _made_up(network, images)
-    return _write_all(network, targets, settings, samples, folder, latency)
+        some = drawn(opened, "train", network, calibration)["image"]
+        checked = calibration_images(list(some), network.input_shape)
+        settings = dataclasses.replace(settings, calibration=checked)
+    samples = held_out(opened, network, images) if opened else made_up(network, images)
+    return _write_all(network, targets, settings, samples, folder, latency, diagnose)
 
 
 def export_run(run_dir: str | Path, source: data.Source | None = None) -> dict[str, Any]:
-    """Exports a finished run into its folder and checks what was exported.
-
-    Adds saved_model/, model.tflite (float32), model_int8.tflite (dynamic range) and export.json.
+    """Exports a finished run into its folder, as its recipe says, and checks what was exported.
 
     Args:
         run_dir: The run folder.
         source: The run's data set, if it is open already.
 
     Returns:
-        What export.json holds: see `export`.
+        What export.json holds: see `export`; nothing if the recipe exports nothing.
 
     Raises:
         ExportCheckError: a file differs from the Keras model; it is removed.
-        ValueError: the folder holds no finished run.
+        ValueError: the folder holds no finished run, or the recipe names an unknown form.
     """
     run = RunFolder(run_dir)
     if not run.model_path.exists():
         raise ValueError(
             f"{run.path} holds no trained model (no model.keras); let its training end first."
         )
-    return export(run.path, output=run.path, dataset=source, latency=False)
+    formats, quantize = names(run.recipe.formats), names(run.recipe.quantize)
+    if not formats:
+        return {}
+    return export(run.path, formats, quantize, run.path, dataset=source, latency=False)
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Raises ValueError if a recipe's exports are unknown, or need packages that are missing."""
+    if names(recipe.formats):
+        chosen(names(recipe.formats), names(recipe.quantize))
 
 
 def _is_run(source: Any) -> bool:
@@ -193,52 +194,22 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-# ------------------------------------------------------------------------------- what to compare
-
-
-def _drawn(source: data.Source, part: str, network: Network, count: int) -> dict[str, np.ndarray]:
-    """Examples of a part at even distances, so of many classes: "image" in 0..255 and "label"."""
-    split = source.splits[part]
-    if not len(split):
-        raise ValueError(f"{source.name} has no images in its {part} part.")
-    spread = np.unique(np.linspace(0, len(split) - 1, count).astype(int))
-    some = dataclasses.replace(source, splits={part: split.subset(spread)})
-    unscaled = network.preprocessing.replace(inside_model=True)
-    channels, batch = network.input_shape[2], min(64, len(spread))
-    found: dict[str, list[np.ndarray]] = {"image": [], "label": []}
-    for one in data.evaluation_batches(some, part, unscaled, batch_size=batch, channels=channels):
-        real = one["weight"].numpy() > 0
-        for name, columns in found.items():
-            columns.append(one[name].numpy()[real])
-    return {name: np.concatenate(columns) for name, columns in found.items()}
-
-
-def _held_out(source: data.Source, network: Network, count: int) -> Samples:
-    drawn = _drawn(source, "test", network, count)
-    named = list(source.class_names) == network.labels
-    encoded = source.splits["test"].file(0)
-    origin = f"test images of {source.name}"
-    pixels = source.decoding.decode(tf.constant(encoded), network.input_shape[2]).numpy()
-    labels = drawn["label"] if named else None
-    return Samples(drawn["image"], labels, encoded, pixels, origin)
-
-
-def _made_up(network: Network, count: int) -> Samples:
-    """Smooth colored noise at several scales, where no data set is at hand."""
-    rng, (height, width, channels) = np.random.default_rng(0), network.input_shape
-    images = []
-    for i in range(count):
-        coarse = rng.uniform(0, 255, (2 + i % 7, 2 + i % 7, channels)).astype(np.float32)
-        smooth = Preprocessing((height, width), crop_fraction=1.0, interpolation="bicubic")
-        noise = rng.normal(0, 4 * (i % 5), (height, width, channels))
-        images.append(np.clip(smooth.fit(coarse) + noise, 0, 255).astype(np.float32))
-    pixels = images[0].round().astype(np.uint8)
-    encoded = tf.io.encode_png(pixels).numpy()
-    origin = "made-up images, since no data set was given"
-    return Samples(np.stack(images), None, encoded, pixels, origin)
-
-
-# -------------------------------------------------------------------------- writing and checking
+def _check_space(folder: Path, targets: list[Target], network: Network) -> None:
+    """Raises OSError if the disks are too full for what is written."""
+    weights = network.model.count_params()
+    needed = sum(target.bytes_a_weight * weights + GRAPH_BYTES for target in targets)
+    replaced = sum(size(folder / t.file) for t in targets if (folder / t.file).exists())
+    for place, much in (
+        (folder, needed - replaced),
+        (Path(tempfile.gettempdir()), 4 * weights + GRAPH_BYTES),  # what converters read from
+    ):
+        there = next(p for p in (place, *place.absolute().parents) if p.exists())
+        free = shutil.disk_usage(there).free
+        if free < much:
+            raise OSError(
+                f"{there} has {free / 1e6:.1f} MB free, and the export needs about "
+                f"{much / 1e6:.1f} MB there."
+            )
 
 
 def _write_all(
@@ -248,10 +219,17 @@ def _write_all(
     samples: Samples,
     folder: Path,
     latency: bool,
+    diagnose: bool,
 ) -> dict[str, Any]:
     count = len(samples.images)
     print(f"Exports, compared with the Keras model on {count} {samples.origin}:", flush=True)
-    want = _keras_probabilities(network, samples.images)
+    want = keras_probabilities(network, samples.images)
+    if not np.isfinite(want).all():
+        raise ValueError(
+            "The network's own answers are not finite numbers for "
+            f"{(~np.isfinite(want)).any(-1).sum()} of {count} images: its weights are broken, or "
+            "its layers overflow. Nothing was exported."
+        )
     result: dict[str, Any] = {
         "images": count,
         "origin": samples.origin,
@@ -268,11 +246,21 @@ def _write_all(
         with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=folder) as scratch:
             path = Path(scratch) / target.file
             target.write(network, path, settings)
-            made, answers = _compare(target, path, network, samples, want, settings)
-            result["files"][target.file] = _settled(path, made, target.suspect) | {
+            made, answers = compare(target, path, network, samples, want, settings)
+            _print_checks(path, made)
+            suspect, layers = target.suspect, {}
+            if diagnose:
+                errors = layer_errors(network, target, settings, samples.images, answers, want)
+                suspect = verdict(errors, target.limits.layer)
+                print(f"{errors_table(errors)}\n    {suspect}", flush=True)
+                layers = {"layers": [dataclasses.asdict(error) for error in errors]}
+            checks.require(made, path.name, suspect)
+            result["files"][target.file] = {
                 "format": target.format,
                 "quantization": target.quantization,
+                **_described(path, made),
                 **_measured(answers, want, samples.labels),
+                **layers,
             }
             path.rename(folder / target.file)
     if latency:
@@ -283,91 +271,19 @@ def _write_all(
     return result
 
 
-def _keras_probabilities(network: Network, images: np.ndarray) -> np.ndarray:
-    parts = [images[i : i + 64] for i in range(0, len(images), 64)]
-    return np.concatenate([network.probabilities(tf.constant(p)).numpy() for p in parts])
-
-
-def _compare(
-    target: Target,
-    path: Path,
-    network: Network,
-    samples: Samples,
-    want: np.ndarray,
-    settings: Settings,
-) -> tuple[list[Check], np.ndarray]:
-    """All checks of one file, and its probabilities."""
-    got = checks.answers_of(path / target.runs, samples.images, samples.encoded, samples.pixels)
-    about, limits = got["about"], target.limits
-    identity = network.written_identity
-    assert identity.preprocessing is not None
-    made = [
-        equal("labels in the file", about["labels"] == network.labels, True),
-        equal(
-            "contract in the file",
-            Preprocessing.from_dict(about["preprocessing"]) == identity.preprocessing,
-            True,
-        ),
-    ]
-    if target.format == "saved_model":
-        made += _check_saved_model(got, network, samples)
-    elif target.format in ("tflite", "web"):
-        made += _check_tflite(path / target.runs, about, network, settings, target)
-    where = about.get("runtime", about["engine"])
-    found = got["probabilities"]
-    return made + agreement(where, found, want, limits.largest, limits.mean), found
-
-
-def _check_saved_model(got: dict[str, Any], network: Network, samples: Samples) -> list[Check]:
-    about, fitted = got["about"], network.preprocessing.fit(samples.pixels)
-    want = network.probabilities(tf.constant(fitted[None])).numpy()
-    signatures = [s for s in SIGNATURES if s != "features" or network.has_features]
-    return [
-        equal("signatures", about["signatures"], signatures),
-        # A counter or two besides the weights; twice the weights would be keras#23553.
-        at_most("stored floats", about["floats"], network.model.count_params() + 100),
-        *agreement("image", got["raw"], want, FLOAT32.largest, FLOAT32.mean),
-        equal(
-            "classify_bytes: best class",
-            str(got["best_classes"][0, 0]),
-            network.labels[int(want[0].argmax())],
-        ),
-        equal("classify_bytes_marked: valid", got["marked_valid"].tolist(), [True, False]),
-        equal("answers to empty batches", got["empty"].tolist(), [0, 0]),
-        equal("bad requests refused", len(got["refused"]), fresh.BAD_REQUESTS),
-    ]
-
-
-def _check_tflite(
-    path: Path, about: dict[str, Any], network: Network, settings: Settings, target: Target
-) -> list[Check]:
-    heaviest = network.model.count_params() * target.bytes_a_weight * 1.1 + GRAPH_BYTES
-    foreign = [op for op in about["operations"] if op.startswith("Flex") or op == "CUSTOM"]
-    dtype = settings.ends if target.quantization == "int8" else "float32"
-    return [
-        equal("signature", [about["inputs"], about["outputs"]], [["image"], [settings.outputs]]),
-        equal(
-            "input",
-            [about["input_dtype"], about["input_shape"]],
-            [dtype, [1, *network.input_shape]],
-        ),
-        equal("operations that a phone lacks", foreign, []),
-        at_most("bytes", _size(path), heaviest),
-    ]
-
-
-def _settled(path: Path, made: list[Check], suspect: str) -> dict[str, Any]:
-    """Prints the checks; raises if one failed."""
-    size = _size(path)
-    print(f"  {path.name} ({size / 1e6:.1f} MB)", flush=True)
+def _print_checks(path: Path, made: list[Check]) -> None:
+    print(f"  {path.name} ({size(path) / 1e6:.1f} MB)", flush=True)
     for check in made:
         print(f"    {check}", flush=True)
-    checks.require(made, path.name, suspect)
+
+
+def _described(path: Path, made: list[Check]) -> dict[str, Any]:
+    """Size, digest and checks of a file or folder."""
     digest = hashlib.sha256()
-    for file in _files(path):
+    for file in files(path):
         digest.update(file.read_bytes())
     return {
-        "bytes": size,
+        "bytes": size(path),
         "sha256": digest.hexdigest(),
         "checks": [
             {"name": c.name, "measured": c.measured, "limit": c.limit, "passed": bool(c.passed)}
@@ -397,12 +313,12 @@ def _accuracy(probabilities: np.ndarray, labels: np.ndarray | None) -> dict[str,
     }
 
 
-def _add_latency(files: dict[str, Any], folder: Path, images: np.ndarray) -> None:
+def _add_latency(found: dict[str, Any], folder: Path, images: np.ndarray) -> None:
     """Milliseconds of one image in each file, with one thread and with two."""
     for threads in (1, 2):
-        paths = {folder / t.file / t.runs: t.file for t in TARGETS if t.file in files}
+        paths = {folder / t.file / t.runs: t.file for t in TARGETS if t.file in found}
         for path, milliseconds in checks.latencies_of(list(paths), images, threads).items():
-            files[paths[Path(path)]].setdefault("latency_ms", {})[str(threads)] = milliseconds
+            found[paths[Path(path)]].setdefault("latency_ms", {})[str(threads)] = milliseconds
 
 
 def table(result: dict[str, Any]) -> str:
@@ -435,14 +351,6 @@ def _interval(row: dict[str, Any]) -> str:
         return ""
     low, high = row["accuracy_interval"]
     return f"{row['accuracy']:.1%} ({low:.1%} to {high:.1%})"
-
-
-def _files(path: Path) -> list[Path]:
-    return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-
-
-def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in _files(path))
 
 
 def _remove(path: Path) -> None:

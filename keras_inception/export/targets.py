@@ -5,17 +5,26 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_inception.data.decode import Decoding
-from keras_inception.export.networks import Network
-from keras_inception.export.onnx import export_onnx, export_openvino
+from keras_inception.export.networks import Function, Network, write_archive
+from keras_inception.export.onnx import (
+    export_onnx,
+    export_openvino,
+    onnx_model,
+    write_openvino,
+)
 from keras_inception.export.saved_model import MAX_PIXELS, export_saved_model
-from keras_inception.export.tflite import export_tflite
+from keras_inception.export.tflite import converted, export_tflite
 from keras_inception.export.web import export_web
+from keras_inception.files import write
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +34,12 @@ class Limits:
     Attributes:
         largest: Of the largest difference of a probability; None: it is only reported.
         mean: Of the mean over the images of the probability mass that moved.
+        layer: Of a layer's relative error, from which on it departs (see `diagnose`).
     """
 
     largest: float | None
     mean: float
+    layer: float = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +82,8 @@ class Target:
         quantization: Such as "dynamic"; "float32" where the format has no other.
         file: Name of the file or folder.
         write: (network, path, settings) writes it.
+        write_function: (function, image, path, settings) writes any function of an image in the
+            same form, at `runs` or `file`.
         limits: What it has to keep.
         suspect: Why such a file usually departs from its limits.
         runs: The file that the runtime loads, where `file` is a folder around it.
@@ -82,6 +95,7 @@ class Target:
     quantization: str
     file: str
     write: Callable[[Network, Path, Settings], Any]
+    write_function: Callable[[Function, tf.TensorSpec, Path, Settings], Any]
     limits: Limits
     bytes_a_weight: int
     needs: tuple[str, ...] = ()
@@ -97,24 +111,24 @@ class Target:
 GRAPH_BYTES = 500_000  # what a .tflite file may hold besides weights
 
 
-def _tflite(quantization: str) -> Callable[[Network, Path, Settings], Any]:
-    def write(network: Network, path: Path, settings: Settings) -> None:
-        export_tflite(
-            network,
-            path,
-            quantization=quantization,
-            representative=settings.calibration,
-            ends=settings.ends if quantization == "int8" else "float32",
-            outputs=settings.outputs,
-            author=settings.author,
-            license=settings.license,
-        )
-
-    return write
+# Writers by format, of a network with all that belongs to it and of a function alone.
 
 
 def _saved_model(network: Network, path: Path, settings: Settings) -> None:
     export_saved_model(network, path, decoding=settings.decoding, max_pixels=settings.max_pixels)
+
+
+def _tflite(quantization: str, network: Network, path: Path, settings: Settings) -> None:
+    export_tflite(
+        network,
+        path,
+        quantization=quantization,
+        representative=settings.calibration,
+        ends=settings.ends if quantization == "int8" else "float32",
+        outputs=settings.outputs,
+        author=settings.author,
+        license=settings.license,
+    )
 
 
 def _onnx(network: Network, path: Path, settings: Settings) -> None:
@@ -126,38 +140,102 @@ def _openvino(network: Network, path: Path, settings: Settings) -> None:
 
 
 def _web(network: Network, path: Path, settings: Settings) -> None:
-    export_web(
-        network,
-        path,
-        runtime=settings.runtime,
-        author=settings.author,
-        license=settings.license,
+    author, license = settings.author, settings.license
+    export_web(network, path, runtime=settings.runtime, author=author, license=license)
+
+
+def _saved_model_function(
+    function: Function, image: tf.TensorSpec, path: Path, settings: Settings
+) -> None:
+    archive = keras.export.ExportArchive()
+    archive.add_endpoint("serving_default", function, [image])
+    write_archive(archive, path, path)
+
+
+def _tflite_function(
+    quantization: str, function: Function, image: tf.TensorSpec, path: Path, settings: Settings
+) -> None:
+    one = tf.TensorSpec((1, *image.shape[1:]), image.dtype, image.name)
+    write(path, converted(function, one, path, quantization, settings.calibration))
+
+
+def _onnx_function(
+    function: Function, image: tf.TensorSpec, path: Path, settings: Settings
+) -> None:
+    write(path, onnx_model(function, image).SerializeToString())
+
+
+def _openvino_function(
+    function: Function, image: tf.TensorSpec, path: Path, settings: Settings
+) -> None:
+    write_openvino(function, image, path)
+
+
+def _tflite_target(quantization: str, file: str, limits: Limits, **more: Any) -> Target:
+    return Target(
+        "tflite",
+        quantization,
+        file,
+        partial(_tflite, quantization),
+        partial(_tflite_function, quantization),
+        limits,
+        **more,
     )
 
 
 # float32 differs by rounding. Quantised weights cost an uncertain network more than a sure one, and
 # what they cost depends on the processor's kernels; so a single probability is only reported there,
 # and the mean has room. Images in a wrong scale or order of channels move more than that.
-FLOAT32 = Limits(1e-4, 1e-4)
-FLOAT16 = Limits(0.05, 0.01)
-INT8 = Limits(None, 0.1)
-_ONNX = ("onnx", "tf2onnx", "onnxruntime")
+FLOAT32 = Limits(1e-4, 1e-4, layer=1e-3)
+FLOAT16 = Limits(0.05, 0.01, layer=0.05)
+INT8 = Limits(None, 0.1, layer=0.5)
 TARGETS = (
-    Target("saved_model", "float32", "saved_model", _saved_model, FLOAT32, 4),
-    Target("tflite", "float32", "model.tflite", _tflite("float32"), FLOAT32, 4),
-    Target("tflite", "float16", "model_float16.tflite", _tflite("float16"), FLOAT16, 2),
     Target(
-        "tflite", "dynamic", "model_int8.tflite", _tflite("dynamic"), INT8, 1, suspect=_EIGHT_BITS
+        "saved_model", "float32", "saved_model", _saved_model, _saved_model_function, FLOAT32, 4
+    ),
+    _tflite_target("float32", "model.tflite", FLOAT32, bytes_a_weight=4),
+    _tflite_target("float16", "model_float16.tflite", FLOAT16, bytes_a_weight=2),
+    _tflite_target("dynamic", "model_int8.tflite", INT8, bytes_a_weight=1, suspect=_EIGHT_BITS),
+    _tflite_target("int8", "model_full_int8.tflite", INT8, bytes_a_weight=1, suspect=_CALIBRATION),
+    Target(
+        "onnx",
+        "float32",
+        "model.onnx",
+        _onnx,
+        _onnx_function,
+        FLOAT32,
+        4,
+        needs=("onnx", "tf2onnx", "onnxruntime"),
     ),
     Target(
-        "tflite", "int8", "model_full_int8.tflite", _tflite("int8"), INT8, 1, suspect=_CALIBRATION
+        "openvino",
+        "float32",
+        "openvino",
+        _openvino,
+        _openvino_function,
+        FLOAT32,
+        4,
+        needs=("openvino",),
     ),
-    Target("onnx", "float32", "model.onnx", _onnx, FLOAT32, 4, _ONNX),
-    Target("openvino", "float32", "openvino", _openvino, FLOAT32, 4, ("openvino",)),
-    Target("web", "dynamic", "web", _web, INT8, 1, runs="model.tflite", suspect=_EIGHT_BITS),
+    Target(
+        "web",
+        "dynamic",
+        "web",
+        _web,
+        partial(_tflite_function, "dynamic"),
+        INT8,
+        1,
+        runs="model.tflite",
+        suspect=_EIGHT_BITS,
+    ),
 )
 FORMATS = tuple(dict.fromkeys(target.format for target in TARGETS))
 QUANTIZATIONS = tuple(dict.fromkeys(target.quantization for target in TARGETS))
+
+
+def names(text: str) -> list[str]:
+    """The names in a text with commas between them."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def chosen(formats: Sequence[str], quantizations: Sequence[str]) -> list[Target]:

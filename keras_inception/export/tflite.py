@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.lite.python.convert import ConverterError
 
 from keras_inception.export.metadata import with_metadata
-from keras_inception.export.networks import network_of, write_archive
+from keras_inception.export.networks import Function, network_of, write_archive
 from keras_inception.files import write
 from keras_inception.preprocessing import Preprocessing
 
@@ -70,17 +72,45 @@ def export_tflite(
     network = network_of(model, preprocessing, labels)
     images = [] if representative is None else [np.asarray(p, np.float32) for p in representative]
     if quantization == "int8":
-        images = _calibration(images, network.input_shape)
+        images = calibration_images(images, network.input_shape)
 
     def serving_default(image: tf.Tensor) -> dict[str, tf.Tensor]:
         return {outputs: getattr(network, outputs)(image)}
 
+    image = tf.TensorSpec((batch, *network.input_shape), tf.float32, "image")
+    content = converted(serving_default, image, Path(path), quantization, images, ends)
+    identity = network.written_identity
+    content = with_metadata(content, identity, author=author, license=license)
+    write(Path(path), content)
+    return Path(path)
+
+
+def converted(
+    function: Function,
+    image: tf.TensorSpec,
+    what: Path,
+    quantization: str = "float32",
+    images: Sequence[np.ndarray] = (),
+    ends: str = "float32",
+) -> bytes:
+    """A .tflite file, without metadata, of a function.
+
+    Args:
+        function: From an image to named tensors.
+        image: The image.
+        what: The file that is made, for messages.
+        quantization, ends: As of `export_tflite`.
+        images: What "int8" measures the activations on.
+
+    Raises:
+        ValueError: the function does what TFLite's own operations cannot.
+        OSError: the temporary folder is full.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         # Through a SavedModel: it keeps the names of the signature; concrete functions lose them.
         archive = keras.export.ExportArchive()
-        image = tf.TensorSpec((batch, *network.input_shape), tf.float32, "image")
-        archive.add_endpoint("serving_default", serving_default, [image])
-        write_archive(archive, Path(scratch), Path(path))
+        archive.add_endpoint("serving_default", function, [image])
+        write_archive(archive, Path(scratch), what)
         converter = tf.lite.TFLiteConverter.from_saved_model(
             scratch, signature_keys=["serving_default"]
         )
@@ -94,11 +124,10 @@ def export_tflite(
             converter.representative_dataset = lambda: ([p[None]] for p in images)
             converter.inference_input_type = ENDS[ends]
             converter.inference_output_type = ENDS[ends]
-        content = converter.convert()
-    identity = network.written_identity
-    content = with_metadata(bytes(content), identity, author=author, license=license)
-    write(Path(path), content)
-    return Path(path)
+        try:
+            return bytes(converter.convert())
+        except ConverterError as error:
+            raise ValueError(f"{what.name} cannot be made: {_reason(str(error))}") from None
 
 
 def check_form(quantization: str, ends: str, outputs: str) -> None:
@@ -119,11 +148,22 @@ def check_form(quantization: str, ends: str, outputs: str) -> None:
         )
 
 
-def _calibration(images: list[np.ndarray], shape: tuple[int, int, int]) -> list[np.ndarray]:
+def _reason(message: str) -> str:
+    """What of the converter's message, which prints the whole graph, says why."""
+    lacking = re.search(r"^(?:TF Select|Custom) ops: (.+)$", message, re.MULTILINE)
+    if lacking:
+        return f"TFLite lacks operations that the network computes with: {lacking[1]}"
+    return (message.strip().splitlines() or ["no reason given"])[0][:500]
+
+
+def calibration_images(images: list[np.ndarray], shape: tuple[int, int, int]) -> list[np.ndarray]:
     """Images to measure the activations on; they reach from 0 to 255 exactly.
 
     The input's integers are then the pixels' values themselves, which runtimes that give uint8
     images as they are take for granted.
+
+    Raises:
+        ValueError: they are too few, or no fitted images in 0..255.
     """
     if len(images) < FEWEST_IMAGES:
         raise ValueError(

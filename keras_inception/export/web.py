@@ -85,7 +85,7 @@ def export_web(
     """
     path = Path(path)
     network = network_of(model, preprocessing, labels)
-    files = _runtime_files(None if runtime is None else Path(runtime))
+    files = runtime_files(Path(runtime)) if runtime is not None else {}
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)
     described = {}
@@ -115,10 +115,12 @@ def export_web(
     return path
 
 
-def _runtime_files(folder: Path | None) -> dict[str, Path]:
-    """The files of LiteRT.js in a folder, verified; none of them without a folder."""
-    if folder is None:
-        return {}
+def runtime_files(folder: Path) -> dict[str, Path]:
+    """The files of LiteRT.js in a folder node_modules, by their names in `RUNTIME`.
+
+    Raises:
+        ValueError: one is missing, or of another version.
+    """
     files = {}
     for name, (package, inner, digest) in RUNTIME.items():
         file = folder / "@litertjs" / package / inner

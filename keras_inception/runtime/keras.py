@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,15 @@ def of_file(path: Path) -> tuple[KerasEngine, Identity]:
     try:
         model = load_model(path)
     except (ValueError, TypeError, OSError) as error:
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        said = str(error).strip()
+        foreign = re.search(r"Could not locate (?:class|function) '([^']*)'", said)
+        if foreign:
+            raise ValueError(
+                f"{path} cannot be loaded as a Keras model: it holds {foreign[1]}, which Keras "
+                "does not know. Load it with `keras.models.load_model(..., custom_objects=...)`, "
+                "and give the model."
+            ) from error
+        reason = (said.splitlines() or ["no reason given"])[0]
         raise ValueError(f"{path} cannot be loaded as a Keras model: {reason}") from error
     return of_model(model)
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_inception.identity import Identity
+from keras_inception.runtime.opening import image_shape, one_of_each, opening
 
 # Members of the zip archive that ends a .tflite file with metadata.
 LABELS, IDENTITY = "labels.txt", "identity.json"
@@ -33,25 +34,18 @@ class LiteRTEngine:
     name = "LiteRT"
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
-        try:
+        with opening(path, "a .tflite file"):
             self.interpreter = interpreter(path, threads)
             self.runner = self.interpreter.get_signature_runner()
-        except (ValueError, RuntimeError) as error:
-            reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-            raise ValueError(f"{path} cannot be loaded as a .tflite file: {reason}") from error
-        inputs, outputs = self.runner.get_input_details(), self.runner.get_output_details()
-        if len(inputs) != 1 or len(outputs) != 1:
-            raise ValueError(
-                f"{path}: a classifier's signature has one input and one output. "
-                f"Received: {sorted(inputs)} -> {sorted(outputs)}"
-            )
-        ((self._image, self._input),) = inputs.items()
-        ((self._answer, self._output),) = outputs.items()
-        batch, height, width, channels = map(int, self._input["shape_signature"])
-        free = {-1: None}
-        self.input_shape = (free.get(height, height), free.get(width, width), channels)
+        (self._image, self._input), (self._answer, self._output) = one_of_each(
+            path,
+            list(self.runner.get_input_details().items()),
+            list(self.runner.get_output_details().items()),
+        )
+        sides = [None if n == -1 else int(n) for n in self._input["shape_signature"]]
+        self.input_shape = image_shape(path, sides)
+        self._any_batch = sides[0] is None
         self.classes = int(self._output["shape"][-1])
-        self._any_batch = batch == -1
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         # A resize of a fixed input is not refused, and what it computes then is not the network.

@@ -4,51 +4,55 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from keras_inception.identity import Identity
+from keras_inception.runtime.opening import image_shape, one_of_each, opening
 
 # Where a file's run-time information holds what the network is, as JSON.
 IDENTITY = ["keras_inception", "identity"]
 
 
+def compiled(path: Path, threads: int | None = None) -> tuple[Any, Any]:
+    """OpenVINO's model of a file, and the same compiled for the CPU.
+
+    It computes in float32: the runtime's own default may be bfloat16.
+
+    Raises:
+        ValueError: OpenVINO is missing, or cannot open the file.
+    """
+    with opening(path, "an OpenVINO model", "openvino", line=-1):
+        import openvino
+
+        settings: dict[str, object] = {"INFERENCE_PRECISION_HINT": "f32"}
+        if threads:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        core = openvino.Core()
+        model = core.read_model(str(path))
+        return model, core.compile_model(model, "CPU", settings)
+
+
 class OpenVINOEngine:
-    """Runs an OpenVINO model on the CPU, in float32: its own default may be bfloat16.
+    """Runs an OpenVINO model.
 
     Args:
         path: The .xml file; the .bin file lies beside it.
         threads: How many threads to compute with; None lets the runtime choose.
 
     Raises:
-        ValueError: OpenVINO is missing, or the file cannot be loaded or is no classifier.
+        ValueError: OpenVINO is missing, or the file cannot be opened or is no classifier.
     """
 
     name = "OpenVINO"
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
-        try:
-            import openvino
-        except ImportError as error:
-            raise ValueError(
-                f"{path} needs the package openvino: pip install 'keras-inception[openvino]'"
-            ) from error
-        settings: dict[str, object] = {"INFERENCE_PRECISION_HINT": "f32"}
-        if threads:
-            settings["INFERENCE_NUM_THREADS"] = threads
-        try:
-            core = openvino.Core()
-            self.model = core.read_model(str(path))
-            self._compiled = core.compile_model(self.model, "CPU", settings)
-        except RuntimeError as error:
-            reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
-            raise ValueError(f"{path} cannot be loaded as an OpenVINO model: {reason}") from error
-        if len(self.model.inputs) != 1 or len(self.model.outputs) != 1:
-            raise ValueError(f"{path}: a classifier has one input, an image, and one output.")
-        shape, answer = self.model.inputs[0].partial_shape, self.model.outputs[0].partial_shape
-        height, width, channels = (shape[i].get_length() for i in (1, 2, 3))
-        self.input_shape = (height, width, channels)
-        self.classes = int(answer[1].get_length())
+        self.model, self._compiled = compiled(path, threads)
+        image, answer = one_of_each(path, self.model.inputs, self.model.outputs)
+        sides = [n.get_length() if n.is_static else None for n in image.partial_shape]
+        self.input_shape = image_shape(path, sides)
+        self.classes = int(answer.partial_shape[1].get_length())
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         return np.asarray(self._compiled(images)[0])

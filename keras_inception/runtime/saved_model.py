@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_inception.identity import Identity
+from keras_inception.runtime.opening import opening
 
 # Where a SavedModel's folder holds what it is; the format leaves this folder to its users.
 IDENTITY = "assets.extra/identity.json"
@@ -27,14 +28,11 @@ class SavedModelEngine:
     name = "SavedModel"
 
     def __init__(self, path: Path) -> None:
-        import tensorflow as tf
+        with opening(path, "a SavedModel", "tf"):
+            import tensorflow as tf
 
-        try:
             self.loaded = tf.saved_model.load(str(path))
             signature = self.loaded.signatures["serving_default"]
-        except (OSError, ValueError, KeyError) as error:
-            reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-            raise ValueError(f"{path} cannot be loaded as a SavedModel: {reason}") from error
         inputs, outputs = signature.structured_input_signature[1], signature.structured_outputs
         if len(inputs) != 1 or "probabilities" not in outputs and len(outputs) != 1:
             raise ValueError(

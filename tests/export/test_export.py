@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -11,6 +12,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_inception
 from keras_inception import Preprocessing, cli, load_classifier, save_model
@@ -124,6 +126,11 @@ def test_metadata_are_replaced_not_added(exported):
         (["--images", "0"], "at least 1"),
         (["--dataset", "folder:/nowhere"], "/nowhere"),
         (["--ends", "int4"], "int4"),
+        (["--quantize", "int8", "--calibration", "4", "--dataset", "fake"], "at least 8 images"),
+        (["--format", "web", "--runtime", "{tmp}"], "npm install @litertjs/core@"),
+        (["--output", "{tmp}/toy.keras"], "should be a folder"),
+        (["--labels", "{tmp}/toy.keras"], "toy.keras"),
+        (["--labels", "{tmp}/none.txt"], "none.txt"),
     ],
 )
 def test_bad_input_is_one_line_before_anything_is_converted(
@@ -139,6 +146,86 @@ def test_bad_input_is_one_line_before_anything_is_converted(
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert not (tmp_path / "out").exists()
+
+
+def unbuilt():
+    return keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(2, activation="softmax")])
+
+
+def broken():
+    model = toy()
+    model.layers[1].bias.assign(np.full(8, np.nan))
+    return model
+
+
+def without_dense():
+    x = keras.Input((32, 32, 3))
+    y = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(x))
+    return attach(
+        keras.Model(x, keras.layers.Softmax()(y)),
+        Identity("", preprocessing=CONTRACT, class_names=NAMES),
+    )
+
+
+class Unknown(keras.layers.Layer):
+    """A layer of the user's own, which is registered nowhere."""
+
+    def call(self, x):
+        return x
+
+
+def with_unknown_layer():
+    x = keras.Input((32, 32, 3))
+    y = keras.layers.Flatten()(Unknown()(x))
+    return keras.Model(x, keras.layers.Dense(4, activation="softmax")(y))
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "error", "message"),
+    [
+        (unbuilt, {}, ValueError, "Sequential gets them from a `keras.Input`"),
+        (broken, {}, ValueError, "not finite numbers for 4 of 4 images"),
+        (without_dense, {"outputs": "logits"}, ValueError, "last layer is a Dense layer"),
+        (
+            with_unknown_layer,
+            {},
+            ValueError,
+            "unknown.keras cannot.*holds Unknown, which",
+        ),
+        (
+            toy,
+            {"formats": ["onnx"]},
+            ValueError,
+            r"needs onnx.*pip install 'keras-inception\[onnx\]'",
+        ),
+        (toy, {}, OSError, r"has 0\.1 MB free, and the export needs about 1\.5 MB"),
+    ],
+)
+def test_what_cannot_be_exported_is_said_before_it_is_tried(
+    model, arguments, error, message, tmp_path, monkeypatch
+):
+    source = model()
+    if model is with_unknown_layer:
+        source.save(tmp_path / "unknown.keras")
+        source = str(tmp_path / "unknown.keras")
+    if error is OSError:
+        usage = shutil.disk_usage(tmp_path)._replace(free=100_000)
+        monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("keras_inception.export.targets.export_saved_model", None)
+    with pytest.raises(error, match=message) as raised:
+        keras_inception.export(source, output=tmp_path / "out", images=4, **arguments)
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_operation_that_tflite_lacks_is_named(tmp_path):
+    x = keras.Input((32, 32, 3))
+    y = keras.layers.Lambda(lambda x: tf.math.real(tf.signal.fft2d(tf.cast(x, tf.complex64))))(x)
+    y = keras.layers.Dense(4, activation="softmax")(keras.layers.Flatten()(y))
+    with pytest.raises(ValueError, match="operations that the network computes with: FFT2D$"):
+        export_tflite(keras.Model(x, y), tmp_path / "model.tflite", CONTRACT)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_is_one_line_and_leaves_the_earlier_export(tmp_path):
@@ -182,8 +269,11 @@ def test_logits_and_a_free_batch_can_be_exported_together(tmp_path):
 def test_other_runtimes_give_the_models_probabilities(format, tmp_path):
     pytest.importorskip("onnxruntime" if format == "onnx" else "openvino")
     model = toy()
-    result = keras_inception.export(model, [format], output=tmp_path, images=8, latency=False)
-    (name,) = result["files"]
+    result = keras_inception.export(
+        model, [format], output=tmp_path, images=8, latency=False, diagnose=True
+    )
+    ((name, file),) = result["files"].items()
+    assert len(file["layers"]) == 5 and max(one["error"] for one in file["layers"]) < 1e-5
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
     classifier = load_classifier(tmp_path / name)
     assert classifier.labels == NAMES

@@ -23,6 +23,7 @@ from keras_inception.export import (
 from keras_inception.export import run as run_module
 from keras_inception.export.checks import agreement, answers_of, at_most
 from keras_inception.export.networks import network_of
+from keras_inception.export.samples import held_out
 from keras_inception.export.targets import TARGETS, Limits
 from keras_inception.locks import LOCK
 from keras_inception.runs import RunFolder
@@ -49,12 +50,26 @@ def test_a_run_is_exported_and_every_check_is_recorded(finished_run, exported):
     assert files["saved_model"]["bytes"] < 1.2 * full
 
 
+def test_a_recipe_says_what_is_exported(finished_run, tmp_path, monkeypatch):
+    run = RunFolder(shutil.copytree(finished_run.path, tmp_path / "run"))
+    calls = []
+    monkeypatch.setattr(run_module, "export", lambda *given, **more: calls.append(given) or {})
+    recipe = run.recipe.replace(formats="tflite, onnx", quantize="float16")
+    for formats in (recipe.formats, ""):
+        written = recipe.replace(formats=formats).to_dict()
+        run.write_json("config.json", run.config | {"recipe": written})
+        export_run(run.path)
+    assert calls == [(run.path, ["tflite", "onnx"], ["float16"], run.path)]
+    with pytest.raises(ValueError, match="`formats` should name some of saved_model"):
+        run_module.check_recipe(recipe.replace(formats="coreml"))
+
+
 @pytest.mark.parametrize("wrong", ["scaled", "inverted"])
 def test_a_wrong_input_convention_moves_more_than_the_limits(finished_run, exported, wrong):
     """What the checks are for: an export that was fed in another convention must not pass."""
     classifier = load_classifier(finished_run.path)
     source = open_run(finished_run)
-    images = run_module._held_out(source, network_of(classifier), 32).images
+    images = held_out(source, network_of(classifier), 32).images
     got = classifier.predict(images / 255.0 if wrong == "scaled" else 255.0 - images)
     limits = max((target.limits for target in TARGETS), key=lambda limits: limits.mean)
     checks = agreement(wrong, got, classifier.predict(images), limits.largest, limits.mean)

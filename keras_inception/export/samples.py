@@ -1,0 +1,73 @@
+"""Images that exports are compared on and calibrated with."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from keras_inception import data
+from keras_inception.export.networks import Network
+from keras_inception.preprocessing import Preprocessing
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """What an export is compared on.
+
+    Attributes:
+        images: float32 (n, height, width, channels) in 0..255, fitted by the contract.
+        labels: int64 (n,), or None where the images' classes are not the network's.
+        encoded: One image as a file's bytes.
+        pixels: The same as uint8 (height, width, channels).
+        origin: Where the images come from, for people.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray | None
+    encoded: bytes
+    pixels: np.ndarray
+    origin: str
+
+
+def drawn(source: data.Source, part: str, network: Network, count: int) -> dict[str, np.ndarray]:
+    """Examples of a part at even distances, so of many classes: "image" in 0..255 and "label"."""
+    split = source.splits[part]
+    if not len(split):
+        raise ValueError(f"{source.name} has no images in its {part} part.")
+    spread = np.unique(np.linspace(0, len(split) - 1, count).astype(int))
+    some = dataclasses.replace(source, splits={part: split.subset(spread)})
+    unscaled = network.preprocessing.replace(inside_model=True)
+    channels, batch = network.input_shape[2], min(64, len(spread))
+    found: dict[str, list[np.ndarray]] = {"image": [], "label": []}
+    for one in data.evaluation_batches(some, part, unscaled, batch_size=batch, channels=channels):
+        real = one["weight"].numpy() > 0
+        for name, columns in found.items():
+            columns.append(one[name].numpy()[real])
+    return {name: np.concatenate(columns) for name, columns in found.items()}
+
+
+def held_out(source: data.Source, network: Network, count: int) -> Samples:
+    some = drawn(source, "test", network, count)
+    named = list(source.class_names) == network.labels
+    encoded = source.splits["test"].file(0)
+    origin = f"test images of {source.name}"
+    pixels = source.decoding.decode(tf.constant(encoded), network.input_shape[2]).numpy()
+    labels = some["label"] if named else None
+    return Samples(some["image"], labels, encoded, pixels, origin)
+
+
+def made_up(network: Network, count: int) -> Samples:
+    """Smooth colored noise at several scales, where no data set is at hand."""
+    rng, (height, width, channels) = np.random.default_rng(0), network.input_shape
+    images = []
+    for i in range(count):
+        coarse = rng.uniform(0, 255, (2 + i % 7, 2 + i % 7, channels)).astype(np.float32)
+        smooth = Preprocessing((height, width), crop_fraction=1.0, interpolation="bicubic")
+        noise = rng.normal(0, 4 * (i % 5), (height, width, channels))
+        images.append(np.clip(smooth.fit(coarse) + noise, 0, 255).astype(np.float32))
+    pixels = images[0].round().astype(np.uint8)
+    encoded = tf.io.encode_png(pixels).numpy()
+    origin = "made-up images, since no data set was given"
+    return Samples(np.stack(images), None, encoded, pixels, origin)

@@ -1,0 +1,64 @@
+"""How the runtimes of exported files are opened: one message for whatever goes wrong."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def opening(path: Path, what: str, extra: str = "", line: int = 0) -> Iterator[None]:
+    """Turns the errors of a runtime that opens a file into one line.
+
+    Args:
+        path: The file.
+        what: What it should be, such as "a .onnx file".
+        extra: The package's optional extra that installs the runtime.
+        line: Which line of the runtime's message says why.
+
+    Raises:
+        ValueError: the runtime is missing, or cannot open the file.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise ValueError(
+            f"{path} needs the package {error.name}: pip install 'keras-inception[{extra}]'"
+        ) from error
+    except Exception as error:  # the runtimes' own classes have no public base
+        reason = (str(error).strip().splitlines() or ["no reason given"])[line]
+        raise ValueError(f"{path} cannot be loaded as {what}: {reason}") from error
+
+
+def one_of_each(path: Path, inputs: list, outputs: list) -> tuple:
+    """The one input and the one output of a classifier.
+
+    Raises:
+        ValueError: there are several.
+    """
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise ValueError(
+            f"{path}: a classifier has one input and one output. "
+            f"Received: {len(inputs)} inputs, {len(outputs)} outputs"
+        )
+    return inputs[0], outputs[0]
+
+
+def image_shape(path: Path, sides: list) -> tuple[int | None, int | None, int]:
+    """(height, width, channels) of a classifier's input; None where a side is free.
+
+    Args:
+        path: The file.
+        sides: Of the whole input, the batch's included; what is no number is free.
+
+    Raises:
+        ValueError: the input is no batch of images, or its channels are free.
+    """
+    numbers = [n if isinstance(n, int) else None for n in sides]
+    if len(numbers) != 4 or numbers[3] is None:
+        raise ValueError(
+            f"{path}: a classifier's input has 4 dimensions and a number of channels. "
+            f"Received: {sides}"
+        )
+    return numbers[1], numbers[2], numbers[3]
