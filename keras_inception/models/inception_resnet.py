@@ -116,7 +116,7 @@ def features_v1(x: Tensor, *, blocks: tuple[int, int, int], scales: tuple[float,
 
 
 def bottleneck(x: Tensor, width: int) -> Tensor:
-    """FaceNet's: a linear layer on the pooled features, batch-normalised instead of a bias."""
+    """FaceNet's embedding: a linear layer with BatchNorm instead of a bias, on pooled features."""
     return dense_bn(x, width, name="bottleneck")
 
 

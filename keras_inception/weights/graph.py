@@ -18,6 +18,7 @@ import keras
 
 from keras_inception.identity import Identity
 from keras_inception.preprocessing import Preprocessing
+from keras_inception.weights.layouts.own import is_first
 
 # Settings that change no answer of a trained network, or that the shapes of its arrays show.
 _WITHOUT_EFFECT = {
@@ -129,7 +130,7 @@ def read(text: str) -> Graph:
     try:
         for config in _networks(json.loads(text or '{"config": {}}')):
             graph = {str(layer["name"]): _node(layer) for layer in _layers(config)}
-            if any(_is_first(name) for name in graph):
+            if any(is_first(name) for name in graph):
                 return graph
     except (AttributeError, IndexError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
@@ -143,7 +144,7 @@ def text_of(model: keras.Model) -> str:
     pending = list(getattr(model, "layers", []))
     while pending:
         layer = pending.pop()
-        if _is_first(layer.name):
+        if is_first(layer.name):
             return model.to_json()
         pending += getattr(layer, "layers", [])
     return ""
@@ -184,11 +185,6 @@ def _called_with(value: Any) -> Iterator[Any]:
             yield from _called_with(item)
     elif value is not None:
         yield value
-
-
-def _is_first(name: str) -> bool:
-    """Whether a layer of this name is the network's first: it takes the image."""
-    return name in ("stem_0_conv", "stem_0_pad", "stem_0_0_conv", "stem_0_0_pad")
 
 
 # ----------------------------------------------------------------- the builder and its arguments
@@ -398,10 +394,10 @@ def unknown_in_front(graph: Graph) -> list[str]:
 def _in_front(graph: Graph) -> list[str]:
     """Names of the nodes that the network's first layer is computed from."""
     found: list[str] = []
-    pending = [i for name in graph if _is_first(name) for i in graph[name].inputs]
+    pending = [i for name in graph if is_first(name) for i in graph[name].inputs]
     while pending:
         name = pending.pop()
-        if isinstance(name, str) and name in graph and name not in found and not _is_first(name):
+        if isinstance(name, str) and name in graph and name not in found and not is_first(name):
             found.append(name)
             pending += graph[name].inputs
     return found
@@ -448,7 +444,7 @@ def check(graph: Graph, model: keras.Model, source: str) -> None:
             # Some versions of Keras leave out settings that are None or False.
             if a != b and (a or b):
                 raise _difference(source, name, f"`{setting}`", a, b)
-        if not _is_first(name):
+        if not is_first(name):
             a, b = (
                 [_origin(i, g) for i in node.inputs] for node, g in ((theirs, graph), (ours, built))
             )

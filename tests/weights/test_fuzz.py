@@ -214,7 +214,7 @@ def test_thousands_of_damaged_layouts(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_many_thousands_of_damaged_files(valid_files):
-    check(valid_files, 20_000)
+    check(valid_files, 26_000)  # over 20,000 are read: of HDF5 files' mutants, one in 16
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ _OURS = re.compile(
     r"(stem_\d|inception_\d|mixed_?\d|block(8|17|35)_\d|conv_7b_|bottleneck|aux\d?_|predictions\b)"
 )
 _HEAD = re.compile(r"(bottleneck|aux\d?_|predictions\b)")
-_FIRST = re.compile(r"stem_0(_0)?_conv")
+_FIRST = re.compile(r"stem_0(_0)?_(conv|pad)")
 
 
 def is_ours(layer: str) -> bool:
@@ -22,5 +22,5 @@ def in_head(layer: str) -> bool:
 
 
 def is_first(layer: str) -> bool:
-    """Whether one of our layers is the first convolution of a network."""
+    """Whether one of our layers takes the image: a network's first convolution, or its padding."""
     return _FIRST.fullmatch(layer) is not None
