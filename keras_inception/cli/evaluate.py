@@ -53,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measures, prints and writes."""
     from keras_inception.cli.bar import Bar
-    from keras_inception.evaluation.protocol import evaluate, table
+    from keras_inception.evaluation.protocol import evaluate
+    from keras_inception.evaluation.results import table
 
     output = arguments.output or _folder(arguments)
     result = evaluate(

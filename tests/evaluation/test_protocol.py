@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,13 +13,17 @@ import tensorflow as tf
 from keras_inception.data.sources import open_source
 from keras_inception.data.sources.imagenet import open_imagenet
 from keras_inception.data.views import take
-from keras_inception.evaluation import protocol
+from keras_inception.evaluation import notes, results
 from keras_inception.evaluation.protocol import evaluate
 from keras_inception.evaluation.published import published_figures
-from keras_inception.identity import Identity
+from keras_inception.identity import Identity, attach
 from keras_inception.models.imagenet import imagenet_classes
+from keras_inception.models.saving import save_model
 from keras_inception.preprocessing import Preprocessing
+from keras_inception.recipes import Recipe
+from keras_inception.runs import RunFolder
 from keras_inception.runtime import Classifier
+from keras_inception.training.stages import begin
 
 IDS = [c.wordnet_id for c in imagenet_classes()]
 
@@ -75,11 +80,11 @@ def test_an_ensemble_is_the_average_of_all_models_over_all_views(crops, fake):
     assert len(result["comparisons"]) == 3
     assert result["sample"] == "20 of 128 images, drawn by seed 0"
     assert "bicubic" in result["results"][1]["protocol"]
-    assert "model minus model (2)" in protocol.table(result)
+    assert "model minus model (2)" in results.table(result)
 
 
 def test_a_stopped_evaluation_goes_on_and_another_is_refused(fake, tmp_path, monkeypatch):
-    monkeypatch.setattr(protocol, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(notes, "SAVE_EVERY", 0.0)
     whole = evaluate(classifier(), fake, crops="mirror", batch_size=8, output=tmp_path / "a")
 
     def stop(done, total):
@@ -109,6 +114,25 @@ def test_a_stopped_evaluation_goes_on_and_another_is_refused(fake, tmp_path, mon
     with np.load(tmp_path / "b" / "answers.npz") as answers:
         hits = (answers["rank"][0] == 0).mean()
     assert hits == pytest.approx(whole["results"][0]["accuracy"], abs=1e-6)
+
+
+def test_a_run_is_measured_on_its_own_test_part(tmp_path, caplog):
+    """Drawn by another seed, the test part would hold images that the run has trained on."""
+    contract = Preprocessing(size=(24, 24))
+    mine = open_source("fake", seed=3, validation_fraction=0.05)
+    run = RunFolder(tmp_path / "run")
+    begin(run, Recipe(dataset="fake", seed=3), mine, contract)
+    layers = [keras.Input((24, 24, 3)), keras.layers.Flatten(), keras.layers.Dense(4, "softmax")]
+    save_model(attach(keras.Sequential(layers), Identity("", (), contract, FAKE)), run.model_path)
+    result = evaluate(run.path, "fake", limit=9)
+    assert result["provenance"]["seed"] == 3 and result["results"][0]["trained_on"] == 0
+    trained = dataclasses.replace(mine, splits={"test": mine.splits["train"].subset(np.arange(9))})
+    result = evaluate([run.model_path, classifier()], trained)
+    assert [one["trained_on"] for one in result["results"]] == [9, None]
+    said = "9 of the 9 images are ones that its run trained on"
+    assert said in caplog.text and said in results.table(result)
+    with pytest.raises(ValueError, match="is a run folder"):
+        evaluate(run.path, "fake", output=run.path)
 
 
 def image(path, seed, side=32):
