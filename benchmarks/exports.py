@@ -7,7 +7,8 @@ All networks have random weights, which changes neither size nor time. The plain
 are medians of one image, of calls of all files that take turns in one process: .tflite files in
 LiteRT with one thread and with two, SavedModels in TensorFlow with its own choice of threads.
 --int16x8 also measures the plain network with 16-bit activations and 8-bit weights, which this
-package does not export.
+package does not export. With --folder the exports are kept, and those of an earlier call are
+measured again.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ def bytes_of(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def export_plainly(size: int, folder: Path, int16x8: bool) -> dict[str, Path]:
-    """keras.applications' network, with the defaults of Keras and TensorFlow."""
+def export_plainly(size: int, folder: Path, int16x8: bool) -> None:
+    """Writes keras.applications' network, with the defaults of Keras and TensorFlow."""
     model = keras.applications.InceptionV3(weights=None, input_shape=(size, size, 3))
     model.export(folder / "saved_model", verbose=False)
-    files = {"saved_model": folder / "saved_model", "model.tflite": folder / "model.tflite"}
-    files["model.tflite"].write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+    content = tf.lite.TFLiteConverter.from_keras_model(model).convert()
+    (folder / "model.tflite").write_bytes(content)
     if int16x8:
         converter = tf.lite.TFLiteConverter.from_keras_model(model)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -48,15 +49,13 @@ def export_plainly(size: int, folder: Path, int16x8: bool) -> dict[str, Path]:
         converter.target_spec.supported_ops = [
             tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
         ]
-        files["int16x8.tflite"] = folder / "int16x8.tflite"
-        files["int16x8.tflite"].write_bytes(converter.convert())
-    return files
+        (folder / "int16x8.tflite").write_bytes(converter.convert())
 
 
-def export_ours(size: int, folder: Path) -> dict[str, Path]:
-    """The same architecture by this package, in all its forms for servers and phones."""
+def export_ours(size: int, folder: Path) -> None:
+    """Writes the same architecture by this package, in all its forms for servers and phones."""
     model = keras_inception.InceptionV3(weights=None, input_shape=(size, size, 3))
-    made = keras_inception.export(
+    keras_inception.export(
         model,
         quantize=["float32", "float16", "dynamic", "int8"],
         output=folder,
@@ -65,7 +64,6 @@ def export_ours(size: int, folder: Path) -> dict[str, Path]:
         calibration=8,
         latency=False,
     )
-    return {name: folder / name for name in made["files"]}
 
 
 def tflite_call(file: Path, threads: int) -> Callable[[], object]:
@@ -102,18 +100,20 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=299, help="pixels of a side [299]")
     parser.add_argument("--rounds", type=int, default=15, help="calls of each file [15]")
     parser.add_argument("--int16x8", action="store_true", help="with 16-bit activations, too")
+    parser.add_argument("--folder", metavar="DIR", help="where the exports are kept [nowhere]")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
+        plain = Path(options.folder or scratch) / "keras.applications"
+        ours = plain.with_name("keras_inception")
+        if not ours.exists():
+            plain.mkdir(parents=True)
+            export_plainly(options.size, plain, options.int16x8)
+            export_ours(options.size, ours)
         rows = [
-            (who, name, path)
-            for who, files in (
-                (
-                    "keras.applications",
-                    export_plainly(options.size, Path(scratch), options.int16x8),
-                ),
-                ("keras_inception", export_ours(options.size, Path(scratch) / "ours")),
-            )
-            for name, path in files.items()
+            (folder.name, path.name, path)
+            for folder in (plain, ours)
+            for path in sorted(folder.iterdir())
+            if path.suffix == ".tflite" or path.is_dir()
         ]
         tflite = [path for _, _, path in rows if path.suffix == ".tflite"]
         servers = [path for _, _, path in rows if path.suffix != ".tflite"]

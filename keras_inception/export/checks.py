@@ -138,16 +138,15 @@ def _run_fresh(
     return answers
 
 
-def require(checks: list[Check], what: str, suspect: str = "") -> None:
+def require(checks: list[Check], what: str, why: str) -> None:
     """Raises ExportCheckError naming the checks that failed.
 
     Args:
         checks: All checks of a file.
         what: The file.
-        suspect: What usually is the reason, if anything is.
+        why: What to suspect, as a sentence without a period.
     """
     failed = [check for check in checks if not check.passed]
     if failed:
         listed = "; ".join(str(check).removeprefix("FAILED ") for check in failed)
-        why = f". Usual reasons: {suspect}" if suspect else ""
-        raise ExportCheckError(f"{what} failed its checks and was removed: {listed}{why}")
+        raise ExportCheckError(f"{what} failed its checks and was removed: {listed}. {why}")

@@ -112,13 +112,13 @@ def verdict(errors: list[LayerError], limit: float) -> str:
         if not one.error <= limit:
             inside = f" of {one.block}" if one.block != one.layer else ""
             return (
-                f"the first layer whose output departs is {one.layer}{inside}, with a relative "
+                f"The first layer whose output departs is {one.layer}{inside}, with a relative "
                 f"error of {one.error:.2g} (limit {limit:g}; at most {before:.2g} before it)"
             )
         before = max(before, one.error)
     worst = max(errors, key=lambda one: one.error)
     return (
-        f"no layer's output departs by itself (limit {limit:g}); the largest relative error is "
+        f"No layer's output departs by itself (limit {limit:g}); the largest relative error is "
         f"{worst.error:.2g}, of {worst.layer}"
     )
 

@@ -91,6 +91,7 @@ def write_openvino(
 
     Raises:
         ImportError: OpenVINO is missing.
+        OSError: it cannot be written, since the disk is full for instance.
     """
     import openvino
 
@@ -101,7 +102,10 @@ def write_openvino(
         made = openvino.convert_model(scratch)
         made.set_rt_info(identity, IDENTITY)
         path.mkdir(parents=True, exist_ok=True)
-        openvino.save_model(made, str(path / "model.xml"), compress_to_fp16=False)
+        try:
+            openvino.save_model(made, str(path / "model.xml"), compress_to_fp16=False)
+        except RuntimeError as error:  # OpenVINO's writer has no errors of Python's
+            raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def _function(network: Network) -> tuple[Any, tf.TensorSpec]:

@@ -243,32 +243,54 @@ def _write_all(
         _remove(left)
     for target in targets:
         _remove(folder / target.file)
-        with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=folder) as scratch:
-            path = Path(scratch) / target.file
-            target.write(network, path, settings)
-            made, answers = compare(target, path, network, samples, want, settings)
-            _print_checks(path, made)
-            suspect, layers = target.suspect, {}
-            if diagnose:
-                errors = layer_errors(network, target, settings, samples.images, answers, want)
-                suspect = verdict(errors, target.limits.layer)
-                print(f"{errors_table(errors)}\n    {suspect}", flush=True)
-                layers = {"layers": [dataclasses.asdict(error) for error in errors]}
-            checks.require(made, path.name, suspect)
-            result["files"][target.file] = {
-                "format": target.format,
-                "quantization": target.quantization,
-                **_described(path, made),
-                **_measured(answers, want, samples.labels),
-                **layers,
-            }
-            path.rename(folder / target.file)
+        try:
+            result["files"][target.file] = _write(
+                network, target, settings, samples, want, folder, diagnose
+            )
+        except OSError as error:
+            if error.errno is None:  # a message of ours
+                raise
+            path = folder / target.file
+            raise OSError(f"{path} cannot be written: {error.strerror}") from error
     if latency:
         _add_latency(result["files"], folder, samples.images)
     write(folder / "labels.txt", "".join(f"{name}\n" for name in network.labels))
     RunFolder(folder).write_json("export.json", result)
     print(table(result), flush=True)
     return result
+
+
+def _write(
+    network: Network,
+    target: Target,
+    settings: Settings,
+    samples: Samples,
+    want: np.ndarray,
+    folder: Path,
+    diagnose: bool,
+) -> dict[str, Any]:
+    """Writes and checks one file, and returns what export.json says of it."""
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=folder) as scratch:
+        path = Path(scratch) / target.file
+        target.write(network, path, settings)
+        made, answers = compare(target, path, network, samples, want, settings)
+        _print_checks(path, made)
+        why, layers = f"Usual reasons: {target.suspect}", {}
+        if diagnose:
+            errors = layer_errors(network, target, settings, samples.images, answers, want)
+            why = verdict(errors, target.limits.layer)
+            print(f"{errors_table(errors)}\n    {why}", flush=True)
+            layers = {"layers": [dataclasses.asdict(error) for error in errors]}
+        checks.require(made, path.name, why)
+        row = {
+            "format": target.format,
+            "quantization": target.quantization,
+            **_described(path, made),
+            **_measured(answers, want, samples.labels),
+            **layers,
+        }
+        path.rename(folder / target.file)
+    return row
 
 
 def _print_checks(path: Path, made: list[Check]) -> None:

@@ -70,7 +70,7 @@ def one_wide_channel(second, third):
 def test_the_first_layer_that_departs_is_named(change, quantize, nested, named, tmp_path, capsys):
     broken = network(change, nested)
     with pytest.raises(
-        ExportCheckError, match=rf"first layer whose output departs is {named}, with"
+        ExportCheckError, match=rf"\. The first layer whose output departs is {named}, with"
     ):
         keras_inception.export(
             broken,
@@ -93,7 +93,7 @@ def test_layers_of_a_sound_file_are_recorded(tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
         cli.run([*command, "--diagnose", "--format", "tflite", "--quantize", "float16"])
     assert end.value.code == 0
-    assert "no layer's output departs by itself" in capsys.readouterr().out
+    assert "No layer's output departs by itself" in capsys.readouterr().out
     (file,) = json.loads((tmp_path / "out" / "export.json").read_text())["files"].values()
     names = [layer["layer"] for layer in file["layers"]]
     # The converters merge the second's batch norm and activation into it.
@@ -111,5 +111,5 @@ def test_an_error_in_one_of_two_channels_is_seen_beside_large_values():
 
 def test_a_growing_error_is_laid_on_no_layer():
     errors = [LayerError(name, name, error) for name, error in (("a", 0.1), ("b", 0.4))]
-    assert verdict(errors, 0.5).startswith("no layer's output departs by itself")
+    assert verdict(errors, 0.5).startswith("No layer's output departs by itself")
     assert "departs is b, with a relative error of 0.4" in verdict(errors, 0.3)

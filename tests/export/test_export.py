@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import resource
 import shutil
@@ -259,6 +260,20 @@ except OSError as error:
     assert "saved" in process.stdout
     assert [p.name for p in tmp_path.iterdir()] == ["saved"]
     assert (tmp_path / "saved" / "earlier").read_text() == "whole"
+
+
+def test_a_disk_that_fills_up_is_one_line_that_names_the_file(tmp_path, monkeypatch):
+    """Whatever was measured before, other programs write, too."""
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("keras_inception.export.tflite.write", full)
+    with pytest.raises(OSError, match=r"/out/model\.tflite cannot be written: No space left on"):
+        keras_inception.export(
+            toy(), ["tflite"], ["float32"], tmp_path / "out", images=4, latency=False
+        )
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_logits_and_a_free_batch_can_be_exported_together(tmp_path):
