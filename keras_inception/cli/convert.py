@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
         include_top=top,
         pooling="avg" if loaded.identity.arguments.get("embedding") else None,
         aux_logits=top and loaded.has_auxiliary_heads,
-        classes=arguments.classes or loaded.classes or 1000,
+        classes=arguments.classes or (loaded.default_classes() if top else 1000),
     )
     print(f"{loaded.source}: {loaded.layout}; {len(loaded.arrays)} arrays for {arguments.model}")
     if arguments.show_mapping:

@@ -19,7 +19,8 @@ AUXILIARY_HEADS = ("aux_logits", "aux1_logits", "aux2_logits")
 HEADS = ("predictions", *AUXILIARY_HEADS)
 # Outputs of ImageNet's 1000 classes with a background class in front, and maybe seven unused
 # outputs behind.
-WITH_BACKGROUND = (1001, 1008)
+ORDER_OF_2015 = 1008  # of Google's graphs of 2015: their classes stand in an order of their own
+WITH_BACKGROUND = (1001, ORDER_OF_2015)
 _IMAGENET_CLASSES = 1000
 
 
@@ -68,6 +69,9 @@ class Loaded:
     def default_classes(self) -> int:
         """The number of classes for a model with a classifier whose caller gives no `classes`.
 
+        All outputs of the graphs of 2015: their 1,000 classes alone would be taken for ImageNet's
+        in the usual order.
+
         Raises:
             ValueError: the file's own answers need layers that the model does not have.
         """
@@ -81,7 +85,7 @@ class Loaded:
             )
         if not self.outputs:
             raise ValueError(f"{self.source} has no classifier. {choice}")
-        return self.classes
+        return self.outputs if self.outputs == ORDER_OF_2015 else self.classes
 
 
 def outputs_of(arrays: dict[str, np.ndarray]) -> int:
@@ -232,6 +236,11 @@ def _adapt_head(
             f"{head} has {have} outputs; of these, {offset} before the first class and "
             f"{have - offset - want} after the last are dropped"
         )
+        if have == ORDER_OF_2015:
+            notes.append(
+                f"the {want} classes stand in the order of Google's graph of 2015, not in the one "
+                "that `decode_predictions` takes 1000 outputs for"
+            )
     else:
         fresh.add(head)
         notes.append(

@@ -10,6 +10,7 @@ import pytest
 
 from keras_inception import InceptionV1, InceptionV3, Preprocessing, save_weights
 from keras_inception.identity import Identity, identity_of
+from keras_inception.models.imagenet import decode_predictions
 from keras_inception.weights import Loaded, resolve
 from keras_inception.weights.adapt import fold_input_scaling
 from keras_inception.weights.native import variables
@@ -52,12 +53,20 @@ def test_the_background_is_dropped_by_default(slim_like, caplog):
     np.testing.assert_array_equal(kept(images()), slim_like(images()))
 
 
-def test_of_1008_outputs_the_thousand_classes_stay():
-    fid = scramble(InceptionV1(weights=None, classes=1008, classifier_activation=None))
+def test_1008_outputs_stay_since_their_order_is_their_own(caplog):
+    """As 1000 they would be named by `decode_predictions`, and wrongly."""
+    fid = scramble(
+        InceptionV1(weights=None, input_shape=SHAPE, classes=1008, classifier_activation=None)
+    )
     loaded = weights_of(fid, label_offset=1)
-    model = InceptionV1(weights=loaded, classifier_activation=None)
-    x = np.random.default_rng(2).normal(size=(1, 224, 224, 3)).astype(np.float32)
-    np.testing.assert_allclose(model(x), fid(x)[:, 1:1001], atol=1e-6)
+    whole = InceptionV1(weights=loaded, input_shape=SHAPE, classifier_activation=None)
+    assert whole.output_shape == (None, 1008)
+    with pytest.raises(ValueError, match="an order of their own"):
+        decode_predictions(whole(images()))
+    asked = {"classes": 1000, "classifier_activation": None}
+    model = InceptionV1(weights=loaded, input_shape=SHAPE, **asked)
+    np.testing.assert_allclose(model(images()), fid(images())[:, 1:1001], atol=1e-6)
+    assert "in the order of Google's graph of 2015" in caplog.text
 
 
 def test_the_files_own_number_of_classes_is_the_default(slim_like):
