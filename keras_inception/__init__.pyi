@@ -2,8 +2,10 @@
 
 from keras_inception.evaluation.protocol import evaluate as evaluate
 from keras_inception.export import export as export
+from keras_inception.export.fastest import optimize as optimize
 from keras_inception.models.bn_inception import BNInception as BNInception
 from keras_inception.models.diagram import diagram as diagram
+from keras_inception.models.fusion import fuse as fuse
 from keras_inception.models.imagenet import decode_predictions as decode_predictions
 from keras_inception.models.imagenet import imagenet_classes as imagenet_classes
 from keras_inception.models.inception_resnet import InceptionResNetV1 as InceptionResNetV1

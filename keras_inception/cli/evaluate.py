@@ -6,6 +6,8 @@ import argparse
 import hashlib
 from pathlib import Path
 
+from keras_inception.cli import engines
+
 HELP = "measure networks on a data set: one protocol for every kind of file, alone and together"
 
 SOME_UNREADABLE = 1
@@ -41,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ensemble", action="store_true", help="measure the models' average, too")
     parser.add_argument("--limit", type=int, default=0, metavar="N", help="only N images")
     parser.add_argument("--batch_size", type=int, default=64, help="views computed at once [64]")
+    engines.add_argument(parser)
     parser.add_argument(
         "--output",
         metavar="DIR",
@@ -70,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         output=output,
         fresh=arguments.fresh,
         progress=Bar(),
+        engine=engines.chooser(arguments.engine, arguments.batch_size),
     )
     print(table(result))
     print(f"{output}: evaluation.json, answers.npz, confusion matrices, reliability plots")

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from keras_inception.cli import engines
+
 HELP = "name what is on an image, on the images of a folder or of a pattern"
 
 SOME_UNREADABLE = 1
@@ -42,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--format", default="table", choices=("table", "json", "csv"))
     parser.add_argument("--batch_size", type=int, default=64, help="views computed at once [64]")
+    engines.add_argument(parser)
     parser.add_argument(
         "--max_pixels", type=int, help="larger images are not decoded [150 million]"
     )
@@ -57,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         for one in arguments.images:
             listed += _standard_input(Path(folder)) if one == "-" else image_list(one)
         records = predictions(
-            arguments.model,
+            engines.of_images(arguments.model, arguments.engine, listed, arguments.batch_size),
             listed,
             top=arguments.top,
             crops=arguments.crops,

@@ -8,6 +8,7 @@ so 50,000 images of 1,000 classes take a few megabytes, and an evaluation that w
 from __future__ import annotations
 
 import logging
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -23,8 +24,10 @@ from keras_inception.evaluation.metrics import Answers
 from keras_inception.evaluation.notes import Notes
 from keras_inception.evaluation.results import UNREADABLE, collect, write_results
 from keras_inception.preprocessing import Preprocessing
+from keras_inception.runtime import Classifier
 
 BATCH = 64
+SOME_IMAGES = 16  # that an engine is held against before it is measured
 ENSEMBLE = "ensemble"
 
 
@@ -42,6 +45,7 @@ def evaluate(
     output: str | os.PathLike | None = None,
     fresh: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    engine: Callable[[Classifier, np.ndarray], Classifier] | None = None,
 ) -> dict[str, Any]:
     """Measures networks on a data set.
 
@@ -63,6 +67,8 @@ def evaluate(
             models, images and protocol that was stopped goes on from there.
         fresh: Start anew in `output`.
         progress: Called with (images done, images) now and then.
+        engine: Is given each classifier and some of the images, fitted to it, and returns the
+            classifier that is measured in its place; `keras_inception.optimize` is such a function.
 
     Returns:
         What evaluation.json holds: "dataset", "part", "images", "crops", "unreadable" (names of
@@ -104,6 +110,13 @@ def evaluate(
     numbers = np.arange(len(split))
     if 0 < limit < len(split):
         numbers = np.sort(np.random.default_rng(0).permutation(len(split))[:limit])
+    if engine is not None:
+        entrants = [
+            dataclasses.replace(
+                e, classifier=engine(e.classifier, _some_images(split, numbers, e.classifier))
+            )
+            for e in entrants
+        ]
     names = [entrant.name for entrant in entrants] + ([ENSEMBLE] if ensemble else [])
     notes = Notes(
         Path(output) if output else None,
@@ -125,6 +138,18 @@ def evaluate(
         write_results(Path(output), result, rows, numbers, names, source)
         notes.done()
     return result
+
+
+def _some_images(split: Split, numbers: np.ndarray, classifier: Classifier) -> np.ndarray:
+    """float32 (n, *input_shape): some of the images that can be read, fitted to a network."""
+    fitted = []
+    spread = numbers[:: max(1, len(numbers) // SOME_IMAGES)][:SOME_IMAGES]
+    for _, seen in stream(
+        spread, lambda n: classifier.fit(split.pixels(int(n), classifier.input_shape[2]))
+    ):
+        if not isinstance(seen, Exception):
+            fitted.append(seen)
+    return np.stack(fitted) if fitted else np.zeros((0, *classifier.input_shape), np.float32)
 
 
 def _open(dataset: str, ground_truth: Path | None, data_dir: str, models: list[Any]) -> Source:

@@ -16,7 +16,14 @@ from keras import layers
 from keras_inception import weights as weights_floor
 from keras_inception.identity import BUILDER_ARGUMENTS, Identity, attach
 from keras_inception.models.documentation import documented
-from keras_inception.models.layers import Conventions, Tensor, channel_axis, conventions
+from keras_inception.models.layers import (
+    Conventions,
+    Given,
+    Tensor,
+    channel_axis,
+    conventions,
+    given_kernels,
+)
 from keras_inception.models.measure import smallest_input
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.weights import Loaded, Weights
@@ -81,9 +88,12 @@ def builder(
                 contract = _contract_of(loaded, preprocessing)
             bound = signature.bind(**arguments)
             bound.apply_defaults()
-            model = _build(function, bound.arguments, contract)
+            given_by_file = Given(loaded.arrays if loaded else ())
+            with given_kernels(given_by_file):
+                model = _build(function, bound.arguments, contract)
             if loaded:
                 weights_floor.load_into(model, loaded)
+                given_by_file.restore(model)
                 if loaded.graph:
                     network_graph.check(loaded.graph, model, loaded.source)
             identity = Identity.create(

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import keras
@@ -75,6 +75,44 @@ def conventions(current: Conventions) -> Iterator[None]:
         _conventions.reset(token)
 
 
+class Given:
+    """Kernels that a file gives: none is drawn by random numbers first, half of a build's time.
+
+    Args:
+        names: "layer/kernel" of the arrays in the file.
+    """
+
+    def __init__(self, names: Collection[str]) -> None:
+        # Auxiliary heads may stay as they are initialised although the file has some.
+        self._names = {name for name in names if not name.startswith("aux")}
+        self._usual: dict[str, str] = {}
+
+    def initializer(self, layer: str, usual: str) -> str:
+        """The initializer to build a layer with: zeros, if its kernel will be loaded."""
+        if f"{layer}/kernel" not in self._names:
+            return usual
+        self._usual[layer] = usual
+        return "zeros"
+
+    def restore(self, model: keras.Model) -> None:
+        """Lets the layers say how they are initialised, as those of a model without weights do."""
+        for layer, usual in self._usual.items():
+            model.get_layer(layer).kernel_initializer = keras.initializers.get(usual)
+
+
+_given: contextvars.ContextVar[Given] = contextvars.ContextVar("given")
+
+
+@contextlib.contextmanager
+def given_kernels(given: Given) -> Iterator[None]:
+    """Builds the layers of the `with` block without drawing kernels that will be loaded."""
+    token = _given.set(given)
+    try:
+        yield
+    finally:
+        _given.reset(token)
+
+
 def channel_axis() -> int:
     """The axis of the channels under keras.config's data format."""
     return -1 if keras.config.image_data_format() == "channels_last" else 1
@@ -113,7 +151,7 @@ def conv_bn(
         strides,
         padding,
         use_bias=not how.batch_norm,
-        kernel_initializer="he_normal",
+        kernel_initializer=_given.get(Given(())).initializer(f"{name}_conv", "he_normal"),
         name=f"{name}_conv",
     )(x)
     if how.batch_norm:
@@ -185,7 +223,9 @@ def residual(
 
     The 1 x 1 convolution has a bias, no BatchNorm and no activation ("Linear" in the figures).
     """
-    up = layers.Conv2D(channels(x), 1, name=f"{name}_up")(concat(f"{name}_mixed", *branches))
+    drawn = _given.get(Given(())).initializer(f"{name}_up", "glorot_uniform")
+    up = layers.Conv2D(channels(x), 1, kernel_initializer=drawn, name=f"{name}_up")
+    up = up(concat(f"{name}_mixed", *branches))
     up = layers.Rescaling(scale, name=f"{name}_scale")(up)
     if activation is None:
         return layers.Add(name=name)([x, up])

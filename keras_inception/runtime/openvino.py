@@ -15,10 +15,15 @@ from keras_inception.runtime.opening import image_shape, one_of_each, opening
 IDENTITY = ["keras_inception", "identity"]
 
 
-def compiled(path: Path, threads: int | None = None) -> tuple[Any, Any]:
+def compiled(
+    path: Path, threads: int | None = None, precision: str = "float32"
+) -> tuple[Any, Any]:
     """OpenVINO's model of a file, and the same compiled for the CPU.
 
-    It computes in float32: the runtime's own default may be bfloat16.
+    Args:
+        path: The .xml file.
+        threads: How many threads to compute with; None lets the runtime choose.
+        precision: "float32" or "bfloat16"; the runtime's own default may be either.
 
     Raises:
         ValueError: OpenVINO is missing, or cannot open the file.
@@ -26,7 +31,8 @@ def compiled(path: Path, threads: int | None = None) -> tuple[Any, Any]:
     with opening(path, "an OpenVINO model", "openvino", line=-1):
         import openvino
 
-        settings: dict[str, object] = {"INFERENCE_PRECISION_HINT": "f32"}
+        hint = {"float32": "f32", "bfloat16": "bf16"}[precision]
+        settings: dict[str, object] = {"INFERENCE_PRECISION_HINT": hint}
         if threads:
             settings["INFERENCE_NUM_THREADS"] = threads
         core = openvino.Core()
@@ -40,6 +46,7 @@ class OpenVINOEngine:
     Args:
         path: The .xml file; the .bin file lies beside it.
         threads: How many threads to compute with; None lets the runtime choose.
+        precision: "float32" or "bfloat16".
 
     Raises:
         ValueError: OpenVINO is missing, or the file cannot be opened or is no classifier.
@@ -47,8 +54,8 @@ class OpenVINOEngine:
 
     name = "OpenVINO"
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
-        self.model, self._compiled = compiled(path, threads)
+    def __init__(self, path: Path, threads: int | None = None, precision: str = "float32") -> None:
+        self.model, self._compiled = compiled(path, threads, precision)
         image, answer = one_of_each(path, self.model.inputs, self.model.outputs)
         sides = [n.get_length() if n.is_static else None for n in image.partial_shape]
         self.input_shape = image_shape(path, sides)
@@ -58,9 +65,11 @@ class OpenVINOEngine:
         return np.asarray(self._compiled(images)[0])
 
 
-def read(path: Path, threads: int | None = None) -> tuple[OpenVINOEngine, Identity]:
+def read(
+    path: Path, threads: int | None = None, precision: str = "float32"
+) -> tuple[OpenVINOEngine, Identity]:
     """The engine of an OpenVINO model, and the identity in its run-time information."""
-    engine = OpenVINOEngine(path, threads)
+    engine = OpenVINOEngine(path, threads, precision)
     said = {}
     if engine.model.has_rt_info(IDENTITY):
         said = json.loads(engine.model.get_rt_info(IDENTITY).value)

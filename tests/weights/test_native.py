@@ -191,3 +191,23 @@ def test_a_failed_write_leaves_nothing(model, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         save_weights(model, tmp_path / "v1.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_the_file_has_not_is_drawn_as_ever(tmp_path):
+    """Kernels that will be loaded are not drawn first; heads that the file lacks are."""
+    settings = {"input_shape": SHAPE, "width_multiplier": 0.25}
+    plain = InceptionV1(weights=None, classes=3, **settings)
+    path = save_weights(plain, tmp_path / "v1.safetensors")
+    fresh = InceptionV1(weights=None, classes=7, aux_logits=True, **settings)
+    model = InceptionV1(weights=path, classes=7, aux_logits=True, **settings)
+    assert model.to_json() == fresh.to_json()  # the layers say how they are initialised
+    for layer in model.layers:
+        for name in ("kernel", "pointwise_kernel"):
+            if hasattr(layer, name):
+                assert np.std(getattr(layer, name)) > 0, layer.name
+    head = model.get_layer("predictions").kernel
+    limit = np.sqrt(6 / sum(head.shape))  # Glorot and Bengio's
+    assert 0.5 * limit < np.std(head) < limit and np.abs(head).max() <= limit
+    np.testing.assert_array_equal(
+        model.get_layer("stem_0_conv").kernel, plain.get_layer("stem_0_conv").kernel
+    )
