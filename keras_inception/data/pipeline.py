@@ -86,7 +86,7 @@ def train_batches(
     def positions() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for step in _count(start_step):
             at = step * local * hosts + host * local + np.arange(local)
-            yield at, examples_at(at, len(split), seed)
+            yield at, examples_at(at, split, seed)
 
     def example(position: tf.Tensor, index: tf.Tensor) -> dict[str, tf.Tensor]:
         image = _training_image(
@@ -177,35 +177,64 @@ def _count(start: int) -> Iterator[int]:
         start += 1
 
 
-def examples_at(positions: np.ndarray, examples: int, seed: int) -> np.ndarray:
+def examples_at(positions: np.ndarray, split: Split, seed: int) -> np.ndarray:
     """The training example at each position: every epoch is a permutation of its own.
 
     Args:
         positions: int64 (n,); step s of a run takes s * batch ... (s + 1) * batch - 1.
-        examples: Size of the training part.
+        split: The training part.
         seed: Decides the permutations.
 
     Returns:
         int64 (n,): numbers of examples.
     """
+    examples = len(split)
     indices = np.empty(len(positions), np.int64)
     for epoch in np.unique(positions // examples):
         here = positions // examples == epoch
-        indices[here] = _permutation(seed, int(epoch), examples)[positions[here] % examples]
+        indices[here] = _permutation(seed, int(epoch), split)[positions[here] % examples]
     return indices
 
 
-_last_permutation: dict[tuple[int, int, int], np.ndarray] = {}
+_last_permutation: dict[tuple[int, int, int], tuple[Split, np.ndarray]] = {}
 
 
-def _permutation(seed: int, epoch: int, examples: int) -> np.ndarray:
+def _permutation(seed: int, epoch: int, split: Split) -> np.ndarray:
     """Computed once an epoch; the newest two are kept, since a batch can straddle epochs."""
-    key = (seed, epoch, examples)
+    key = (seed, epoch, id(split))
     if key not in _last_permutation:
         if len(_last_permutation) > 1:
             del _last_permutation[next(iter(_last_permutation))]
-        _last_permutation[key] = np.random.default_rng([seed, epoch]).permutation(examples)
-    return _last_permutation[key]
+        rng = np.random.default_rng([seed, epoch])
+        permutation = (
+            rng.permutation(len(split))
+            if split.shards is None
+            else in_file_order(rng, split.shards, split.window)
+        )
+        _last_permutation[key] = split, permutation  # kept with the split, so that its id stays its
+    return _last_permutation[key][1]
+
+
+def in_file_order(rng: np.random.Generator, shards: np.ndarray, window: int) -> np.ndarray:
+    """A permutation that reads files from their beginning to their end, one after the other.
+
+    The files come in an order drawn anew. Of the examples in that order, every `window` ones are
+    shuffled among each other; where windows begin is drawn, too, so that no two examples are always
+    in one window.
+
+    Args:
+        rng: Decides the permutation.
+        shards: int (n,), the file of each example.
+        window: Examples; what lies in the files between the first and the last of a window has to
+            be kept in memory, and nothing more.
+
+    Returns:
+        int64 (n,).
+    """
+    files, number = np.unique(shards, return_inverse=True)
+    in_order = np.argsort(rng.permutation(len(files))[number], kind="stable")
+    place = (np.arange(len(shards)) + rng.integers(window)) // window
+    return in_order[np.argsort(place + rng.random(len(shards)))]
 
 
 def _central_image(

@@ -35,6 +35,10 @@ class Split:
         where: What stands before the name in messages, such as the data set's folder.
         facts: What is known of each example; see `data.facts`. Empty for images that are no files.
         decoding: How encoded images become pixels.
+        shards: int (n,), the file that each example lies in, among others in the order of their
+            numbers, where reading in that order is much faster than at random: training then
+            shuffles the files and a window of the examples. None: any order is as fast.
+        window: How many examples are shuffled among each other then.
     """
 
     labels: np.ndarray
@@ -43,6 +47,8 @@ class Split:
     where: str = ""
     facts: Facts = dataclasses.field(default_factory=dict)
     decoding: Decoding = Decoding()
+    shards: np.ndarray | None = None
+    window: int = 0
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -116,8 +122,9 @@ class Split:
             return self.name(int(indices[i]))
 
         facts = {key: column[indices] for key, column in self.facts.items()}
+        shards = None if self.shards is None else self.shards[indices]
         return dataclasses.replace(
-            self, labels=self.labels[indices], image=image, name=name, facts=facts
+            self, labels=self.labels[indices], image=image, name=name, facts=facts, shards=shards
         )
 
 
@@ -315,12 +322,19 @@ def concatenated(splits: Sequence[Split]) -> Split:
         return splits[which].name(i - int(begins[which]))
 
     shared = set.intersection(*(set(split.facts) for split in splits))
+    shards: list[np.ndarray] = []
+    for split in splits:
+        if split.shards is not None:
+            first = max((int(s.max(initial=-1)) + 1 for s in shards), default=0)
+            shards.append(split.shards + first)
     return dataclasses.replace(
         splits[0],
         labels=np.concatenate([split.labels for split in splits]),
         image=image,
         name=name,
         facts={key: np.concatenate([split.facts[key] for split in splits]) for key in shared},
+        shards=np.concatenate(shards) if len(shards) == len(splits) else None,
+        window=max(split.window for split in splits),
     )
 
 

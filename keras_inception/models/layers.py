@@ -166,10 +166,26 @@ def dense_bn(x: Tensor, units: int, *, name: str) -> Tensor:
     return batch_norm(x, f"{name}_bn") if normalised else x
 
 
+# A layer with BatchNormalization's variables that computes the same in another way.
+_batch_norm_layer: contextvars.ContextVar[type[layers.BatchNormalization]] = contextvars.ContextVar(
+    "batch_norm_layer", default=layers.BatchNormalization
+)
+
+
+@contextlib.contextmanager
+def batch_norm_layer(kind: type[layers.BatchNormalization]) -> Iterator[None]:
+    """Builds BatchNorm in the `with` block with this class; for networks that get in no file."""
+    token = _batch_norm_layer.set(kind)
+    try:
+        yield
+    finally:
+        _batch_norm_layer.reset(token)
+
+
 def batch_norm(x: Tensor, name: str) -> Tensor:
     """BatchNorm over the channels, with the settings of the current conventions."""
     how = _conventions.get()
-    return layers.BatchNormalization(
+    return _batch_norm_layer.get()(
         channel_axis() if len(x.shape) == 4 else -1,
         momentum=how.bn_momentum,
         epsilon=how.bn_epsilon,

@@ -49,5 +49,6 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             and len(inputs.shape) == 4
             and self.axis in (3, -1)
             and self.variable_dtype == "float32"
+            and not getattr(self, "renorm", False)  # Keras 3.14 and later
             and not isinstance(inputs, keras.KerasTensor)
         )

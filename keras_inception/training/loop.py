@@ -284,7 +284,7 @@ class Run:
         """Numbers of the training images of the next `count` steps."""
         batch = self.recipe.batch_size
         at = np.arange(self.step * batch, (self.step + count) * batch)
-        return examples_at(at, self.source.num_examples("train"), self.recipe.seed).tolist()
+        return examples_at(at, self.source.splits["train"], self.recipe.seed).tolist()
 
     def _save(self) -> None:
         self._merge()

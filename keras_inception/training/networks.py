@@ -10,6 +10,7 @@ import keras
 
 from keras_inception.files import write
 from keras_inception.identity import attach
+from keras_inception.models.layers import batch_norm_layer
 from keras_inception.models.measure import endpoints
 from keras_inception.models.registry import get_model
 from keras_inception.models.saving import save_model
@@ -18,12 +19,13 @@ from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
 from keras_inception.runs import RunFolder
 from keras_inception.training import curves
+from keras_inception.training.fused import FusedBatchNormalization
 from keras_inception.weights import Loaded, save_weights
 
 
 def training_network(recipe: Recipe, classes: int, loaded: Loaded | None) -> keras.Model:
     """The recipe's variant with logits and auxiliary heads, frozen as it says."""
-    with _precision(recipe.precision):
+    with _precision(recipe.precision), batch_norm_layer(FusedBatchNormalization):
         model = get_model(
             recipe.model,
             weights=loaded,

@@ -11,6 +11,8 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from keras_inception import Preprocessing
 from keras_inception.data import open_source, train_batches
+from keras_inception.data.pipeline import in_file_order
+from keras_inception.data.sources import shards as module
 
 SHADES = {1: 40, 2: 120, 3: 220}  # label, counted from 1 -> brightness of its images
 
@@ -157,3 +159,80 @@ def test_what_cannot_be_read_is_named(shards, tmp_path):
         open_source(f"tfrecord:{tmp_path}")
     with pytest.raises(ValueError, match="There is no folder"):
         open_source(f"tfrecord:{tmp_path / 'nowhere'}")
+
+
+def test_large_sets_are_read_from_file_to_file(shards, monkeypatch):
+    """The same examples in the files' order, each epoch anew; resuming is bit for bit."""
+    monkeypatch.setattr(module, "SEQUENTIAL_BYTES", 1000)
+    monkeypatch.setattr(module, "BLOCK_BYTES", 700)  # records of some 600 bytes straddle blocks
+    monkeypatch.setattr(module, "WINDOW_BYTES", 3000)
+    source = open_source(f"tfrecord:{shards}", validation_fraction=0.1)
+    train = source.splits["train"]
+    assert 2 <= train.window <= 8 and len(np.unique(train.shards)) == 4
+    contract = Preprocessing(size=(8, 8))
+
+    def stream(**changes):
+        arguments = {"batch_size": 4, "seed": 5, "augmentation": "flip"} | changes
+        return train_batches(source, contract, **arguments)
+
+    def take(batches, count):
+        return [{k: v.numpy() for k, v in batch.items()} for batch in batches.take(count)]
+
+    whole = take(stream(), 14)
+    for step in (1, 7, 12):
+        for one, other in zip(
+            whole[step : step + 2], take(stream(start_step=step), 2), strict=True
+        ):
+            for key in one:
+                np.testing.assert_array_equal(one[key], other[key])
+    seen = np.concatenate([batch["index"] for batch in whole])[: 2 * len(train)]
+    first, second = seen[: len(train)], seen[len(train) :]
+    for epoch in (first, second):
+        assert sorted(epoch) == list(range(len(train)))
+        # Whole files: a file's examples end before those of the file after the next begin.
+        files = train.shards[epoch]
+        spans = sorted(
+            (np.flatnonzero(files == f).min(), np.flatnonzero(files == f).max()) for f in range(4)
+        )
+        for (_, end), (begin, _) in zip(spans, spans[2:], strict=False):
+            assert end < begin + train.window
+    assert (first != second).any()
+    assert (np.diff(first) != 1).sum() > len(train) / 4  # shuffled
+    for batch in whole[:3]:
+        for i, label in zip(batch["index"], batch["label"].argmax(1), strict=True):
+            assert abs(int(train.pixels(i).numpy().mean()) - SHADES[label + 1]) < 4
+
+    # A block is read once a window, or twice where it straddles two; never once a record.
+    records = module.open_records(shards)["train"]
+    blocks = module._Blocks()
+    order = in_file_order(np.random.default_rng(0), records.shard, records.window)
+    for i in order:
+        path, at, length = records.shards[records.shard[i]], records.offset[i], records.length[i]
+        with open(path, "rb") as file:
+            file.seek(at)
+            assert blocks.read(path, int(at), int(length)) == file.read(length)
+    sizes = [
+        -(-(shards / name).stat().st_size // 700)
+        for name in {p.split("/")[-1] for p in records.shards}
+    ]
+    assert blocks.reads <= sum(sizes)
+
+
+def test_small_sets_are_read_at_random(shards):
+    train = open_source(f"tfrecord:{shards}", validation_fraction=0.1).splits["train"]
+    assert train.shards is None
+
+
+@pytest.mark.parametrize("window", [1, 7, 1000])
+def test_the_files_order_is_a_permutation(window):
+    sizes = [40, 3, 25, 60]
+    files = np.repeat(np.arange(4) * 10, sizes)
+    order = in_file_order(np.random.default_rng(1), files, window)
+    assert sorted(order) == list(range(128))
+    other = in_file_order(np.random.default_rng(2), files, window)
+    assert (order != other).any()
+    whole = np.argsort(order)  # where each example comes
+    begin = {f: whole[files == f].min() for f in np.unique(files)}
+    drawn = np.concatenate([np.flatnonzero(files == f) for f in sorted(begin, key=begin.get)])
+    if window < 20:  # larger windows mix files, whose order then no longer shows
+        assert np.abs(np.argsort(drawn) - whole).max() < window

@@ -12,8 +12,8 @@ from keras_inception.data.facts import find_facts
 from keras_inception.data.kept import state_of
 from keras_inception.data.sources.files import check_class_names
 from keras_inception.data.sources.opening import Opening
-from keras_inception.data.sources.shards import Records, open_records
-from keras_inception.data.splits import Source, Split, check_images, draw_missing_parts
+from keras_inception.data.sources.shards import Records, open_records, split_of
+from keras_inception.data.splits import Source, check_images, draw_missing_parts
 
 
 def open_shards(folder: Path, opening: Opening) -> Source:
@@ -31,7 +31,7 @@ def open_shards(folder: Path, opening: Opening) -> Source:
     check_class_names(names, str(folder))
     splits = {}
     for part, records in parts.items():
-        split = Split(records.labels - offset, records.image(), records.name)
+        split = dataclasses.replace(split_of(records), labels=records.labels - offset)
         facts = find_facts(split.image, _states(records), opening.decoding, f"{folder} {part}")
         splits[part] = dataclasses.replace(split, facts=facts)
     checked = check_images(splits, opening.decoding, str(folder))

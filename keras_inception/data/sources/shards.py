@@ -26,6 +26,7 @@ import tensorflow as tf
 
 from keras_inception.data.kept import digest_of, folder_of_kept, kept, state_of
 from keras_inception.data.sources.opening import part_named
+from keras_inception.data.splits import Split
 from keras_inception.files import write
 
 PARTS = ("train", "validation", "test")
@@ -35,6 +36,11 @@ TEXT = "image/class/text"
 _SHARD = re.compile(r"^(?!.*\.data-).*(-\d+-of-\d+|record)", re.IGNORECASE)
 # Images are compressed already: a shard that grows more than this is no honest one.
 _LARGEST_GROWTH = 20
+# Larger sets, and all that do not lie on this machine, are read from file to file and in blocks:
+# an access to network storage or to a spinning disk takes as long as reading megabytes.
+SEQUENTIAL_BYTES = 16 * 2**30
+BLOCK_BYTES = 4 * 2**20
+WINDOW_BYTES = 256 * 2**20  # of the examples that are shuffled among each other
 _HEAD, _TAIL = 12, 4  # bytes before a record (length, its checksum) and after it (its checksum)
 
 
@@ -68,13 +74,28 @@ class Records:
     labels: np.ndarray
     names: dict[int, str]
 
+    @property
+    def is_sequential(self) -> bool:
+        """Whether the records should be read in the files' order."""
+        remote = any("://" in path for path in self.shards)
+        return remote or int(self.length.sum()) > SEQUENTIAL_BYTES
+
+    @property
+    def window(self) -> int:
+        """How many records `WINDOW_BYTES` are; of ArrayRecord, whose sizes are unknown, 2,048."""
+        size = int(self.length.sum()) / max(len(self.length), 1)
+        return max(1, int(WINDOW_BYTES / size)) if size else 2048
+
     def image(self) -> Callable[[tf.Tensor], tf.Tensor]:
         """int64 i -> the encoded bytes of record i's image."""
+        blocks = _Blocks() if self.is_sequential else None
 
         def read(i: np.ndarray) -> bytes:
             path, at = self.shards[self.shard[i]], int(self.offset[i])
             if _is_array_record(path):
                 record = _array_reader(path).read([at])[0]
+            elif blocks is not None:
+                record = blocks.read(path, at, int(self.length[i]))
             else:
                 with _open(path) as file:
                     file.seek(at)
@@ -88,6 +109,30 @@ class Records:
         shard = Path(self.shards[self.shard[i]]).name
         where = "record" if _is_array_record(shard) else "byte"
         return f"{shard} at {where} {self.offset[i]}"
+
+
+class _Blocks:
+    """Bytes of files, read in blocks; those of two windows are kept, and no more."""
+
+    def __init__(self) -> None:
+        # A window's records lie in its bytes' blocks and in those at its ends; the next window is
+        # begun while the last one's are still asked for.
+        most = 2 * (WINDOW_BYTES // BLOCK_BYTES + 2)
+        self._block = functools.lru_cache(maxsize=most)(self._read_block)
+        self.reads = 0
+
+    def _read_block(self, path: str, number: int) -> bytes:
+        self.reads += 1
+        with _open(path) as file:
+            file.seek(number * BLOCK_BYTES)
+            return file.read(BLOCK_BYTES)
+
+    def read(self, path: str, at: int, length: int) -> bytes:
+        """`length` bytes of a file from `at` on."""
+        first, last = at // BLOCK_BYTES, (at + length - 1) // BLOCK_BYTES
+        joined = b"".join(self._block(path, number) for number in range(first, last + 1))
+        begin = at - first * BLOCK_BYTES
+        return joined[begin : begin + length]
 
 
 def _is_array_record(path: str) -> bool:
@@ -169,6 +214,18 @@ def index_shards(shards: list[str], keys: Keys) -> Records:
     named = zip(found["named"].tolist(), found["names"].tolist(), strict=True)
     columns = {key: found[key] for key in ("shard", "offset", "length", "labels")}
     return Records(shards, keys, names=dict(named), **columns)
+
+
+def split_of(records: Records) -> Split:
+    """The records as numbered examples."""
+    in_files = records.is_sequential
+    return Split(
+        records.labels,
+        records.image(),
+        records.name,
+        shards=records.shard if in_files else None,
+        window=records.window if in_files else 0,
+    )
 
 
 def _scan(shards: Sequence[str], keys: Keys) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ from keras_inception.data.facts import find_facts
 from keras_inception.data.kept import digest_of, state_of
 from keras_inception.data.sources.files import check_class_names
 from keras_inception.data.sources.opening import Opening
-from keras_inception.data.sources.shards import Keys, index_shards
+from keras_inception.data.sources.shards import Keys, index_shards, split_of
 from keras_inception.data.splits import SPLITS, Source, Split, check_images
 
 # Encoded bytes up to which a split is kept in memory; of a larger one records are read when they
@@ -183,7 +183,7 @@ def _indexed_split(builder: Any, ranges: list[tuple[str, int, int]], keys: Keys)
     records = index_shards([path for name in names for path in shards[name]], keys)
     first = dict(zip(names, np.cumsum([0] + [_examples(builder, n) for n in names]), strict=False))
     wanted = np.concatenate([first[name] + np.arange(begin, end) for name, begin, end in ranges])
-    return Split(records.labels, records.image(), records.name).subset(wanted)
+    return split_of(records).subset(wanted)
 
 
 def _examples(builder: Any, split: str) -> int:
