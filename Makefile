@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install train lint test test-all test-jax test-tpu
+.PHONY: install train lint test test-all test-jax test-tpu benchmark
 
 # The stamp makes a second call free; a changed setup.cfg installs again.
 $(VENV)/installed: setup.cfg pyproject.toml
@@ -27,6 +27,10 @@ test: install
 
 test-all: install test-jax
 	$(BIN)/python -m pytest -m ""
+
+# About 15 minutes; writes docs/benchmarks.{json,md,png}.
+benchmark: install
+	$(BIN)/python benchmarks/run.py --peers
 
 # Models and weights need no TensorFlow: an environment without it.
 $(VENV)-jax/installed: setup.cfg pyproject.toml

@@ -14,14 +14,17 @@ measured again.
 from __future__ import annotations
 
 import argparse
+import functools
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from timing import rows
 
 import keras_inception
 from keras_inception.runtime.litert import interpreter
@@ -93,6 +96,52 @@ def medians(calls: list[Callable[[], object]], rounds: int) -> list[float]:
             call()
             times.append(1000 * (time.perf_counter() - began))
     return [float(np.median(times[WARM_UP:])) for times in taken]
+
+
+def operations(file: Path) -> int:
+    """How many operations a file's graph has."""
+    one = interpreter(file, 1)
+    return sum(op["op_name"] != "DELEGATE" for op in one._get_ops_details())
+
+
+def measure(quick: bool) -> list[dict[str, Any]]:
+    """Latencies with 1 and 2 threads: see run.py."""
+    size, rounds = (149, 5) if quick else (299, 15)
+    found = []
+    with tempfile.TemporaryDirectory() as scratch:
+        ours, plain = Path(scratch) / "ours", Path(scratch)
+        files = export_plainly(size, plain) + export_ours(size, ours)
+        tflite = [file for file in files if file.suffix == ".tflite"]
+        names = {
+            file: "keras.applications converted plainly"
+            if file.name == "plain.tflite"
+            else f"keras_inception {file.name}"
+            for file in tflite
+        }
+        for threads in (1, 2):
+            calls = {
+                names[file]: functools.partial(_invoke, _allocated(file, threads))
+                for file in tflite
+            }
+            case = f"LiteRT, InceptionV3 at {size} px, {threads} thread{'s' * (threads > 1)}"
+            measured = rows(case, calls, rounds=rounds, images=1)
+            for row, file in zip(measured, tflite, strict=True):
+                row["operations"] = operations(file)
+                row["megabytes"] = bytes_of(file) / 1e6
+            found += measured
+    return found
+
+
+def _allocated(file: Path, threads: int) -> Any:
+    one = interpreter(file, threads)
+    one.allocate_tensors()
+    details = one.get_input_details()[0]
+    one.set_tensor(details["index"], np.zeros(details["shape"], np.float32))
+    return one
+
+
+def _invoke(one: Any) -> None:
+    one.invoke()
 
 
 def main() -> None:

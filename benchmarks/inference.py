@@ -1,0 +1,113 @@
+"""Inference of keras.applications and of this package on every engine: see run.py."""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from timing import randomise, rows
+
+import keras_inception
+from keras_inception.export import fastest
+from keras_inception.runtime import Classifier, load_classifier
+
+# (variant, keras.applications' name or none, batch): the second half is left out by --quick.
+CASES = (
+    ("InceptionV3", "InceptionV3", 1),
+    ("InceptionV3", "InceptionV3", 16),
+    ("InceptionResNetV2", "InceptionResNetV2", 1),
+    ("InceptionV1", None, 1),
+)
+QUICK = 1
+
+
+def by_hand(engine: str, classifier: Classifier) -> Callable[[np.ndarray], Any]:
+    """An engine's own call, without this package around it."""
+    if engine == "litert":
+        interpreter = classifier.engine.interpreter
+        interpreter.allocate_tensors()
+        index = interpreter.get_input_details()[0]["index"]
+
+        def invoke(images: np.ndarray) -> None:
+            for image in images:
+                interpreter.set_tensor(index, image[None])
+                interpreter.invoke()
+
+        return invoke
+    if engine == "openvino":
+        return classifier.engine._compiled
+    if engine == "onnx":
+        session = classifier.engine.session
+        name = session.get_inputs()[0].name
+        return lambda images: session.run(None, {name: images})
+    return classifier.engine
+
+
+def measure(quick: bool) -> list[dict[str, Any]]:
+    found = []
+    for variant, peer, batch in CASES[: QUICK if quick else None]:
+        found += of_case(variant, peer, batch, rounds=5 if quick else 9)
+    return found
+
+
+def of_case(variant: str, peer: str | None, batch: int, rounds: int) -> list[dict[str, Any]]:
+    """One network at one batch, on everything that is there."""
+    ours = randomise(getattr(keras_inception, variant)(weights=None))
+    classifier = load_classifier(ours)
+    side = classifier.input_shape[0]
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (batch, side, side, 3)).astype(np.float32)
+    scaled = classifier.preprocessing.scale(images)
+    calls: dict[str, Callable[[], Any]] = {}
+    words: dict[str, str] = {}
+    if peer:
+        base = randomise(getattr(keras.applications, peer)(weights=None))
+        calls[f"keras.applications.{peer} predict"] = lambda: base.predict(scaled, verbose=0)
+        calls[f"keras.applications.{peer} predict_on_batch"] = lambda: base.predict_on_batch(scaled)
+    calls[f"{variant} predict"] = lambda: ours.predict(scaled, verbose=0)
+    fused = load_classifier(keras_inception.fuse(ours))
+    kept = tempfile.mkdtemp()
+    for candidate in fastest.CANDIDATES:
+        name = candidate.name
+        if candidate.missing:
+            words[name] = candidate.missing
+            continue
+        made = candidate.make(fused, Path(kept))
+        calls[name] = lambda made=made: made.predict(images)
+        if candidate.engine in ("litert", "openvino"):
+            hand = by_hand(candidate.engine, made)
+            calls[f"{name}, by hand"] = lambda hand=hand: hand(images)
+    chosen = fastest.optimize(ours, images, batch_size=batch, say=lambda line: None, fresh=True)
+    calls["auto"] = lambda: chosen.predict(images)
+    words["auto"] = f"chose {chosen.engine.name}"
+    if not importlib.util.find_spec("timm"):
+        words["timm"] = "not installed"
+    else:
+        calls["timm"] = _timm(variant, side, batch)
+    case = f"{variant} at {side} px, {batch} image{'s' * (batch > 1)} a call"
+    return rows(case, calls, rounds=rounds, images=batch, words=words)
+
+
+def _timm(variant: str, side: int, batch: int) -> Callable[[], Any]:
+    import timm
+    import torch
+
+    names = {
+        "InceptionV3": "inception_v3",
+        "InceptionV4": "inception_v4",
+        "InceptionResNetV2": "inception_resnet_v2",
+    }
+    model = timm.create_model(names[variant], pretrained=False).eval()
+    model = model.to(memory_format=torch.channels_last)
+    images = torch.rand(batch, 3, side, side).to(memory_format=torch.channels_last)
+
+    def call() -> None:
+        with torch.inference_mode():
+            model(images)
+
+    return call

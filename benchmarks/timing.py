@@ -1,0 +1,115 @@
+"""What all benchmarks share: calls that take turns, and what is known of the machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+HOPELESS = 6.0  # times the base's first call, after which a configuration is measured no further
+
+
+def rows(
+    case: str,
+    calls: dict[str, Callable[[], Any]],
+    *,
+    rounds: int,
+    images: int,
+    words: dict[str, str] | None = None,
+    warm_up: int = 2,
+) -> list[dict[str, Any]]:
+    """Times calls that take turns, so that what else the machine does falls on all.
+
+    Args:
+        case: What is computed, for the table.
+        calls: Name -> what is timed; the first is the base of the ratios.
+        rounds: How often each is called and timed.
+        images: How many a call takes.
+        words: Name -> why it cannot be measured here, or a remark.
+        warm_up: Calls of each before.
+
+    Returns:
+        A row a call: "case", "name", "milliseconds", "low", "high" (median and range), "ratio",
+        "ratio_low", "ratio_high" (how many times as fast as the base: median and range of the
+        rounds' ratios), "images_per_second", "rounds" and "word".
+    """
+    found = dict(words or {})
+    base = next(iter(calls))
+    first: dict[str, float] = {}
+    for name in list(calls):
+        for _ in range(warm_up):
+            began = time.perf_counter()
+            calls[name]()
+            first[name] = time.perf_counter() - began
+            if name != base and first[name] > HOPELESS * first[base] and _ > 0:
+                found[name] = f"slow here: {first[name] * 1000:.0f} ms"
+                del calls[name]
+                break
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(rounds):
+        order = list(calls) if number % 2 else list(reversed(calls))
+        for name in order:
+            began = time.perf_counter()
+            calls[name]()
+            seconds[name].append(time.perf_counter() - began)
+    out = []
+    for name in dict.fromkeys([*calls, *found]):
+        row: dict[str, Any] = {"case": case, "name": name, "word": found.get(name, "")}
+        if name in seconds:
+            taken = seconds[name]
+            ratios = [b / own for b, own in zip(seconds[base], taken, strict=True)]
+            middle = statistics.median(taken)
+            row |= {
+                "milliseconds": middle * 1000,
+                "low": min(taken) * 1000,
+                "high": max(taken) * 1000,
+                "ratio": statistics.median(ratios),
+                "ratio_low": min(ratios),
+                "ratio_high": max(ratios),
+                "images_per_second": images / middle,
+                "rounds": rounds,
+            }
+        out.append(row)
+    return out
+
+
+def cores() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def circumstances() -> dict[str, Any]:
+    """The machine, its load and the versions."""
+    from keras_inception.export.fastest import machine, versions
+
+    return {
+        **machine(),
+        "load": [round(n, 2) for n in os.getloadavg()],
+        "python": platform.python_version(),
+        "versions": versions(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def peak_megabytes() -> float:
+    """The most memory that this process has had resident."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def randomise(model: Any) -> Any:
+    """Gives BatchNorm other statistics than the initial ones: with those TensorFlow does less."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if type(layer).__name__ == "BatchNormalization":
+            for weight in layer.weights:
+                near_one = weight.name in ("moving_variance", "gamma")
+                weight.assign(rng.uniform(0.5, 1.5, weight.shape) - (0.0 if near_one else 1.0))
+    return model

@@ -1,0 +1,102 @@
+"""Training steps: keras.applications' v3 in `fit`, and this package's loop: see run.py.
+
+All train on the same batch from memory with SGD and momentum, in turns. The loop does more than
+`fit`: the global norm of the gradients, and a check for numbers that are not finite.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from timing import rows
+
+import keras_inception
+from keras_inception.models.layers import batch_norm_layer
+from keras_inception.recipes import Recipe
+from keras_inception.training.fused import FusedBatchNormalization
+from keras_inception.training.step import Step
+
+BATCH, CLASSES = 16, 10
+
+
+@contextlib.contextmanager
+def policy(name: str) -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def of_fit(precision: str, side: int, steps: int) -> Callable[[], Any]:
+    """keras.applications' network in Keras' own loop."""
+    with policy(precision):
+        body = keras.applications.InceptionV3(
+            weights=None,
+            input_shape=(side, side, 3),
+            classes=CLASSES,
+            classifier_activation=None,
+        )
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    body.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss, jit_compile=False)
+    images, labels = batch(side)
+    data = tf.data.Dataset.from_tensors((images, labels)).repeat()
+    return lambda: body.fit(data, steps_per_epoch=steps, epochs=1, verbose=0)
+
+
+def of_loop(precision: str, side: int, steps: int, kind: type) -> Callable[[], Any]:
+    """This package's step with a BatchNorm layer of this kind."""
+    with policy(precision), batch_norm_layer(kind):
+        model = keras_inception.InceptionV3(
+            weights=None,
+            input_shape=(side, side, 3),
+            classes=CLASSES,
+            classifier_activation=None,
+            dropout=0.0,
+        )
+    optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
+    optimizer.build(model.trainable_variables)
+    recipe = Recipe(batch_size=BATCH, label_smoothing=0.0, clip_norm=0.0, weight_decay=0.0)
+    step = Step(model, optimizer, recipe)
+    images, labels = batch(side)
+    iterator = iter(tf.data.Dataset.from_tensors({"image": images, "label": labels}).repeat())
+
+    @tf.function
+    def loop(count: tf.Tensor) -> tf.Tensor:
+        norm = tf.constant(0.0)
+        for _ in tf.range(count):
+            norm = tf.maximum(norm, step.train(next(iterator))["norm"])
+        return norm
+
+    def call() -> None:
+        assert np.isfinite(float(loop(tf.constant(steps))))
+
+    return call
+
+
+def batch(side: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(BATCH, side, side, 3)).astype(np.float32)
+    return images, np.eye(CLASSES, dtype=np.float32)[rng.integers(0, CLASSES, BATCH)]
+
+
+def measure(quick: bool) -> list[dict[str, Any]]:
+    side, steps, rounds = (96, 1, 5) if quick else (299, 1, 5)
+    found = []
+    for precision in ("float32",) if quick else ("float32", "mixed_bfloat16"):
+        calls = {
+            "keras.applications fit": of_fit(precision, side, steps),
+            "our loop, Keras' BatchNorm": of_loop(
+                precision, side, steps, keras.layers.BatchNormalization
+            ),
+            "our loop": of_loop(precision, side, steps, FusedBatchNormalization),
+        }
+        case = f"InceptionV3 training at {side} px, batch {BATCH}, {precision}"
+        found += rows(case, calls, rounds=rounds, images=BATCH * steps)
+    return found
