@@ -14,7 +14,6 @@ measured again.
 from __future__ import annotations
 
 import argparse
-import functools
 import tempfile
 import time
 from collections.abc import Callable
@@ -105,43 +104,24 @@ def operations(file: Path) -> int:
 
 
 def measure(quick: bool) -> list[dict[str, Any]]:
-    """Latencies with 1 and 2 threads: see run.py."""
+    """Latencies of the .tflite files with 1 and 2 threads: see run.py."""
     size, rounds = (149, 5) if quick else (299, 15)
     found = []
     with tempfile.TemporaryDirectory() as scratch:
-        ours, plain = Path(scratch) / "ours", Path(scratch)
-        files = export_plainly(size, plain) + export_ours(size, ours)
-        tflite = [file for file in files if file.suffix == ".tflite"]
-        names = {
-            file: "keras.applications converted plainly"
-            if file.name == "plain.tflite"
-            else f"keras_inception {file.name}"
-            for file in tflite
-        }
+        ours, plain = Path(scratch) / "ours", Path(scratch) / "plain"
+        plain.mkdir()
+        export_plainly(size, plain, int16x8=False)
+        export_ours(size, ours)
+        files = {"keras.applications converted plainly": plain / "model.tflite"}
+        files |= {f"keras_inception {file.name}": file for file in sorted(ours.glob("*.tflite"))}
         for threads in (1, 2):
-            calls = {
-                names[file]: functools.partial(_invoke, _allocated(file, threads))
-                for file in tflite
-            }
+            calls = {name: tflite_call(file, threads) for name, file in files.items()}
             case = f"LiteRT, InceptionV3 at {size} px, {threads} thread{'s' * (threads > 1)}"
             measured = rows(case, calls, rounds=rounds, images=1)
-            for row, file in zip(measured, tflite, strict=True):
-                row["operations"] = operations(file)
-                row["megabytes"] = bytes_of(file) / 1e6
+            for row, file in zip(measured, files.values(), strict=True):
+                row |= {"operations": operations(file), "megabytes": bytes_of(file) / 1e6}
             found += measured
     return found
-
-
-def _allocated(file: Path, threads: int) -> Any:
-    one = interpreter(file, threads)
-    one.allocate_tensors()
-    details = one.get_input_details()[0]
-    one.set_tensor(details["index"], np.zeros(details["shape"], np.float32))
-    return one
-
-
-def _invoke(one: Any) -> None:
-    one.invoke()
 
 
 def main() -> None:

@@ -7,8 +7,8 @@ so 50,000 images of 1,000 classes take a few megabytes, and an evaluation that w
 
 from __future__ import annotations
 
-import logging
 import dataclasses
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path

@@ -15,9 +15,7 @@ from keras_inception.runtime.opening import image_shape, one_of_each, opening
 IDENTITY = ["keras_inception", "identity"]
 
 
-def compiled(
-    path: Path, threads: int | None = None, precision: str = "float32"
-) -> tuple[Any, Any]:
+def compiled(path: Path, threads: int | None = None, precision: str = "float32") -> tuple[Any, Any]:
     """OpenVINO's model of a file, and the same compiled for the CPU.
 
     Args:
