@@ -1,35 +1,69 @@
-"""README and docs: the links lead somewhere, and the commands are ones that the parsers take."""
+"""README and docs: links lead somewhere, commands are ones that the parsers take, code runs.
+
+A Python block that cannot run here has a comment above it that says why:
+`<!-- not run: it downloads published weights -->`. All others are run, a page in one namespace.
+"""
 
 from __future__ import annotations
 
+import ast
+import importlib
+import inspect
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+import keras_inception
 from keras_inception import cli
 from keras_inception.cli import flags
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(
+    r"^(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?```(?P<kind>\w*)\n(?P<text>.*?)^```", re.M | re.S
+)
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def blocks(page: Path, *kinds: str) -> list[tuple[str, str, int]]:
+    """(text, why it is not run, line) of a page's code blocks in one of the languages."""
+    text = page.read_text(encoding="utf-8")
+    return [
+        (match["text"], match["reason"] or "", text[: match.start("text")].count("\n"))
+        for match in BLOCK.finditer(text)
+        if match["kind"] in kinds
+    ]
 
 
 def commands() -> list[str]:
     """The shell lines of README and docs that call a command of this package."""
     found = []
     for page in PAGES:
-        for block in re.findall(r"^```(?:sh|bash)?\n(.*?)^```", page.read_text(), re.M | re.S):
-            lines = block.replace("\\\n", " ").splitlines()
-            found += [
-                line for line in lines if re.match(r"(keras-inception|\S*python3? train_tpu)", line)
-            ]
+        for block, _, _ in blocks(page, "", "sh", "bash"):
+            for line in block.replace("\\\n", " ").splitlines():
+                parts = re.split(r" [|>&]+ ", line)
+                found += [
+                    part.strip()
+                    for part in parts
+                    if re.match(r"(keras-inception|\S*python3? train_tpu)", part.strip())
+                ]
+        prose = BLOCK.sub("", page.read_text(encoding="utf-8"))
+        found += [  # in a sentence; "..." and [brackets] stand for something
+            code
+            for code in re.findall(r"`([^`]+)`", prose)
+            if re.match(r"(keras-inception|python train_tpu\.py) \S+ ", code)
+            and not re.search(r"\.\.\.|[\[\]]|\b[A-Z]\b", code)
+        ]
     return sorted(set(found))
 
 
 @pytest.mark.parametrize("line", commands())
 def test_a_command_of_the_docs_is_parsed(line):
-    words = shlex.split(re.split(r" [>|] ", line)[0], comments=True)
+    words = shlex.split(line, comments=True)
     if words[0] == "keras-inception" and words[1] != "train":
         cli.parser().parse_args(words[1:])
     else:
@@ -42,7 +76,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@each_page
 def test_links_lead_somewhere(page):
     prose = re.sub(r"^```.*?^```|`[^`\n]*`", "", page.read_text(), flags=re.M | re.S)
     for target in re.findall(r"\]\(([^)\s]+)\)", prose):
@@ -53,3 +87,83 @@ def test_links_lead_somewhere(page):
         assert file.exists(), f"{page.name} links to {target}"
         if anchor:
             assert anchor in anchors(file), f"{page.name} links to {target}"
+
+
+@each_page
+def test_python_calls_public_names_with_their_arguments(page):
+    """Also in blocks that are not run here."""
+    for text, _, line in blocks(page, "python"):
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("keras_inc"):
+                module = importlib.import_module(node.module or "")
+                for alias in node.names:
+                    assert hasattr(module, alias.name) or alias.name == "explain", alias.name
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            owner = ast.unparse(node.func.value)
+            if not owner.startswith("keras_inception"):
+                continue
+            module = importlib.import_module(owner) if owner != "keras_inception" else None
+            called = getattr(module or keras_inception, node.func.attr)
+            named = {k.arg: None for k in node.keywords if k.arg}
+            try:
+                inspect.signature(called).bind_partial(*[None] * len(node.args), **named)
+            except TypeError as error:
+                pytest.fail(f"{page.name}, line {line}: {ast.unparse(node)}: {error}")
+
+
+@pytest.fixture(scope="module")
+def readers_folder(tmp_path_factory, module_monkeypatch) -> Path:
+    """What the pages take for granted: images, a run, and files of a trained network."""
+    from PIL import Image
+
+    from keras_inception import recipes
+    from keras_inception.training import train
+
+    folder = tmp_path_factory.mktemp("reader")
+    module_monkeypatch.chdir(folder)
+    rng = np.random.default_rng(0)
+    for name in ("daisy", "dandelion", "roses", "sunflowers", "tulips"):
+        (folder / "PATH" / name).mkdir(parents=True)
+        for i in range(8):
+            pixels = rng.integers(0, 255, (40, 48, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / "PATH" / name / f"{i}.jpg")
+    (folder / "photos").symlink_to("PATH/roses")
+    (folder / "photo.jpg").symlink_to("PATH/roses/0.jpg")
+    (folder / "image.jpg").symlink_to("PATH/roses/1.jpg")
+    recipe = recipes.Recipe(
+        dataset="folder:PATH", width_multiplier=0.125, image_size=64, epochs=1, batch_size=8
+    )
+    run = train(recipe, "runs/flowers-InceptionV3")
+    (folder / "run").symlink_to(run.path)
+    (folder / "inception_v3.keras").symlink_to(run.model_path)
+    keras_inception.export(run.path, output="exports", images=8, latency=False)
+    for name in ("model.tflite", "model_int8.tflite", "saved_model"):
+        (folder / name).symlink_to(f"exports/{name}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def module_monkeypatch():
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+RUNNABLE = [page for page in PAGES if any(not reason for _, reason, _ in blocks(page, "python"))]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: page.name)
+def test_python_of_a_page_runs(page, readers_folder):
+    rng = np.random.default_rng(0)
+    namespace: dict[str, Any] = {
+        "keras_inception": keras_inception,
+        "model": keras_inception.load_model(readers_folder / "inception_v3.keras"),
+        "image": rng.integers(0, 255, (80, 60, 3), np.uint8),
+        "images": rng.integers(0, 255, (2, 64, 64, 3)).astype("float32"),
+    }
+    for text, reason, line in blocks(page, "python"):
+        if not reason:
+            code = compile("\n" * line + text, str(page), "exec")
+            exec(code, namespace)
