@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install train lint test test-all test-jax test-tpu benchmark
+.PHONY: install train lint test test-all test-jax test-tpu benchmark notebooks docs wheel
 
 # The stamp makes a second call free; a changed setup.cfg installs again.
 $(VENV)/installed: setup.cfg pyproject.toml
@@ -55,3 +55,33 @@ $(VENV)-tpu/installed: setup.cfg pyproject.toml
 test-tpu: $(VENV)-tpu/installed
 	$(VENV)-tpu/bin/python tools/lower_for_tpu.py
 	! $(VENV)-tpu/bin/python tools/lower_for_tpu.py --forbidden InceptionV1
+
+# Runs every notebook from top to bottom and stores its outputs; about fifteen minutes on two cores.
+$(VENV)/notebooks: $(VENV)/installed
+	$(BIN)/pip install --quiet --editable '.[notebooks]'
+	touch $@
+
+notebooks: $(VENV)/notebooks
+	$(BIN)/python tools/notebooks.py
+
+# The site lies in build/site: the variants' pages are made from built models, which needs TensorFlow.
+$(VENV)-docs/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)-docs
+	$(VENV)-docs/bin/pip install --quiet --upgrade pip
+	$(VENV)-docs/bin/pip install --quiet --editable '.[cpu,docs]'
+	touch $@
+
+docs: $(VENV)-docs/installed
+	$(VENV)-docs/bin/python tools/site.py build/pages
+	$(VENV)-docs/bin/mkdocs build --strict
+
+# dist/ with the wheel and the source distribution, checked.
+$(VENV)-build/installed:
+	$(PYTHON) -m venv $(VENV)-build
+	$(VENV)-build/bin/pip install --quiet --upgrade pip build twine
+	touch $@
+
+wheel: $(VENV)-build/installed
+	rm -rf dist
+	$(VENV)-build/bin/python -m build
+	$(VENV)-build/bin/twine check --strict dist/*
