@@ -23,7 +23,14 @@ def write(path: Path, content: bytes | str | Callable[[Path], None]) -> None:
     Args:
         path: The file.
         content: Bytes, text, or a function that is given the temporary path to write to.
+
+    Raises:
+        ValueError: the path is one of a bucket.
     """
+    if path.parts and path.parts[0].endswith(":") and len(path.parts[0]) > 2:
+        # pathlib has made gs:/bucket of gs://bucket.
+        where = f"{path.parts[0]}//{'/'.join(path.parts[1:])}"
+        raise ValueError(f"This file is written on this machine only. Received: {where}")
     path.parent.mkdir(parents=True, exist_ok=True)
     # Writers such as Keras' look at the suffix.
     handle, name = tempfile.mkstemp(

@@ -4,7 +4,8 @@ On one machine the operating system holds the lock (flock), so that it ends with
 however that ends. It also holds between machines where the file system passes flock on (NFS 4, most
 cluster file systems). For those that do not, the owner touches a file every few seconds: an owner
 on another machine whose file stands still is dead. Two processes that start on two machines within
-the same second on such a file system are not kept apart.
+the same second on such a file system are not kept apart. A bucket (gs://) has no lock at all: there
+the owner writes its file anew every few seconds.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 
 import filelock
 
+from keras_inception.buckets import as_path, is_remote, naming
 from keras_inception.files import write
 
 SECONDS_BETWEEN_BEATS = 10.0
@@ -39,7 +41,9 @@ class FolderLock:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self._folder = Path(folder)
+        self._folder = as_path(folder)
+        self._is_remote = is_remote(folder)
+        self._is_taken = False
         self._lock: filelock.FileLock | None = None
         self._ended = threading.Event()
 
@@ -47,12 +51,12 @@ class FolderLock:
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        if self._lock is None:
+        if not self._is_taken:
             return
         self._ended.set()
-        (self._folder / OWNER).unlink(missing_ok=True)
-        self._lock.release()
-        self._lock = None
+        with self._naming():
+            (self._folder / OWNER).unlink(missing_ok=True)
+        self._release()
 
     def take(self) -> None:
         """Takes the lock, and makes the folder if need be; nothing if it is taken already.
@@ -60,24 +64,45 @@ class FolderLock:
         Raises:
             InUse: another process, which lives, has it.
         """
-        if self._lock is not None:
+        if self._is_taken:
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
+        with self._naming():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            # Without a lock of the system's, the owner's beats have to do.
+            held_by_system = not self._is_remote and self._acquire()
+            if self._lives(held_by_system):
+                self._release()
+                raise self._in_use()
+            self._is_taken = True
+            self._write_owner(0)
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def _acquire(self) -> bool:
+        """Takes the operating system's lock; False if the file system has none."""
         lock = filelock.FileLock(self._folder / LOCK, timeout=0)
         try:
             lock.acquire()
-            held_by_system = True
         except filelock.Timeout as error:
             raise self._in_use() from error
         except NotImplementedError:
-            held_by_system = False  # a file system without flock: the owner's beats have to do
-        if self._lives(held_by_system):
-            lock.release()
-            raise self._in_use()
+            return False
         self._lock = lock
+        return True
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+        self._lock, self._is_taken = None, False
+
+    def _write_owner(self, beat: int) -> None:
         owner = {"host": platform.node(), "process": os.getpid(), "machine": _machine()}
-        write(self._folder / OWNER, json.dumps(owner) + "\n")
-        threading.Thread(target=self._beat, daemon=True).start()
+        if self._is_remote:
+            (self._folder / OWNER).write_text(json.dumps(owner | {"beat": beat}) + "\n")
+        else:
+            write(self._folder / OWNER, json.dumps(owner) + "\n")
+
+    def _naming(self) -> contextlib.AbstractContextManager[None]:
+        return naming(str(self._folder)) if self._is_remote else contextlib.nullcontext()
 
     def _owner(self) -> dict[str, Any]:
         try:
@@ -107,16 +132,24 @@ class FolderLock:
             time.sleep(SECONDS_BETWEEN_BEATS / 20)
         return False
 
-    def _touched(self) -> int:
+    def _touched(self) -> Any:
+        """What changes with each beat of the owner."""
+        if self._is_remote:
+            return self._owner()
         try:
             return (self._folder / OWNER).stat().st_mtime_ns
         except OSError:
             return 0
 
     def _beat(self) -> None:
+        beat = 0
         while not self._ended.wait(SECONDS_BETWEEN_BEATS):
-            with contextlib.suppress(OSError):
-                os.utime(self._folder / OWNER)
+            beat += 1
+            with contextlib.suppress(OSError), self._naming():
+                if self._is_remote:
+                    self._write_owner(beat)
+                else:
+                    os.utime(self._folder / OWNER)
 
     def _in_use(self) -> InUse:
         owner = self._owner()

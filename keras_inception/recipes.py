@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,9 @@ class Recipe:
         "images with more pixels (height times width) count as unreadable, by their headers",
         least=1,
         most=2**31 - 1,
+    )
+    background: str = setting(
+        "ffffff", "Data", "color behind transparent pixels, six hexadecimal digits: RRGGBB"
     )
     crop_fraction: float = setting(
         1.0,
@@ -277,10 +281,21 @@ class Recipe:
                 raise ValueError(f"A recipe has no field {str(name)[:80]!r}{hint}")
         return cls(**{name: _OLD_VALUES.get((name, _text(v)), v) for name, v in fields.items()})
 
+    @property
+    def background_color(self) -> tuple[int, int, int]:
+        """Red, green and blue of `background`, 0..255."""
+        red, green, blue = bytes.fromhex(self.background)
+        return red, green, blue
+
     def check(self) -> None:
         """Raises ValueError for the first field that has a wrong type or is out of range."""
         settings.check(self)
         check_name(self.model)
+        if not re.fullmatch("[0-9a-fA-F]{6}", self.background):
+            raise ValueError(
+                "`background` should be a color in six hexadecimal digits, such as ffffff for "
+                f"white. Received: background={self.background!r}"
+            )
         if not self.epochs and not self.probe:
             raise ValueError(
                 "`epochs=0` trains nothing unless `probe` fits the classifier. Received: epochs=0"

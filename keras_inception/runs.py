@@ -24,6 +24,7 @@ head/                the run folder of the stage that trained only the classifie
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import platform
@@ -33,7 +34,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from keras_inception import recipes
+from keras_inception import buckets, recipes
+from keras_inception.buckets import as_path, is_remote
 from keras_inception.files import UNFINISHED, write
 from keras_inception.locks import LOCK, OWNER
 from keras_inception.preprocessing import Preprocessing
@@ -85,12 +87,44 @@ _LEFTOVERS = (
 class RunFolder:
     """A run's folder by its path; properties are its files.
 
+    A folder of a bucket is worked on as a copy on this machine (see `buckets`): `publish` copies
+    back what was written.
+
     Args:
         path: The folder, whether it exists yet or not.
+
+    Attributes:
+        address: The folder, as it was given.
+        path: The folder on this machine: the same, or the copy.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.address = path
+        self.path = Path(buckets.local(path))
+
+    def at(self, name: str) -> Any:
+        """The path of a file of the run, in the bucket if the folder is in one."""
+        return as_path(self.address) / name
+
+    def fetch(self) -> None:
+        """Brings the copy of a bucket's folder up to date; nothing for another."""
+        if is_remote(self.address):
+            buckets.copy_of(self.address).fetch()
+
+    def publish(self) -> None:
+        """Brings a bucket's folder up to date; nothing for another.
+
+        Raises:
+            OSError: the bucket cannot be written.
+        """
+        if is_remote(self.address):
+            buckets.copy_of(self.address).publish()
+
+    def published(self) -> contextlib.AbstractContextManager[None]:
+        """Inside, a bucket's folder is brought up to date every minute, and at the end."""
+        if is_remote(self.address):
+            return buckets.copy_of(self.address).published()
+        return contextlib.nullcontext()
 
     config_path = property(lambda self: self.path / "config.json")
     model_path = property(lambda self: self.path / "model.keras")

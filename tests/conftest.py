@@ -24,6 +24,27 @@ def finished_run(tmp_path_factory):
     return train(recipe, str(tmp_path_factory.mktemp("runs") / "fake"))
 
 
+@pytest.fixture
+def bucket(monkeypatch, request):
+    """The address of an empty folder of a file system that is none of this machine's.
+
+    TensorFlow keeps ram:// in memory. To etils' epath it is made known as gs:// is, whose paths it
+    leaves to TensorFlow.
+    """
+    import tensorflow as tf
+    from etils.epath import backend, gpath, register
+
+    monkeypatch.setattr(gpath, "_URI_PREFIXES", (*gpath._URI_PREFIXES, "ram://"))
+    monkeypatch.setattr(gpath, "_URI_SCHEMES", gpath._URI_SCHEMES | {"ram"})
+    monkeypatch.setitem(gpath._URI_MAP_ROOT, "ram://", "/ram/")
+    monkeypatch.setitem(gpath._PREFIX_TO_BACKEND, "ram", backend.tf_backend)
+    monkeypatch.setitem(register._URI_PREFIXES_TO_CLS, "ram://", gpath.PosixGPath)
+    address = f"ram://bucket/{abs(hash(request.node.nodeid))}"
+    tf.io.gfile.makedirs(address)
+    yield address
+    tf.io.gfile.rmtree(address)
+
+
 class FileServer:
     """Serves folders over HTTP on loopback."""
 

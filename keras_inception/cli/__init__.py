@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import sys
 from typing import Any, NoReturn
 
 from absl.flags import argparse_flags
 
 import keras_inception
+from keras_inception.cli.flags import with_flags
 
 COMMANDS = (
     "train",
@@ -46,7 +48,10 @@ def parser() -> argparse.ArgumentParser:
     )
     for name in COMMANDS:
         module = _module(name)
-        module.add_arguments(commands.add_parser(name, help=module.HELP, description=module.HELP))
+        command = commands.add_parser(name, help=module.HELP, description=module.HELP)
+        module.add_arguments(command)
+        flags = re.findall(r"--(\w+)", command.format_help())
+        command.set_defaults(flags=tuple(dict.fromkeys(flags)))
     return parser
 
 
@@ -68,7 +73,7 @@ def run(argv: list[str] | None = None) -> None:
     try:
         code = _module(arguments.command).run(arguments)
     except (ValueError, OSError) as error:
-        commands.error(str(error))
+        commands.error(with_flags(str(error), arguments.flags))
     sys.exit(code or 0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -101,21 +102,25 @@ def parse(argv: list[str]) -> tuple[Recipe, Options]:
     )
 
 
-def with_flags(message: str) -> str:
+_NAMES = [field.name for kind in (Recipe, Options) for field in dataclasses.fields(kind)]
+
+
+def with_flags(message: str, names: Iterable[str] = tuple(_NAMES)) -> str:
     """An error of a library function in the command line's words: its arguments as flags.
 
     Library functions name arguments as `name` or `name=value`, and what they were given as
     "Received: name=value". Of these, the names that are flags become --name and --name=value.
+
+    Args:
+        message: The error.
+        names: The command's flags, without the dashes; by default those of training.
     """
-    return _ARGUMENT.sub(_as_flag, message)
-
-
-_NAMES = [field.name for kind in (Recipe, Options) for field in dataclasses.fields(kind)]
-_NAMED = "|".join(_NAMES)
-_ARGUMENT = re.compile(
-    rf"`(?P<name>{_NAMED})(?:=(?P<value>[^`]*))?`"
-    rf"|(?<=Received: )(?P<received>{_NAMED})=(?P<quote>['\"]?)"
-)
+    named = "|".join(map(re.escape, names)) or "(?!)"
+    argument = (
+        rf"`(?P<name>{named})(?:=(?P<value>[^`]*))?`"
+        rf"|(?<=Received: )(?P<received>{named})=(?P<quote>['\"]?)"
+    )
+    return re.sub(argument, _as_flag, message)
 
 
 def _as_flag(match: re.Match) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
 import keras_inception
+from keras_inception import buckets
 
 HELP = "what a variant, a published name, a file or a run is: contract, labels, blocks; its diagram"
 
@@ -26,7 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Prints what a network is, and what every block of it gives and costs, as Markdown."""
     if arguments.diagram and not arguments.diagram.endswith(".svg"):
         raise ValueError(f"--diagram should end in .svg. Received: {arguments.diagram}")
-    source = arguments.model
+    source = os.fspath(buckets.local(arguments.model))
     is_file = Path(source).exists()
     published = not is_file and source in keras_inception.list_weights()
     if arguments.aux and (is_file or published):

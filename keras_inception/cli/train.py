@@ -69,9 +69,9 @@ def main(argv: list[str]) -> int:
             if not training.is_chief(strategy):
                 return 0
             with training.naming_lost_images(source, "test"):
-                evaluation.evaluate_run(run.path, source)
-                export.export_run(run.path, source)
-                print(f"Report: {report.write_report(run.path, source)}")
+                evaluation.evaluate_run(run.address, source)
+                export.export_run(run.address, source)
+                print(f"Report: {report.write_report(run.address, source)}")
     except training.Ending as ending:
         shown = isinstance(ending, training.Interrupted)
         print(flags.with_flags(f"{ending}" if shown else f"{program}: {ending}"), file=sys.stderr)

@@ -2,7 +2,7 @@
 
 from keras_inception.data.fingerprint import Changes, Fingerprint
 from keras_inception.data.pipeline import evaluation_batches, examples_at, train_batches
-from keras_inception.data.sources import ChangedData, open_run, open_source
+from keras_inception.data.sources import ChangedData, decoding_of, open_run, open_source
 from keras_inception.data.splits import Source
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Changes",
     "Fingerprint",
     "Source",
+    "decoding_of",
     "evaluation_batches",
     "examples_at",
     "open_run",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_inception.data.kept import digest_of, folder_of_kept
+from keras_inception.buckets import as_path, is_remote
+from keras_inception.data.kept import digest_of, folder_of_kept, state_of
 from keras_inception.files import write
 
 # Pillow's names of formats that TensorFlow does not read, or not all kinds of.
@@ -36,6 +38,11 @@ def kind_by_content(head: bytes, among: Sequence[str] = ()) -> str:
     """
     kind = _kind(head)
     return kind if kind in among or not among else ""
+
+
+def needs_pillow(content: bytes) -> bool:
+    """Whether an image is of a kind that TensorFlow does not read at all."""
+    return kind_by_content(content[:32]) in ("TIFF", "JPEG 2000", "HEIC", "AVIF")
 
 
 def _kind(head: bytes) -> str:
@@ -81,8 +88,8 @@ def converted(path: str, max_pixels: int) -> Path:
     Raises:
         CannotConvert: why the image cannot be used.
     """
-    state = os.stat(path)
-    name = digest_of((os.path.abspath(path), state.st_size, state.st_mtime_ns, max_pixels))
+    (state,) = state_of([path if is_remote(path) else os.path.abspath(path)])
+    name = digest_of((*state, max_pixels))
     png = folder_of_kept() / "converted" / f"{name}.png"
     if not png.exists():
         try:
@@ -99,9 +106,9 @@ def _open(path: str, max_pixels: int) -> tuple[Any, dict[str, Any]]:
     """The first frame as an image that a PNG can hold, and how to save it."""
     from PIL import Image
 
-    with open(path, "rb") as file:
-        kind = kind_by_content(file.read(32))
-    formats = list(_FORMATS)
+    with as_path(path).open("rb") as file:
+        content = file.read()
+    kind = kind_by_content(content[:32])
     if kind == "HEIC":
         try:
             import pillow_heif
@@ -110,7 +117,8 @@ def _open(path: str, max_pixels: int) -> tuple[Any, dict[str, Any]]:
         pillow_heif.register_heif_opener()
     elif kind == "AVIF" and "AVIF" not in _known_formats():
         raise NeedsPackage("AVIF needs Pillow 11.3 or later")
-    image: Any = Image.open(path, formats=[f for f in formats if f in _known_formats()])
+    known = [name for name in _FORMATS if name in _known_formats()]
+    image: Any = Image.open(io.BytesIO(content), formats=known)
     if image.width * image.height > max_pixels:
         raise CannotConvert(f"it has more than max_pixels={max_pixels} pixels")
     if image.mode in _NO_RANGE:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
+import tensorflow as tf
+
+from keras_inception.buckets import is_remote
 from keras_inception.data.convert import kind_by_content
 
 # Names that are taken for images without a look into the file; a first pass decodes them all.
@@ -49,13 +54,65 @@ def list_images(folder: str | Path, deep: bool = True) -> Listing:
     """Looks through a folder.
 
     Args:
-        folder: The folder.
+        folder: The folder, on this machine or in a bucket.
         deep: Whether its folders are looked through as well; links to folders are followed.
     """
     listing = Listing()
-    _look(str(folder), listing, frozenset({_identity(os.stat(folder))}), deep)
+    if is_remote(folder):
+        _look_in_bucket(str(folder), listing, deep)
+    else:
+        _look(str(folder), listing, frozenset({_identity(os.stat(folder))}), deep)
     listing.images.sort(key=lambda path: path.split(os.sep))
     return listing
+
+
+def is_folder(path: Any) -> bool:
+    """Whether there is a folder of this path.
+
+    Raises:
+        tf.errors.OpError: a bucket does not answer, or does not let us in.
+    """
+    if path.is_dir():
+        return True
+    if is_remote(path):
+        # To the question before, a bucket that does not answer says no.
+        with contextlib.suppress(tf.errors.NotFoundError):
+            tf.io.gfile.stat(str(path))
+    return False
+
+
+def folders_in(folder: Any) -> list[str]:
+    """Names of the folders in a folder, sorted, without leftovers."""
+    if is_remote(folder):
+        entries = _entries(str(folder))
+        return [name for name, holds_files in entries if holds_files and not is_leftover(name)]
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not is_leftover(p.name))
+
+
+def _entries(folder: str) -> list[tuple[str, bool]]:
+    """Names in a folder of a bucket, sorted, and whether they are folders."""
+    found = []
+    for name in sorted(tf.io.gfile.listdir(folder)):
+        plain = name.rstrip("/")
+        # Asking takes a request each, which image files are spared.
+        holds_files = name.endswith("/") or (
+            not plain.lower().endswith(SUFFIXES) and tf.io.gfile.isdir(f"{folder}/{plain}")
+        )
+        found.append((plain, holds_files))
+    return found
+
+
+def _look_in_bucket(folder: str, listing: Listing, deep: bool) -> None:
+    """As `_look`; a bucket has no links, devices or names that are not UTF-8."""
+    for name, holds_files in _entries(folder):
+        path = f"{folder}/{name}"
+        if is_leftover(name):
+            listing.leave_out(LEFTOVER, path)
+        elif holds_files:
+            if deep:
+                _look_in_bucket(path, listing, deep)
+        else:
+            _note_file(path, listing)
 
 
 def _identity(state: os.stat_result) -> tuple[int, int]:
@@ -95,11 +152,16 @@ def _look(folder: str, listing: Listing, around: frozenset[tuple[int, int]], dee
             _look(path, listing, around | {_identity(state)}, deep)
         elif not stat.S_ISREG(state.st_mode):
             listing.leave_out("FIFOs, sockets and devices", path)
-        elif is_image(path):
-            listing.images.append(path)
         else:
-            ending = os.path.splitext(name)[1].lower()
-            listing.leave_out(f"{ending} files" if ending else "files without an ending", path)
+            _note_file(path, listing)
+
+
+def _note_file(path: str, listing: Listing) -> None:
+    if is_image(path):
+        listing.images.append(path)
+    else:
+        ending = os.path.splitext(path)[1].lower()
+        listing.leave_out(f"{ending} files" if ending else "files without an ending", path)
 
 
 def is_image(path: str) -> bool:
@@ -107,10 +169,15 @@ def is_image(path: str) -> bool:
     if path.lower().endswith(SUFFIXES):
         return True
     try:
-        with open(path, "rb") as file:
-            return bool(kind_by_content(file.read(32)))
-    except OSError:
+        return bool(kind_by_content(head_of(path)))
+    except (OSError, tf.errors.OpError):
         return False
+
+
+def head_of(path: str) -> bytes:
+    """The first 32 bytes of a file, on this machine or in a bucket."""
+    with tf.io.gfile.GFile(path, "rb") if is_remote(path) else open(path, "rb") as file:
+        return file.read(32)
 
 
 def _is_unicode(name: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_inception import buckets
 from keras_inception.data import Fingerprint, Source, fingerprint
 from keras_inception.data.splits import Split
 from keras_inception.models.imagenet import class_names, imagenet_classes
@@ -162,7 +163,7 @@ def trained_on(entrant: Entrant, split: Split, numbers: np.ndarray) -> int | Non
 
 def _weights_of(source: str) -> str:
     """Which weights a run's model holds: the averaged ones or the last."""
-    if not source or not (Path(source) / "config.json").exists():
+    if not source or not (Path(buckets.local(source)) / "config.json").exists():
         return "as in the file" if source else "as given"
     recipe = RunFolder(source).recipe
     kept = "moving average" if recipe.ema else "raw"

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_inception.buckets import as_path, is_remote
 from keras_inception.data.splits import Source, Split
 from keras_inception.data.stream import stream
 from keras_inception.data.views import CROPS, check, take
@@ -88,6 +89,10 @@ def evaluate(
         raise ValueError("`models` should name at least one model. Received: an empty list")
     if ensemble and len(given) < 2:
         raise ValueError(f"An ensemble takes at least two models. Received: {len(given)}")
+    if is_remote(output):
+        raise ValueError(
+            f"`output` should be a folder on this machine. Received: output={output!r}"
+        )
     if crops not in CROPS:
         raise ValueError(f"`crops` should be one of {', '.join(CROPS)}. Received: crops={crops!r}")
     if output and (Path(output) / "config.json").exists():
@@ -158,7 +163,7 @@ def _open(dataset: str, ground_truth: Path | None, data_dir: str, models: list[A
 
     kind, _, rest = dataset.partition(":")
     if kind == "imagenet" and rest:
-        return open_imagenet(Path(rest).expanduser(), ground_truth)
+        return open_imagenet(as_path(os.path.expanduser(rest)), ground_truth)
     if ground_truth:
         raise ValueError(
             "`ground_truth` lists the classes of imagenet:PATH; other data sets have their own. "

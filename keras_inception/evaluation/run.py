@@ -93,6 +93,7 @@ def evaluate_run(run_dir: str | Path, source: Source | None = None) -> dict[str,
     matrix = np.array(result["confusion_matrix"])
     write(run.path / "confusion_matrix.png", lambda path: plots.confusion(matrix, labels, path))
     run.write_json("evaluation.json", result)
+    run.publish()
     print(table(result), flush=True)
     return result
 

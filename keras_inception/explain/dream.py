@@ -74,7 +74,8 @@ def deep_dream(
     from keras_inception.runtime.predict import pixels
 
     network = Network.open(model)
-    start = np.float32(pixels(image, network.classifier.input_shape[2]))
+    decoding = network.classifier.decoding
+    start = np.float32(pixels(image, network.classifier.input_shape[2], decoding=decoding))
     if size is not None:
         factor = size / max(start.shape[:2])
         start = _resized(start, [max(1, round(side * factor)) for side in start.shape[:2]])

@@ -47,12 +47,8 @@ def features(
     """
     network = Network.open(model)
     inside = keras.Model(network.model.inputs[0], _pooled(network, layer))
-    contract, channels = network.classifier.preprocessing, network.classifier.input_shape[2]
-
-    def look(image: Any) -> np.ndarray:
-        return contract.fit(pixels(image, channels))
-
-    return _through(inside, image_list(images), look, contract.scale, batch_size, progress)
+    scale = network.classifier.preprocessing.scale
+    return _through(inside, image_list(images), network.fitted, scale, batch_size, progress)
 
 
 def fid_features(

@@ -50,7 +50,8 @@ class Network:
         """An image as the network sees it: float32 (height, width, channels) in 0..255."""
         from keras_inception.runtime.predict import pixels
 
-        return self.classifier.fit(pixels(image, self.classifier.input_shape[2]))
+        channels, decoding = self.classifier.input_shape[2], self.classifier.decoding
+        return self.classifier.fit(pixels(image, channels, decoding=decoding))
 
     def target(self, target: int | str | None, probabilities: np.ndarray) -> int:
         """The class that is asked about: a number, a name, or None for the best one."""

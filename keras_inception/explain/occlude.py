@@ -47,7 +47,7 @@ def occlusion(
             f"`window` should be from 1 to {min(height, width)} pixels, and `stride` from 1 to the "
             f"window. Received: window={window}, stride={stride}"
         )
-    fitted = classifier.fit(pixels(image, channels))
+    fitted = classifier.fit(pixels(image, channels, decoding=classifier.decoding))
     (probabilities,) = classifier.predict(fitted[None])
     number = target_of(classifier, target, probabilities)
     squares = list(

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_inception import data
+from keras_inception import buckets, data
 from keras_inception.data.decode import Decoding
 from keras_inception.evaluation.metrics import wilson_interval
 from keras_inception.export import checks
@@ -94,10 +94,12 @@ def export(
     """
     targets = chosen(formats, quantize)
     check_form("int8" if "int8" in quantize else "float32", ends, outputs)
+    given, source = source, buckets.local(source)
     run = RunFolder(source) if _is_run(source) else None
     if output is None and run is None:
         raise ValueError("`output` should name the folder to write into. Received: output=None")
-    folder = Path(output) if output is not None else RunFolder(source).path
+    written = RunFolder(output if output is not None else given)
+    folder = written.path
     if run is None or folder.resolve() != run.path.resolve():
         _check_folder(folder)
     if calibration < 1 or images < 1:
@@ -138,7 +140,9 @@ def export(
         checked = calibration_images(list(some), network.input_shape)
         settings = dataclasses.replace(settings, calibration=checked)
     samples = held_out(opened, network, images) if opened else made_up(network, images)
-    return _write_all(network, targets, settings, samples, folder, latency, diagnose)
+    result = _write_all(network, targets, settings, samples, folder, latency, diagnose)
+    written.publish()
+    return result
 
 
 def export_run(run_dir: str | Path, source: data.Source | None = None) -> dict[str, Any]:
@@ -163,7 +167,7 @@ def export_run(run_dir: str | Path, source: data.Source | None = None) -> dict[s
     formats, quantize = names(run.recipe.formats), names(run.recipe.quantize)
     if not formats:
         return {}
-    return export(run.path, formats, quantize, run.path, dataset=source, latency=False)
+    return export(run.address, formats, quantize, run.address, dataset=source, latency=False)
 
 
 def check_recipe(recipe: Recipe) -> None:

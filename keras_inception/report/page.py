@@ -88,7 +88,8 @@ def write_report(run_dir: str | Path, source: Source | None = None) -> Path:
         f"<body><main>{''.join(parts)}</main></body></html>\n"
     )
     write(run.path / "report.html", page)
-    return run.path / "report.html"
+    run.publish()
+    return run.at("report.html")
 
 
 def _text(value: Any) -> str:

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from keras_inception import buckets
+from keras_inception.buckets import is_remote
 from keras_inception.identity import Identity
 from keras_inception.preprocessing import Preprocessing
 
@@ -40,16 +42,18 @@ class Classifier:
     Args:
         engine: What runs the network.
         identity: What the network is; its preprocessing and class names are used here.
+        decoding: How image files become pixels, a `data.decode.Decoding`: that of the run which
+            trained the network. None is the usual one.
 
     Attributes:
-        engine, identity: As given.
+        engine, identity, decoding: As given.
 
     Raises:
         ValueError: the identity has no contract, another size than the engine takes, or another
             number of class names than the engine has outputs.
     """
 
-    def __init__(self, engine: Engine, identity: Identity) -> None:
+    def __init__(self, engine: Engine, identity: Identity, decoding: Any = None) -> None:
         if identity.preprocessing is None:
             raise ValueError(
                 "Nothing says how images are cropped, resized and scaled for this network. Give "
@@ -69,7 +73,7 @@ class Classifier:
                     f"{engine.input_shape[0]} x {engine.input_shape[1]} pixels. "
                     f"Received: {height} x {width}"
                 )
-        self.engine, self.identity = engine, identity
+        self.engine, self.identity, self.decoding = engine, identity, decoding
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -198,15 +202,16 @@ def load_classifier(
             given.
     """
     if isinstance(source, Classifier):
-        engine, identity = source.engine, source.identity
+        engine, identity, decoding = source.engine, source.identity, source.decoding
     else:
         engine, identity = _open(source, threads)
+        decoding = _decoding_of(source)
     if preprocessing is not None:
         identity = identity.replace(preprocessing=preprocessing)
     if labels is not None:
         identity = identity.replace(class_names=tuple(labels))
     try:
-        return Classifier(engine, identity)
+        return Classifier(engine, identity, decoding)
     except ValueError as error:
         if isinstance(source, str | os.PathLike):
             raise ValueError(f"{os.fspath(source)}: {error}") from error
@@ -219,7 +224,10 @@ def _open(source: Any, threads: int | None) -> tuple[Engine, Identity]:
         from keras_inception.runtime import keras as keras_engine
 
         return keras_engine.of_model(source)
+    address, source = source, buckets.local(source)
     path = Path(source)
+    if is_remote(address) and not path.exists():
+        raise ValueError(f"{address} is neither a run folder nor a model's file or folder.")
     if path.is_dir() and (path / "saved_model.pb").exists():
         from keras_inception.runtime import saved_model
 
@@ -250,3 +258,17 @@ def _open(source: Any, threads: int | None) -> tuple[Engine, Identity]:
     if path.suffix == ".keras" and path.is_file():
         return keras_engine.of_file(path)
     return keras_engine.of_weights(source)
+
+
+def _decoding_of(source: Any) -> Any:
+    """How the run decoded its images that a source is, or lies in; None for another source."""
+    if not isinstance(source, str | os.PathLike):
+        return None
+    path = Path(buckets.local(source))
+    folder = path if path.is_dir() else path.parent
+    if not (folder / "config.json").exists() or not (folder / "labels.txt").exists():
+        return None
+    from keras_inception.data import decoding_of
+    from keras_inception.runs import RunFolder
+
+    return decoding_of(RunFolder(folder))

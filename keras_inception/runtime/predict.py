@@ -7,11 +7,11 @@ import glob
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from keras_inception.buckets import as_path
 from keras_inception.data.listing import LEFTOVER, SUFFIXES, list_images
 from keras_inception.data.stream import stream
 from keras_inception.data.views import CROPS, check, take
@@ -106,7 +106,7 @@ def _records(
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[Prediction]:
     def look(numbered: tuple[int, Any]) -> np.ndarray:
-        image = pixels(numbered[1], classifier.input_shape[2], max_pixels)
+        image = pixels(numbered[1], classifier.input_shape[2], max_pixels, classifier.decoding)
         return take(image, classifier.preprocessing, crops)
 
     group = max(1, batch_size // CROPS[crops])
@@ -140,14 +140,21 @@ def _named(
 
 
 def pixels(
-    image: str | os.PathLike | np.ndarray, channels: int = 3, max_pixels: int | None = None
+    image: str | os.PathLike | np.ndarray,
+    channels: int = 3,
+    max_pixels: int | None = None,
+    decoding: Any = None,
 ) -> np.ndarray:
     """An image as uint8 (height, width, channels), decoded as everywhere in the package.
+
+    What TensorFlow does not read, such as TIFF or HEIC, Pillow decodes.
 
     Args:
         image: A path, or an array in 0..255 that is given back.
         channels: 3 (RGB) or 1 (gray).
-        max_pixels: The largest image, height times width, that is decoded; by default 150 million.
+        max_pixels: The largest image, height times width, that is decoded; by default that of
+            `decoding`, or 150 million.
+        decoding: A `data.decode.Decoding`, such as a classifier's.
 
     Raises:
         OSError: the file cannot be opened, is too large, or is no image that can be read.
@@ -161,15 +168,20 @@ def pixels(
         return image
     import tensorflow as tf
 
-    from keras_inception.data.decode import MAX_PIXELS, Decoding
+    from keras_inception.data.convert import CannotConvert, converted, needs_pillow
+    from keras_inception.data.decode import Decoding
 
-    encoded = Path(image).read_bytes()
-    if not encoded:
-        raise OSError("the file is empty")
+    decoding = decoding or Decoding()
+    if max_pixels:
+        decoding = dataclasses.replace(decoding, max_pixels=max_pixels)
     try:
-        decoding = Decoding(max_pixels=max_pixels or MAX_PIXELS)
+        encoded = as_path(image).read_bytes()
+        if not encoded:
+            raise OSError("the file is empty")
+        if needs_pillow(encoded):
+            encoded = converted(os.fspath(image), decoding.max_pixels).read_bytes()
         return decoding.decode(tf.constant(encoded), channels).numpy()
-    except tf.errors.InvalidArgumentError as error:
+    except (tf.errors.OpError, CannotConvert) as error:
         raise OSError(_reason(error)) from error
 
 
@@ -189,7 +201,7 @@ def image_list(images: Any) -> list[Any]:
                 f"least one. Received: {images!r}"
             )
         return found
-    path = Path(images).expanduser()
+    path = as_path(images)
     if path.is_dir():
         listing = list_images(path)
         others = {kind: len(files) for kind, files in listing.left_out.items() if kind != LEFTOVER}

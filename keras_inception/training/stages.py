@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_inception.buckets import is_remote
 from keras_inception.data import (
     ChangedData,
     Changes,
@@ -99,6 +100,11 @@ def train(
             "`xla` compiles each replica's own pass, and `sync_bn` talks to the other replicas "
             "within it; take one of the two."
         )
+    if is_remote(run_dir) and is_multi_worker(strategy):
+        raise ValueError(
+            "Several workers need a `run_dir` that all of them see as it is at the moment, such as "
+            f"one of NFS, and work on copies of a bucket's. Received: run_dir={str(run_dir)!r}"
+        )
     folder = RunFolder(run_dir)
     if fresh:
         folder.check_clearable()
@@ -144,7 +150,9 @@ def train(
     run = prepare(*stages[0])
     with contextlib.ExitStack() as stack:
         if is_chief(strategy):
-            (lock or stack.enter_context(FolderLock(folder.path))).take()
+            (lock or stack.enter_context(FolderLock(folder.address))).take()
+            folder.fetch()
+            stack.enter_context(folder.published())
             if fresh:
                 folder.clear()
             folder.remove_leftovers()
@@ -211,6 +219,7 @@ def open_bound(
             seed=recipe.seed,
             download=download,
             max_pixels=recipe.max_pixels,
+            background=recipe.background_color,
             parts=before,
         )
     except ChangedData as error:

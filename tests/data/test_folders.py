@@ -225,6 +225,24 @@ def test_twelve_bits_in_sixteen_are_said_and_scaled(tmp_path, caplog):
     np.testing.assert_array_equal(train.pixels(0, 1)[..., 0], want)
 
 
+@pytest.mark.slow
+def test_heic_photographs(tmp_path):
+    pillow_heif = pytest.importorskip("pillow_heif", reason="needs the [images] extra")
+    root = tree(tmp_path / "data", "a", "b", count=2)
+    pixels = np.asarray(Image.fromarray(RNG.integers(0, 256, (4, 6, 3), np.uint8)).resize((48, 32)))
+    noted = Image.Exif()
+    noted[0x0112] = 6
+    for name, options in {"upright": {}, "turned": {"exif": noted.tobytes()}}.items():
+        heif = pillow_heif.from_pillow(Image.fromarray(pixels))
+        heif.save(root / "a" / f"{name}.heic", quality=95, **options)
+    source = open_source(f"folder:{root}", validation_fraction=0.0)
+    assert source.provenance["converted"] == {"HEIC": 2}
+    by_name = {s.name(i): s.pixels(i) for s in source.splits.values() for i in range(len(s))}
+    for name, want in {"upright": pixels, "turned": np.rot90(pixels, -1)}.items():
+        got = by_name[f"a/{name}.heic"].numpy().astype(int)
+        assert got.shape == want.shape and np.abs(got - want).mean() < 10
+
+
 def test_images_over_the_limit_of_pixels_are_left_out(tmp_path, caplog):
     root = tree(tmp_path / "data", "a", "b", count=60)
     Image.new("L", (4000, 4000)).save(root / "a" / "bomb.jpg")

@@ -87,7 +87,7 @@ def test_unreadable_images_are_named_and_left_out_up_to_a_limit(folder, caplog):
         ("folder:/nowhere/at/all", "no folder /nowhere/at/all"),
         ("imagenet", "Received: 'imagenet'"),
         ("tfds:tf_flower", "tf_flowers"),
-        ("tfds:tf_flowers", "--download"),
+        ("tfds:tf_flowers", "Give `download=True`"),
     ],
 )
 def test_what_is_missing_is_said_at_once(dataset, message, tmp_path):
@@ -168,7 +168,7 @@ def test_tfds_splits_by_flag(shades):
         split("train[:25],train[40%:]")
     with pytest.raises(ValueError, match="Unknown split 'trian'"):
         split("trian[:25],train[25:]")
-    with pytest.raises(ValueError, match="two or three TFDS splits"):
+    with pytest.raises(ValueError, match="`split` should be two or three TFDS splits"):
         split("train")
     with pytest.raises(ValueError, match="`split` names the splits of a TFDS data set"):
         split("train,test", dataset="fake")

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from keras_inception import cli
+from keras_inception.data.decode import Decoding
 from keras_inception.identity import Identity
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.runtime import Classifier
@@ -91,6 +92,33 @@ def test_an_image_over_the_limit_of_pixels_is_not_decoded(tmp_path):
     assert pixels(tmp_path / "a.png", max_pixels=1200).shape == (30, 40, 3)
     with pytest.raises(OSError, match="more pixels than the limit"):
         pixels(tmp_path / "a.png", max_pixels=1199)
+
+
+def test_what_pillow_reads_is_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
+    want = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    Image.fromarray(want).save(tmp_path / "a.tif")
+    np.testing.assert_array_equal(pixels(tmp_path / "a.tif"), want)
+    with pytest.raises(OSError, match="more than max_pixels=1199 pixels"):
+        pixels(tmp_path / "a.tif", max_pixels=1199)
+    (tmp_path / "b.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:100])
+    with pytest.raises(OSError, match="Pillow cannot read it"):
+        pixels(tmp_path / "b.tif")
+
+
+def test_images_are_decoded_as_the_run_decoded_its_own(model, tmp_path):
+    """Twelve bits in sixteen are bright, and what is transparent lies over the run's color."""
+    Image.fromarray(np.full((16, 16), 4000, np.uint16)).save(tmp_path / "deep.png")
+    Image.fromarray(np.zeros((16, 16, 4), np.uint8)).save(tmp_path / "clear.png")
+
+    def answers(decoding):
+        known = Classifier(model.engine, model.identity, decoding)
+        return [
+            r.top[0][0] for r in predict(known, [tmp_path / "deep.png", tmp_path / "clear.png"])
+        ]
+
+    assert answers(None) == ["dark", "bright"]
+    assert answers(Decoding(background=(0, 0, 0), white=4095)) == ["bright", "dark"]
 
 
 def test_a_photograph_on_its_side_is_turned_upright(tmp_path):

@@ -154,3 +154,13 @@ def test_the_limit_of_pixels_is_the_decoders():
     from keras_inception.data.decode import MAX_PIXELS
 
     assert Recipe().max_pixels == MAX_PIXELS
+
+
+def test_a_background_is_a_color():
+    from keras_inception.data.decode import Decoding
+
+    assert Recipe().background_color == Decoding().background
+    assert Recipe(background="0a10ff").background_color == (10, 16, 255)
+    for wrong in ("white", "#ffffff", "fff"):
+        with pytest.raises(ValueError, match="`background` should be a color"):
+            Recipe(background=wrong).check()

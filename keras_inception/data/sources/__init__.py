@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
+from keras_inception.buckets import as_path
 from keras_inception.data import fingerprint
-from keras_inception.data.decode import MAX_PIXELS, Decoding
+from keras_inception.data.decode import MAX_PIXELS, SIXTEEN_BITS, Decoding
 from keras_inception.data.duplicates import say_duplicates
 from keras_inception.data.fingerprint import Changes, Fingerprint
 from keras_inception.data.sources import tfds as tfds_sets
@@ -50,10 +52,10 @@ def _open_tfds(name: str, opening: Opening) -> Source:
 # Kind -> what follows its name and a colon ("" for nothing), and who opens it.
 SOURCES: dict[str, tuple[str, Callable[[str, Opening], Source]]] = {
     "fashion_mnist_mini": ("", _open_embedded),
-    "folder": ("PATH", lambda path, opening: open_folder(Path(path).expanduser(), opening)),
+    "folder": ("PATH", lambda path, opening: open_folder(as_path(path), opening)),
     "tfds": ("NAME", _open_tfds),
-    "csv": ("FILE", lambda path, opening: open_table(Path(path).expanduser(), opening)),
-    "tfrecord": ("PATH", lambda path, opening: open_shards(Path(path).expanduser(), opening)),
+    "csv": ("FILE", lambda path, opening: open_table(as_path(path), opening)),
+    "tfrecord": ("PATH", lambda path, opening: open_shards(as_path(path), opening)),
     "elpv": ("", lambda _, opening: open_elpv(opening)),
     "fake": ("", lambda _, opening: open_fake(opening)),
 }
@@ -109,7 +111,11 @@ def open_source(
         )
     decoding = Decoding(background, max_pixels, parts.white if parts else Decoding().white)
     opening = Opening(data_dir, split, validation_fraction, seed, download, decoding)
-    source = dataclasses.replace(opener(rest, opening), name=dataset)
+    try:
+        source = dataclasses.replace(opener(rest, opening), name=dataset)
+    except tf.errors.OpError as error:  # of a bucket, above all
+        reason = (error.message.splitlines() or [type(error).__name__])[0]
+        raise OSError(f"The data set {dataset} cannot be read: {reason}") from error
     if len(source.class_names) < 2:
         raise ValueError(
             f"A classifier needs at least two classes; {dataset} has "
@@ -138,8 +144,20 @@ def open_run(run: RunFolder) -> Source:
         validation_fraction=recipe.validation_fraction,
         seed=recipe.seed,
         max_pixels=recipe.max_pixels,
+        background=recipe.background_color,
         parts=Fingerprint.read(record) if record.exists() else None,
     )
+
+
+def decoding_of(run: RunFolder) -> Decoding:
+    """How a run decodes images.
+
+    Raises:
+        ValueError: its config.json or its record of the data is damaged.
+    """
+    recipe, record = run.recipe, run.path / fingerprint.FILE
+    white = Fingerprint.read(record).white if record.exists() else SIXTEEN_BITS
+    return Decoding(recipe.background_color, recipe.max_pixels, white)
 
 
 def _with_parts(source: Source, before: Fingerprint) -> Source:

@@ -17,7 +17,7 @@ from keras_inception.data.convert import CannotConvert, NeedsPackage, converted,
 from keras_inception.data.decode import Decoding
 from keras_inception.data.facts import find_facts
 from keras_inception.data.kept import state_of
-from keras_inception.data.listing import FOLLOWED, LEFTOVER, printable
+from keras_inception.data.listing import FOLLOWED, LEFTOVER, head_of, printable
 from keras_inception.data.splits import Checked, Split, check_images, some
 
 
@@ -57,8 +57,7 @@ def open_files(
         used = np.ones(len(files), bool)
         instead = list(files)
         for i in np.flatnonzero(facts["problem"] == 1):
-            with open(files[i].path, "rb") as file:
-                kind = kind_by_content(file.read(32))
+            kind = kind_by_content(head_of(files[i].path))
             if kind in ("", "JPEG", "PNG"):
                 continue
             try:

@@ -6,11 +6,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+from keras_inception.buckets import as_path
 from keras_inception.data.listing import (
     FOLLOWED,
     LEFTOVER,
     Listing,
-    is_leftover,
+    folders_in,
+    is_folder,
     list_images,
     printable,
 )
@@ -35,11 +37,11 @@ def open_folder(root: Path, opening: Opening) -> Source:
     Raises:
         ValueError: the folder does not hold what it should; the message says what was found.
     """
-    if not root.is_dir():
+    if not is_folder(root):
         raise ValueError(f"There is no folder {root}; folder:PATH names a folder of class folders.")
     left_out: dict[str, list[str]] = {}
     parts = _parts(root, left_out)
-    names = {part: _folders(folder) for part, folder in parts.items()}
+    names = {part: folders_in(folder) for part, folder in parts.items()}
     listings = {
         part: {name: list_images(folder / name) for name in names[part]}
         for part, folder in parts.items()
@@ -93,7 +95,7 @@ def _parts(root: Path, left_out: dict[str, list[str]]) -> dict[str, Path]:
     A folder with images directly in it is a class, whatever its name; one that holds folders with
     images is a part, if its name says which.
     """
-    folders = _folders(root)
+    folders = folders_in(root)
     direct = {name for name in folders if list_images(root / name, deep=False).images}
     holding = [name for name in folders if name not in direct and list_images(root / name).images]
     if not holding:
@@ -109,7 +111,7 @@ def _parts(root: Path, left_out: dict[str, list[str]]) -> dict[str, Path]:
     for name in holding:
         part = part_named(name)
         if not part:
-            inside = _folders(root / name)
+            inside = folders_in(root / name)
             raise ValueError(
                 f"{root}{os.sep}{printable(name)} has no image directly in it, but folders "
                 f"({some(inside)}), and its name is not one of a part (train, validation, test). "
@@ -137,11 +139,6 @@ def _parts(root: Path, left_out: dict[str, list[str]]) -> dict[str, Path]:
         kind = f"images without labels, directly in {name}{os.sep}"
         left_out[kind] = [_name(path, root) for path in images]
     return parts
-
-
-def _folders(folder: Path) -> list[str]:
-    """Names of the folders in a folder, sorted, without leftovers."""
-    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not is_leftover(p.name))
 
 
 def _check_classes(
@@ -175,7 +172,7 @@ def _has_files(listing: Listing) -> bool:
 
 def _name(path: str, root: Path) -> str:
     """A file's name within the data set, the same on every system."""
-    return Path(path).relative_to(root).as_posix()
+    return as_path(path).relative_to(root).as_posix()
 
 
 def _note(listing: Listing, root: Path, left_out: dict[str, list[str]]) -> None:

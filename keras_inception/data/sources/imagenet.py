@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.data.listing import SUFFIXES, list_images
+from keras_inception.data.listing import SUFFIXES, folders_in, is_folder, list_images
 from keras_inception.data.splits import Source, Split
 from keras_inception.models.imagenet import imagenet_classes
 
@@ -39,10 +39,10 @@ def open_imagenet(root: Path, ground_truth: Path | None = None) -> Source:
         ValueError: there are no such folders or images, an image has no class, or the list
             contradicts the original names.
     """
-    if not root.is_dir():
+    if not is_folder(root):
         raise ValueError(f"There is no folder {root}; imagenet:PATH names ImageNet's validation.")
     ids = [c.wordnet_id for c in imagenet_classes()]
-    folders = sorted(p.name for p in root.iterdir() if p.is_dir() and p.name in set(ids))
+    folders = [name for name in folders_in(root) if name in set(ids)]
     if folders:
         number = {wordnet_id: i for i, wordnet_id in enumerate(ids)}
         files = [

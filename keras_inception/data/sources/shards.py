@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import gzip
-import os
 import re
 import struct
 import sys
@@ -24,7 +23,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_inception.buckets import is_remote
 from keras_inception.data.kept import digest_of, folder_of_kept, kept, state_of
+from keras_inception.data.listing import head_of, is_folder
 from keras_inception.data.sources.opening import part_named
 from keras_inception.data.splits import Split
 from keras_inception.files import write
@@ -142,6 +143,10 @@ def _is_array_record(path: str) -> bool:
 @functools.lru_cache(maxsize=256)
 def _array_reader(path: str) -> Any:
     """One open reader a shard. The package comes with tensorflow-datasets, except on Windows."""
+    if is_remote(path):
+        raise ValueError(
+            f"{path}: ArrayRecord files are read on this machine only; copy them, or use TFRecord."
+        )
     try:
         from array_record.python.array_record_module import ArrayRecordReader
     except ImportError as error:
@@ -155,14 +160,17 @@ def _uncompressed(path: str) -> str:
     Raises:
         ValueError: the shard is damaged, or far larger than its compressed form.
     """
-    with open(path, "rb") as file:
-        if file.read(3) != b"\x1f\x8b\x08":
-            return path
-    copy = folder_of_kept() / "shards" / f"{digest_of(state_of([path]))}-{Path(path).name}"
-    limit = _LARGEST_GROWTH * os.path.getsize(path) + 2**20
+    if head_of(path)[:3] != b"\x1f\x8b\x08":
+        return path
+    copy = folder_of_kept() / "shards" / digest_of(state_of([path])) / Path(path).name
+    limit = _LARGEST_GROWTH * tf.io.gfile.stat(path).length + 2**20
 
     def unpack(temporary: Path) -> None:
-        with gzip.open(path) as packed, temporary.open("wb") as file:
+        with (
+            _open(path) as stored,
+            gzip.GzipFile(fileobj=stored) as packed,
+            temporary.open("wb") as file,
+        ):
             size = 0
             while block := packed.read(2**20):
                 size += len(block)
@@ -179,7 +187,7 @@ def _uncompressed(path: str) -> str:
 
 
 def _open(path: str) -> Any:
-    return tf.io.gfile.GFile(path, "rb") if "://" in path else open(path, "rb")
+    return tf.io.gfile.GFile(path, "rb") if is_remote(path) else open(path, "rb")
 
 
 def open_records(folder: Path) -> dict[str, Records]:
@@ -188,13 +196,13 @@ def open_records(folder: Path) -> dict[str, Records]:
     Raises:
         ValueError: there are no training shards, or one is damaged or holds other records.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise ValueError(f"There is no folder {folder}; tfrecord:PATH names a folder of shards.")
     shards: dict[str, list[str]] = {part: [] for part in PARTS}
-    for path in sorted(str(p) for p in folder.iterdir()):
-        name = Path(path).name
-        if _SHARD.search(name) and (part := part_named(name)) and Path(path).is_file():
-            shards[part].append(_uncompressed(path))
+    for path in sorted(folder.iterdir(), key=str):
+        part = part_named(path.name)
+        if part and _SHARD.search(path.name) and not path.is_dir():
+            shards[part].append(_uncompressed(str(path)))
     parts = {part: index_shards(paths, Keys()) for part, paths in shards.items() if paths}
     if "train" not in parts:
         raise ValueError(

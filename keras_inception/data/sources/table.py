@@ -6,8 +6,13 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import tensorflow as tf
+
+from keras_inception.buckets import is_remote
+from keras_inception.data.kept import REQUESTS
 from keras_inception.data.sources.files import (
     ImageFile,
     check_class_names,
@@ -24,6 +29,8 @@ _MANY_LABELS = "Only one class an image is supported, no multi-label classificat
 def open_table(file: Path, opening: Opening) -> Source:
     """The images that a table names; relative paths begin at the table's folder.
 
+    A table on this machine may name images of a bucket.
+
     Args:
         file: A CSV file in UTF-8 with commas, semicolons or tabs. The columns path and label are
             required; split names the part of an image (train, validation, test or their usual
@@ -38,7 +45,6 @@ def open_table(file: Path, opening: Opening) -> Source:
     check_class_names(labels, str(file))
     number = {label: i for i, label in enumerate(labels)}
     parts: dict[str, list[ImageFile]] = {}
-    missing = []
     seen: dict[str, tuple[str, str]] = {}
     for path, label, part, line in rows:
         before = seen.get(path)
@@ -48,11 +54,9 @@ def open_table(file: Path, opening: Opening) -> Source:
             what = "labels" if before[0] != label else "parts"
             raise ValueError(f"{file}, line {line}: {path} has two {what}. {_MANY_LABELS}")
         seen[path] = (label, part)
-        full = os.path.join(file.parent, path)
-        if os.path.isfile(full):
-            parts.setdefault(part, []).append(ImageFile(full, path, number[label]))
-        else:
-            missing.append(path)
+        full = path if is_remote(path) else os.path.join(file.parent, path)
+        parts.setdefault(part, []).append(ImageFile(full, path, number[label]))
+    missing = _missing([image for images in parts.values() for image in images])
     if missing:
         raise ValueError(
             f"{len(missing)} of the {len(rows)} images in {file} are not there (paths begin at "
@@ -78,12 +82,25 @@ def open_table(file: Path, opening: Opening) -> Source:
     )
 
 
+def _missing(images: list[ImageFile]) -> list[str]:
+    """Names of the images that are no files."""
+
+    def is_missing(image: ImageFile) -> bool:
+        if not is_remote(image.path):
+            return not os.path.isfile(image.path)
+        return not tf.io.gfile.exists(image.path) or tf.io.gfile.isdir(image.path)
+
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        gone = list(pool.map(is_missing, images))
+    return [image.name for image, is_gone in zip(images, gone, strict=True) if is_gone]
+
+
 def _rows(file: Path) -> list[tuple[str, str, str, int]]:
     """(path, label, part, line) of every row."""
-    if not file.is_file():
+    if not file.exists() or file.is_dir():
         raise ValueError(f"There is no file {file}; csv:FILE names a table of images.")
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} should be in UTF-8: {error}") from error
     first = text.split("\n", 1)[0]

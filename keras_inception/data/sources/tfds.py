@@ -38,8 +38,8 @@ def prepared_builder(name: str, data_dir: str, download: bool) -> Any:
     if not builder.is_prepared():
         if not download:
             raise ValueError(
-                f"tfds:{name} is not prepared in {builder.data_dir}. Give --download to fetch and "
-                "prepare it, or --data_dir=PATH if it lies elsewhere."
+                f"tfds:{name} is not prepared in {builder.data_dir}. Give `download=True` to fetch "
+                "and prepare it, or `data_dir` if it lies elsewhere."
             )
         builder.download_and_prepare()
     return builder
@@ -56,8 +56,8 @@ def open_builder(builder: Any, opening: Opening) -> Source:
         parts = _parts_asked_for(builder, opening.split)
     elif "train" not in have:
         raise ValueError(
-            f"{builder.name} has no split 'train'; it has {sorted(have)}. Give --split, such as "
-            f"--split={sorted(have)[0]}[:80%],{sorted(have)[0]}[80%:]"
+            f"{builder.name} has no split 'train'; it has {sorted(have)}. Give `split`, such as "
+            f"`split={sorted(have)[0]}[:80%],{sorted(have)[0]}[80%:]`"
         )
     elif "test" in have and "validation" in have:
         parts = {"train": "train", "validation": "validation", "test": "test"}
@@ -96,12 +96,12 @@ def open_builder(builder: Any, opening: Opening) -> Source:
 
 
 def _parts_asked_for(builder: Any, split: str) -> dict[str, str]:
-    """The flag's parts; they must exist and share no image."""
+    """The parts that the argument names; they must exist and share no image."""
     specs = [spec.strip() for spec in split.split(",")]
     if len(specs) not in (2, 3):
         raise ValueError(
-            "--split takes two or three TFDS splits with commas: training and test, or training, "
-            f"validation and test. Received: --split={split}"
+            "`split` should be two or three TFDS splits with commas: training and test, or "
+            f"training, validation and test. Received: split={split!r}"
         )
     parts = dict(zip(("train", "test") if len(specs) == 2 else SPLITS, specs, strict=True))
     taken: list[tuple[str, str, int, int]] = []
@@ -110,8 +110,9 @@ def _parts_asked_for(builder: Any, split: str) -> dict[str, str]:
             for other, where, first, last in taken:
                 if name == where and begin < last and first < end:
                     raise ValueError(
-                        f"--split={split}: the {other} and the {part} part share the images "
-                        f"{max(begin, first)} to {min(end, last)} of {name!r}."
+                        f"The parts of `split` should share no image: the {other} and the {part} "
+                        f"part share the images {max(begin, first)} to {min(end, last)} of "
+                        f"{name!r}. Received: split={split!r}"
                     )
             taken.append((part, name, begin, end))
     return parts
@@ -124,7 +125,8 @@ def _ranges(builder: Any, spec: str) -> list[tuple[str, int, int]]:
     try:
         found = tfds.core.ReadInstruction.from_spec(spec).to_absolute(builder.info.splits)
     except (ValueError, AssertionError) as error:
-        raise ValueError(f"--split={spec}: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"`split` cannot be used: {reason} Received: split={spec!r}") from error
     sizes = {one.splitname: builder.info.splits[one.splitname].num_examples for one in found}
     return [
         (one.splitname, one.from_ or 0, sizes[one.splitname] if one.to is None else one.to)

@@ -1,0 +1,137 @@
+"""Run folders in a bucket: worked on as copies, which are copied back."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_inception import buckets
+from keras_inception.data import decoding_of
+from keras_inception.evaluation import evaluate_run
+from keras_inception.locks import FolderLock, InUse
+from keras_inception.recipes import Recipe
+from keras_inception.report import write_report
+from keras_inception.runs import RunFolder
+from keras_inception.runtime import load_classifier
+from keras_inception.training import Interrupted, loop, train
+
+
+def in_another_process():
+    """What was copied is forgotten, as by another process or on another machine."""
+    buckets._copy_of.cache_clear()
+
+
+@pytest.fixture
+def run(bucket):
+    yield f"{bucket}/runs/first"
+    in_another_process()
+
+
+def names(address):
+    return {
+        f"{folder}/{name}".removeprefix(f"{address}/")
+        for folder, _, files in tf.io.gfile.walk(address)
+        for name in files
+    }
+
+
+def test_a_run_is_trained_goes_on_and_is_evaluated(run, monkeypatch, capsys):
+    recipe = Recipe(
+        dataset="fake",
+        image_size=32,
+        width_multiplier=0.25,
+        epochs=2,
+        batch_size=32,
+        background="102030",
+    )
+    save = loop.Run._save
+
+    def save_and_stop(self):
+        save(self)
+        raise Interrupted("stopped", 15)
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(loop.Run, "_save", save_and_stop)
+        train(recipe, run)
+    steps = 486 // 32
+    assert {"config.json", "data.json.gz", "history.csv", f"checkpoints/ckpt-{steps}.index"} <= (
+        names(run)
+    )
+    assert "owner.json" not in names(run)
+    in_another_process()
+    with pytest.raises(ValueError, match="epochs was 2, is 3"):
+        train(recipe.replace(epochs=3), run)
+    trained = train(recipe, run)
+    assert f"Going on from step {steps} of {2 * steps}." in capsys.readouterr().out
+    assert len(trained.history) == 2 and trained.load_model()
+    in_another_process()
+    result = evaluate_run(run)
+    assert str(write_report(run)) == f"{run}/report.html"
+    assert {"model.keras", "weights.safetensors", "evaluation.json", "report.html"} <= names(run)
+    in_another_process()
+    stored = json.loads(tf.io.read_file(f"{run}/evaluation.json").numpy())
+    assert stored["accuracy"] == result["accuracy"]
+    classifier = load_classifier(run)
+    assert classifier.labels == ("darkest", "dark", "bright", "brightest")
+    assert classifier.decoding.background == (0x10, 0x20, 0x30)
+    assert classifier.decoding == decoding_of(RunFolder(run))
+    image = np.zeros((1, 32, 32, 3), np.uint8)
+    want = load_classifier(f"{run}/model.keras").predict(image)
+    np.testing.assert_array_equal(classifier.predict(image), want)
+
+
+def test_files_are_copied_both_ways(run):
+    folder = RunFolder(run)
+    folder.write_json("config.json", {"a": 1})
+    folder.write_json("checkpoints/ckpt-1.index", {})
+    (folder.path / ".hidden").write_text("")
+    folder.publish()
+    assert names(run) == {"config.json", "checkpoints/ckpt-1.index"}
+    (folder.path / "checkpoints" / "ckpt-1.index").unlink()
+    folder.write_json("checkpoints/ckpt-2.index", {})
+    tf.io.gfile.copy(f"{run}/config.json", f"{run}/by somebody else")
+    folder.publish()
+    assert names(run) == {"config.json", "checkpoints/ckpt-2.index", "by somebody else"}
+    folder.fetch()
+    assert (folder.path / "by somebody else").exists()
+    tf.io.gfile.remove(f"{run}/by somebody else")
+    folder.fetch()
+    assert sorted(p.name for p in folder.path.iterdir()) == [
+        ".hidden",
+        "checkpoints",
+        "config.json",
+    ]
+
+
+def test_a_folder_that_holds_no_run_is_not_copied(run):
+    tf.io.gfile.makedirs(run)
+    with tf.io.gfile.GFile(f"{run}/large", "w") as file:
+        file.write("a data set")
+    assert not RunFolder(run).path.exists()
+    with pytest.raises(ValueError, match=r"ram://.*/first is neither a run folder nor"):
+        load_classifier(run)
+    with pytest.raises(ValueError, match="is no run folder"):
+        evaluate_run(run)
+
+
+def test_one_process_writes_a_folder(run, monkeypatch):
+    monkeypatch.setattr("keras_inception.locks.SECONDS_BETWEEN_BEATS", 0.2)
+    with FolderLock(run) as mine:
+        mine.take()
+        with FolderLock(run) as other, pytest.raises(InUse, match=f"process {os.getpid()} on"):
+            other.take()
+        mine._folder.joinpath("owner.json").write_text(
+            json.dumps({"host": "elsewhere", "process": 7, "machine": "another"})
+        )
+        with FolderLock(run) as other, pytest.raises(InUse):
+            other.take()  # the first one goes on saying that it lives
+    assert names(run) == set()
+    tf.io.gfile.GFile(f"{run}/owner.json", "w").write(
+        json.dumps({"host": "elsewhere", "process": 7, "machine": "another"})
+    )
+    with FolderLock(run) as other:
+        other.take()  # its file stands still
