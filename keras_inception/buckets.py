@@ -10,8 +10,10 @@ import contextlib
 import functools
 import logging
 import os
+import shutil
 import tempfile
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,9 +91,10 @@ class Copy:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        # Removed with this object, at the latest when the process ends.
-        self._scratch = tempfile.TemporaryDirectory(prefix="keras_inception-")
-        self.path = Path(self._scratch.name) / address.rpartition("/")[2]
+        scratch = tempfile.mkdtemp(prefix="keras_inception-")
+        # With this object, at the latest when the process ends.
+        weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
+        self.path = Path(scratch) / address.rpartition("/")[2]
         # Name -> size and time of change of the bucket's file, and of the copy.
         self._there: dict[str, tuple[int, int]] = {}
         self._here: dict[str, tuple[int, int]] = {}

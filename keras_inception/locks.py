@@ -46,6 +46,7 @@ class FolderLock:
         self._is_taken = False
         self._lock: filelock.FileLock | None = None
         self._ended = threading.Event()
+        self._beats = threading.Thread(target=self._beat, daemon=True)
 
     def __enter__(self) -> FolderLock:
         return self
@@ -54,6 +55,7 @@ class FolderLock:
         if not self._is_taken:
             return
         self._ended.set()
+        self._beats.join()
         with self._naming():
             (self._folder / OWNER).unlink(missing_ok=True)
         self._release()
@@ -75,7 +77,7 @@ class FolderLock:
                 raise self._in_use()
             self._is_taken = True
             self._write_owner(0)
-        threading.Thread(target=self._beat, daemon=True).start()
+        self._beats.start()
 
     def _acquire(self) -> bool:
         """Takes the operating system's lock; False if the file system has none."""

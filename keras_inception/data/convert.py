@@ -30,7 +30,7 @@ class NeedsPackage(CannotConvert):
 def kind_by_content(head: bytes, among: Sequence[str] = ()) -> str:
     """A file's kind by its first 32 bytes: "" for what is no image that we know.
 
-    The kinds that TensorFlow decodes have the names of `decode.FORMATS`.
+    The kinds that TensorFlow decodes have the names of `headers.FORMATS`.
 
     Args:
         head: The file's first bytes.

@@ -12,17 +12,21 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-# What `image_format` returns is a place in this tuple.
-FORMATS = ("unknown", "JPEG", "PNG", "GIF", "BMP", "WebP")
+from keras_inception.data.headers import (
+    apart,
+    bytes_at,
+    exif_orientation,
+    image_format,
+    little_endian,
+    stored_size,
+)
+from keras_inception.data.stills import bmp_by_palette, gif_of_first_frame, webp_of_first_frame
+
 # 12,000 x 12,000 pixels pass. Decoding and cropping takes up to 15 bytes a pixel.
 MAX_PIXELS = 150_000_000
 SIXTEEN_BITS = 65535
 
 Choose = Callable[[tf.Tensor], tf.Tensor]
-
-# A rare branch of a conditional that is a function of its own costs nothing where it is not taken;
-# inlined, each of its operations would be visited for every image.
-apart = tf.function(autograph=False, experimental_attributes={"_noinline": True})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +149,7 @@ class Decoding:
             color = rgba[..., :3] if channels == 3 else tf.io.decode_png(encoded, channels, dtype)
             return tf.ensure_shape(color, (None, None, channels)), rgba[..., 3:]
 
-        depth = _bytes(encoded, 24, 1)[0]
+        depth = bytes_at(encoded, 24, 1)[0]
 
         def usual() -> tf.Tensor:
             color, alpha = color_and_alpha(tf.uint8)
@@ -167,7 +171,7 @@ class Decoding:
 
         It also decodes all frames before it drops them; here it sees the first only.
         """
-        encoded, place = _gif_of_first_frame(encoded, self.background)
+        encoded, place = gif_of_first_frame(encoded, self.background)
         pixels = tf.io.decode_image(encoded, 3, expand_animations=False)
         return with_channels(
             self._on_canvas(tf.ensure_shape(pixels, (None, None, 3)), place), channels
@@ -189,23 +193,29 @@ class Decoding:
         return tf.cast(moved, tf.uint8)
 
     def _bmp(self, encoded: tf.Tensor, channels: int) -> tf.Tensor:
-        head = _bytes(encoded, 0, 70)
-        bits, compression, header = _le(head, 28, 2), _le(head, 30, 4), _le(head, 14, 4)
+        head = bytes_at(encoded, 0, 70)
+        bits, compression, header = (
+            little_endian(head, 28, 2),
+            little_endian(head, 30, 4),
+            little_endian(head, 14, 4),
+        )
 
         def palette() -> tf.Tensor:
-            return _bmp_by_palette(encoded, head)
+            return bmp_by_palette(encoded, head)
 
         def colors() -> tf.Tensor:
             return tf.io.decode_image(encoded, 3, expand_animations=False)
 
         def four_bytes() -> tf.Tensor:
             rgba = tf.ensure_shape(tf.io.decode_bmp(encoded, 4), (None, None, 4))
-            has_alpha = (compression == 3) & (header >= 56) & (_le(head, 66, 4) != 0)
+            has_alpha = (compression == 3) & (header >= 56) & (little_endian(head, 66, 4) != 0)
             alpha = tf.where(has_alpha, rgba[..., 3:], tf.constant(255, tf.uint8))
             return self._over_background(rgba[..., :3], alpha)
 
         known = (header >= 40) & ((compression == 0) | ((compression == 3) & (bits == 32)))
-        masks = tf.stack([_le(head, 54, 4), _le(head, 58, 4), _le(head, 62, 4)])
+        masks = tf.stack(
+            [little_endian(head, 54, 4), little_endian(head, 58, 4), little_endian(head, 62, 4)]
+        )
         usual = tf.reduce_all(masks == tf.constant([0xFF0000, 0xFF00, 0xFF], tf.int64))
         known &= (compression == 0) | usual
         complaint = ["A BMP that is compressed or of an unusual kind: bits a pixel", bits]
@@ -215,10 +225,10 @@ class Decoding:
         return with_channels(tf.ensure_shape(pixels, (None, None, 3)), channels)
 
     def _webp(self, encoded: tf.Tensor, channels: int) -> tf.Tensor:
-        head = _bytes(encoded, 0, 32)
+        head = bytes_at(encoded, 0, 32)
 
         def animated() -> tf.Tensor:
-            still, place = _webp_of_first_frame(encoded, head)
+            still, place = webp_of_first_frame(encoded, head)
             return self._on_canvas(self._still_webp(still), place)
 
         moves = (head[15] == ord("X")) & (head[20] & 0x02 > 0)
@@ -226,7 +236,7 @@ class Decoding:
         return with_channels(tf.ensure_shape(pixels, (None, None, 3)), channels)
 
     def _still_webp(self, encoded: tf.Tensor) -> tf.Tensor:
-        head = _bytes(encoded, 0, 32)
+        head = bytes_at(encoded, 0, 32)
 
         def transparent() -> tf.Tensor:
             rgba = tf.io.decode_image(encoded, 4, expand_animations=False)
@@ -310,172 +320,6 @@ def with_channels(pixels: tf.Tensor, channels: int) -> tf.Tensor:
     return tf.cast(tf.round(tf.image.rgb_to_grayscale(tf.cast(pixels, tf.float32))), tf.uint8)
 
 
-# ----------------------------------------------------------------------------------------- headers
-
-
-def image_format(encoded: tf.Tensor) -> tf.Tensor:
-    """int32: which of `FORMATS` an image's bytes are, by their beginning."""
-    head = _bytes(encoded, 0, 12)
-
-    def begins(text: bytes, at: int = 0) -> tf.Tensor:
-        return tf.reduce_all(head[at : at + len(text)] == tf.constant(list(text), tf.int64))
-
-    is_a = [
-        begins(b"\xff\xd8\xff"),
-        begins(b"\x89PNG\r\n\x1a\n"),
-        begins(b"GIF8"),
-        begins(b"BM"),
-        begins(b"RIFF") & begins(b"WEBP", 8),
-    ]
-    return tf.reduce_sum(tf.stack([tf.where(yes, i, 0) for i, yes in enumerate(is_a, 1)]))
-
-
-def stored_size(encoded: tf.Tensor) -> tf.Tensor:
-    """int64 (2,): height and width by an image's header, before it is turned upright."""
-    head = _bytes(encoded, 0, 32)
-
-    def webp() -> tf.Tensor:
-        extended = [1 + _le(head, 27, 3), 1 + _le(head, 24, 3)]
-        bits = _le(head, 21, 4)
-        lossless = [1 + (bits // 2**14) % 2**14, 1 + bits % 2**14]
-        lossy = [_le(head, 28, 2) % 2**14, _le(head, 26, 2) % 2**14]
-        kind = tf.where(head[15] == ord("X"), 0, tf.where(head[15] == ord("L"), 1, 2))
-        return tf.gather(tf.stack([extended, lossless, lossy]), kind)
-
-    return tf.switch_case(
-        image_format(encoded),
-        [
-            lambda: tf.zeros(2, tf.int64),
-            lambda: tf.cast(tf.io.extract_jpeg_shape(encoded)[:2], tf.int64),
-            lambda: tf.stack([_be(head, 20, 4), _be(head, 16, 4)]),
-            lambda: tf.stack([_le(head, 8, 2), _le(head, 6, 2)]),
-            lambda: tf.abs(tf.stack([_signed(_le(head, 22, 4)), _signed(_le(head, 18, 4))])),
-            webp,
-        ],
-    )
-
-
-@apart
-def exif_orientation(encoded: tf.Tensor) -> tf.Tensor:
-    """int32 1..8: how the camera was held, by the EXIF data of a JPEG, PNG or WebP; else 1."""
-
-    def one() -> tf.Tensor:
-        return tf.constant(1)
-
-    readers = (_orientation_of_jpeg, _orientation_of_png, _orientation_of_webp)
-    jpeg, png, webp = (lambda read=read: read(encoded) for read in readers)
-    return tf.switch_case(image_format(encoded), [one, jpeg, png, one, one, webp])
-
-
-Found = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
-
-
-@apart
-def _orientation_of_jpeg(encoded: tf.Tensor) -> tf.Tensor:
-    def step(at: tf.Tensor) -> Found:
-        head = _bytes(encoded, at, 10)
-        found = (head[1] == 0xE1) & tf.reduce_all(head[4:8] == list(b"Exif"))
-        # EXIF stands among the application segments and comments before the image's tables.
-        more = (head[0] == 0xFF) & (((head[1] >= 0xE0) & (head[1] <= 0xEF)) | (head[1] == 0xFE))
-        return tf.where(found, at + 10, tf.zeros_like(at)), at + 2 + _be(head, 2, 2), more
-
-    return _tiff_orientation(encoded, _walk(step, 2))
-
-
-@apart
-def _orientation_of_png(encoded: tf.Tensor) -> tf.Tensor:
-    def step(at: tf.Tensor) -> Found:
-        head = _bytes(encoded, at, 8)
-        found = tf.reduce_all(head[4:8] == list(b"eXIf"))
-        more = tf.reduce_any(head[4:8] != list(b"IEND")) & (head[4] > 0)
-        return tf.where(found, at + 8, tf.zeros_like(at)), at + 12 + _be(head, 0, 4), more
-
-    return _tiff_orientation(encoded, _walk(step, 8))
-
-
-@apart
-def _orientation_of_webp(encoded: tf.Tensor) -> tf.Tensor:
-    def step(at: tf.Tensor) -> Found:
-        head = _bytes(encoded, at, 14)
-        found = tf.reduce_all(head[:4] == list(b"EXIF"))
-        prefix = 8 + 6 * tf.cast(tf.reduce_all(head[8:12] == list(b"Exif")), tf.int64)
-        size = _le(head, 4, 4)
-        next_at = at + 8 + size + size % 2
-        return tf.where(found, at + prefix, tf.zeros_like(at)), next_at, head[0] > 0
-
-    extended = tf.reduce_all(_bytes(encoded, 12, 4) == list(b"VP8X"))
-    noted = extended & (_bytes(encoded, 20, 1)[0] & 0x08 > 0)
-    start = tf.where(
-        noted, tf.constant(12, tf.int64), tf.cast(tf.strings.length(encoded), tf.int64)
-    )
-    return _tiff_orientation(encoded, _walk(step, start))
-
-
-def _walk(step: Callable, start: tf.Tensor | int) -> tf.Tensor:
-    """Follows segments: step(place) -> (what it found there or 0, the next place, go on)."""
-
-    def body(at: tf.Tensor, found: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        found, at, more = step(at)
-        return at, found, more & (found == 0)
-
-    zero = tf.constant(0, tf.int64)
-    begin = (tf.cast(start, tf.int64), zero, tf.constant(True))
-    return tf.while_loop(lambda _, __, more: more, body, begin)[1]
-
-
-def _tiff_orientation(encoded: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
-    """The orientation in the TIFF structure that begins at `start`; 1 where `start` is 0."""
-
-    def read() -> tf.Tensor:
-        head = _bytes(encoded, start, 8)
-        little = head[0] == ord("I")
-
-        def number(values: tf.Tensor) -> tf.Tensor:
-            """The last axis' bytes as a number, in the structure's own order."""
-            length = values.shape[-1]
-            up = tf.constant([256**i for i in range(length)], tf.int64)
-            return tf.reduce_sum(values * tf.where(little, up, up[::-1]), -1)
-
-        directory = start + number(head[4:8])
-        count = number(_bytes(encoded, directory, 2))
-        entries = tf.reshape(_bytes(encoded, directory + 2, 12 * count), (-1, 12))
-        entries = tf.ensure_shape(entries, (None, 12))
-        here = (number(entries[:, :2]) == 0x0112) & (number(entries[:, 2:4]) == 3)
-        values = tf.boolean_mask(number(entries[:, 8:10]), here)
-        value = tf.reduce_sum(values[:1])
-        return tf.cast(tf.where((value >= 1) & (value <= 8), value, 1), tf.int32)
-
-    return tf.cond(start > 0, read, lambda: tf.constant(1))
-
-
-def _bytes(encoded: tf.Tensor, start: tf.Tensor | int, count: tf.Tensor | int) -> tf.Tensor:
-    """int64 (count,): bytes of a string from `start`; zeros where it ends before."""
-    length = tf.cast(tf.strings.length(encoded), tf.int64)
-    start = tf.clip_by_value(tf.cast(start, tf.int64), 0, length)
-    wanted = tf.cast(count, tf.int64)
-    found = tf.io.decode_raw(tf.strings.substr(encoded, start, wanted), tf.uint8)
-    missing = wanted - tf.minimum(wanted, length - start)
-    padded = tf.pad(tf.cast(found, tf.int64), [[0, missing]])
-    return tf.ensure_shape(padded, (count if isinstance(count, int) else None,))
-
-
-def _le(values: tf.Tensor, at: int, length: int) -> tf.Tensor:
-    """int64: a number, least byte first."""
-    return tf.reduce_sum(values[at : at + length] * [256**i for i in range(length)])
-
-
-def _be(values: tf.Tensor, at: int, length: int) -> tf.Tensor:
-    """int64: a number, greatest byte first."""
-    return tf.reduce_sum(values[at : at + length] * [256**i for i in reversed(range(length))])
-
-
-def _signed(value: tf.Tensor) -> tf.Tensor:
-    return tf.where(value >= 2**31, value - 2**32, value)
-
-
-# ------------------------------------------------------------------------------------- orientation
-
-
 def _turns(orientation: tf.Tensor | int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Whether the upright image is the stored one transposed, then mirrored in x and in y."""
     value = tf.convert_to_tensor(orientation)
@@ -515,207 +359,3 @@ def _box_before_turning(choose: Choose, size: tf.Tensor, orientation: tf.Tensor 
     top = tf.where(mirror_y, upright[0] - top - height, top)
     left = tf.where(mirror_x, upright[1] - left - width, left)
     return tf.where(transposed, [left, top, width, height], [top, left, height, width])
-
-
-# --------------------------------------------------------------------- what TensorFlow reads wrong
-
-
-def _text(values: tf.Tensor) -> tf.Tensor:
-    """Numbers 0..255 as a string of bytes."""
-    return tf.strings.reduce_join(tf.gather(tf.constant([bytes([i]) for i in range(256)]), values))
-
-
-def _numbers_le(value: tf.Tensor, length: int) -> tf.Tensor:
-    """A number as bytes, least first."""
-    return tf.stack([(value // 256**i) % 256 for i in range(length)])
-
-
-def _gif_of_first_frame(
-    encoded: tf.Tensor, background: tuple[int, int, int]
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """A GIF of its first frame alone, opaque, and the frame's place.
-
-    Returns:
-        The bytes, in which the transparent color of the palette is the background and the canvas
-        is as large as the frame; int64 (4,): top, left, height and width of the canvas.
-    """
-    length = tf.cast(tf.strings.length(encoded), tf.int64)
-    head = _bytes(encoded, 0, 13)
-
-    def palette_bytes(flags: tf.Tensor) -> tf.Tensor:
-        return tf.where(flags & 0x80 > 0, 3 * 2 ** (1 + flags % 8), tf.constant(0, tf.int64))
-
-    # Blocks begin at `at`; inside one, `at` is at a data sub-block. `control` and `frame` are where
-    # the first frame's graphic control extension and its descriptor begin, once they are found.
-    def body(at, inside, control, frame, _):  # type: ignore[no-untyped-def]
-        now = _bytes(encoded, at, 10)
-        extension, descriptor = now[0] == 0x21, now[0] == 0x2C
-        ended = inside & (now[0] == 0)
-        lost = (at >= length) | (~inside & ~extension & ~descriptor)
-        control = tf.where(~inside & extension & (now[1] == 0xF9), at, control)
-        frame = tf.where(~inside & descriptor, at, frame)
-        skip = tf.where(
-            inside,
-            now[0] + 1,
-            tf.where(extension, tf.constant(2, tf.int64), 11 + palette_bytes(now[9])),
-        )
-        done = lost | (ended & (frame > 0))
-        return at + skip, ~ended, control, frame, ~done
-
-    zero = tf.constant(0, tf.int64)
-    begin = (13 + palette_bytes(head[10]), tf.constant(False), zero, zero, tf.constant(True))
-    end, _, control, frame, _ = tf.while_loop(lambda *v: v[-1], body, begin)
-    with tf.control_dependencies([tf.debugging.Assert(frame > 0, ["A GIF without a frame."])]):
-        described = _bytes(encoded, frame, 10)
-    extension = _bytes(encoded, control, 8)
-    transparent = (control > 0) & (extension[3] & 1 > 0)
-    # What is replaced, in the order in which it stands in the file: (place, the bytes there now).
-    local = described[9] & 0x80 > 0
-    color = tf.where(local, frame + 10, tf.constant(13, tf.int64)) + 3 * extension[6]
-    kept = _bytes(encoded, color, 3)
-    painted = tf.where(transparent, tf.constant(background, tf.int64), kept)
-    canvas, flags = described[5:9], tf.concat([extension[:3], [extension[3] & 0xFE]], 0)
-    descriptor = tf.concat([described[:1], tf.zeros(4, tf.int64), described[5:]], 0)
-
-    def part(start: tf.Tensor | int, stop: tf.Tensor) -> tf.Tensor:
-        start = tf.minimum(tf.cast(start, tf.int64), length)
-        return tf.strings.substr(encoded, start, tf.maximum(stop - start, 0))
-
-    def with_color(start: tf.Tensor | int, stop: tf.Tensor) -> tf.Tensor:
-        """The bytes from start to stop, with the painted color if it lies there."""
-        start = tf.cast(start, tf.int64)
-        here = transparent & (color >= start) & (color + 3 <= stop)
-        return tf.cond(
-            here,
-            lambda: part(start, color) + _text(painted) + part(color + 3, stop),
-            lambda: part(start, stop),
-        )
-
-    opened = part(0, tf.constant(6, tf.int64)) + _text(canvas)
-    before = tf.cond(
-        control > 0,
-        lambda: with_color(10, control) + _text(flags) + part(control + 4, frame),
-        lambda: with_color(10, frame),
-    )
-    still = opened + before + _text(descriptor) + with_color(frame + 10, end) + b";"
-    place = [_le(described, 3, 2), _le(described, 1, 2), _le(head, 8, 2), _le(head, 6, 2)]
-    return still, tf.stack(place)
-
-
-def _webp_of_first_frame(encoded: tf.Tensor, head: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """An animated WebP's first frame as a still one, and its place.
-
-    TensorFlow's own reading of animations writes outside its memory (2.21).
-
-    Returns:
-        The bytes, with an alpha channel; int64 (4,): top, left, height and width of the canvas.
-    """
-
-    def step(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        chunk = _bytes(encoded, at, 8)
-        size = _le(chunk, 4, 4)
-        found = tf.reduce_all(chunk[:4] == list(b"ANMF"))
-        return tf.where(found, at, tf.zeros_like(at)), at + 8 + size + size % 2, chunk[0] > 0
-
-    at = _walk(step, 12)
-    with tf.control_dependencies([tf.debugging.Assert(at > 0, ["A WebP without a frame."])]):
-        frame = _bytes(encoded, at, 24)
-    data = tf.strings.substr(encoded, at + 24, tf.maximum(_le(frame, 4, 4) - 16, 0))
-    extended = b"VP8X\x0a\0\0\0\x10\0\0\0" + _text(frame[14:20])
-    has_alpha_chunk = tf.reduce_all(_bytes(data, 0, 4) == list(b"ALPH"))
-    data = tf.where(has_alpha_chunk, extended, b"") + data
-    size = tf.cast(tf.strings.length(data), tf.int64)
-    still = b"RIFF" + _text(_numbers_le(size + 4, 4)) + b"WEBP" + data
-    top, left = 2 * _le(frame, 11, 3), 2 * _le(frame, 8, 3)
-    return still, tf.stack([top, left, 1 + _le(head, 27, 3), 1 + _le(head, 24, 3)])
-
-
-def _bmp_by_palette(encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
-    """A BMP of 1, 4 or 8 bits a pixel, whose values are places in a palette: uint8 RGB."""
-    bits, used = _le(head, 28, 2), _le(head, 46, 4)
-    width, signed_height = _signed(_le(head, 18, 4)), _signed(_le(head, 22, 4))
-    height = tf.abs(signed_height)
-    row = (width * bits + 31) // 32 * 4
-    begin, length = _le(head, 10, 4), tf.cast(tf.strings.length(encoded), tf.int64)
-    good = tf.reduce_any(bits == tf.constant([1, 4, 8], tf.int64)) & (width > 0) & (height > 0)
-    good &= (begin + row * height <= length) & (used <= 256)
-    with tf.control_dependencies([tf.debugging.Assert(good, ["A damaged BMP with a palette."])]):
-        count = tf.where(used == 0, 2**bits, used)
-    palette = tf.reshape(_bytes(encoded, 14 + _le(head, 14, 4), 4 * count), (-1, 4))
-    palette = tf.cast(palette[:, 2::-1], tf.uint8)
-    stored = tf.io.decode_raw(tf.strings.substr(encoded, begin, row * height), tf.uint8)
-    stored = tf.cast(tf.reshape(stored, tf.stack([height, row, 1])), tf.int32)
-    shifts = tf.range(8 - tf.cast(bits, tf.int32), -1, -tf.cast(bits, tf.int32))
-    values = tf.bitwise.bitwise_and(
-        tf.bitwise.right_shift(stored, shifts), tf.cast(2**bits - 1, tf.int32)
-    )
-    values = tf.reshape(values, tf.stack([height, -1]))[:, :width]
-    values = tf.where(signed_height > 0, values[::-1], values)
-    return tf.gather(palette, values)
-
-
-# --------------------------------------------------------------------- what TensorFlow reads right
-
-
-def decode_plainly(encoded: tf.Tensor, channels: int) -> tf.Tensor:
-    """TensorFlow's own decoding, the fastest: right for images that a first pass found plain."""
-    pixels = tf.io.decode_image(encoded, channels=channels, expand_animations=False)
-    return tf.ensure_shape(pixels, (None, None, channels))
-
-
-def decode_crop_plainly(encoded: tf.Tensor, choose: Choose, channels: int) -> tf.Tensor:
-    """A rectangle of `decode_plainly`'s result; of a JPEG only that part is decoded."""
-
-    def fused() -> tf.Tensor:
-        size = tf.io.extract_jpeg_shape(encoded)[:2]
-        return tf.io.decode_and_crop_jpeg(encoded, choose(size), channels=channels)
-
-    def whole() -> tf.Tensor:
-        return crop(decode_plainly(encoded, channels), choose)
-
-    pixels = tf.cond(tf.io.is_jpeg(encoded), fused, whole)
-    return tf.ensure_shape(pixels, (None, None, channels))
-
-
-def is_plain(encoded: tf.Tensor, decoded: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """int32: whether `decode_plainly` is right: 0 never, 1 for 3 channels, 2 for 1 channel as well.
-
-    Args:
-        encoded: string scalar.
-        decoded: What `Decoding.decode` gave for 3 channels.
-        orientation: What `exif_orientation` gave.
-    """
-    head = _bytes(encoded, 0, 30)
-
-    def jpeg() -> tf.Tensor:
-        return tf.where(tf.io.extract_jpeg_shape(encoded)[2] == 4, 1, 2)
-
-    def png() -> tf.Tensor:
-        same = tf.reduce_all(tf.io.decode_png(encoded, 3) == decoded)
-        return tf.where(same & (head[24] <= 8), 2, 0)
-
-    def bmp() -> tf.Tensor:
-        return tf.where(_le(head, 28, 2) == 24, 1, 0)
-
-    def webp() -> tf.Tensor:
-        lossless = (head[15] == ord("L")) & (head[24] & 0x10 == 0)
-        return tf.where((head[15] == ord(" ")) | lossless, 1, 0)
-
-    def never() -> tf.Tensor:
-        return tf.constant(0)
-
-    branches = [never, jpeg, png, never, bmp, webp]
-    upright = tf.equal(orientation, 1)
-    return tf.cond(
-        upright, lambda: tf.switch_case(image_format(encoded), branches), lambda: tf.constant(0)
-    )
-
-
-def sixteen_bit_maximum(encoded: tf.Tensor) -> tf.Tensor:
-    """int32: the largest value of a 16-bit PNG; 0 for every other image."""
-
-    def largest() -> tf.Tensor:
-        return tf.cast(tf.reduce_max(tf.io.decode_png(encoded, 3, tf.uint16)), tf.int32)
-
-    is_deep = (image_format(encoded) == FORMATS.index("PNG")) & (_bytes(encoded, 24, 1)[0] == 16)
-    return tf.cond(is_deep, largest, lambda: tf.constant(0))

@@ -2,10 +2,10 @@
 
 Facts are columns, an entry an image:
 
-    format       uint8, a place in `decode.FORMATS`
+    format       uint8, a place in `headers.FORMATS`
     height, width    int32, of the upright image
     orientation  uint8, EXIF's 1..8
-    plain        uint8, see `decode.is_plain`
+    plain        uint8, see `plain.is_plain`
     maximum      int32, the largest value of a 16-bit PNG, 0 for others
     bytes        int64, the length of its encoded form
     digest       uint8 (n, 16), BLAKE2b of its encoded form
@@ -24,10 +24,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.data import decode
+from keras_inception.data import headers
 from keras_inception.data.convert import kind_by_content
 from keras_inception.data.decode import Decoding
 from keras_inception.data.kept import keep, kept_path, load_kept
+from keras_inception.data.plain import decode_plainly, is_plain, sixteen_bit_maximum
 
 Facts = dict[str, np.ndarray]
 
@@ -121,7 +122,7 @@ def _look(
         kind, plain = noted[0], noted[1]
 
         def usual() -> tf.Tensor:
-            height, width = tf.unstack(tf.shape(decode.decode_plainly(encoded, 3))[:2])
+            height, width = tf.unstack(tf.shape(decode_plainly(encoded, 3))[:2])
             return tf.stack([kind, height, width, 1, plain, 0, 0])
 
         def unusual() -> tf.Tensor:
@@ -152,19 +153,19 @@ def _look(
 @functools.lru_cache(maxsize=8)
 def _careful_look(decoding: Decoding) -> Callable[[tf.Tensor], tf.Tensor]:
     """As a graph, traced once a process: `_look_carefully`."""
-    return decode.apart(lambda encoded: _look_carefully(encoded, decoding))
+    return headers.apart(lambda encoded: _look_carefully(encoded, decoding))
 
 
 def _look_carefully(encoded: tf.Tensor, decoding: Decoding) -> tf.Tensor:
     """The values of `_COLUMNS` for an image that TensorFlow alone may decode wrongly."""
-    orientation = decode.exif_orientation(encoded)
-    size = decode.stored_size(encoded)
+    orientation = headers.exif_orientation(encoded)
+    size = headers.stored_size(encoded)
     fits = size[0] * size[1] <= decoding.max_pixels
 
     def decoded() -> tf.Tensor:
         pixels = decoding.decode(encoded, 3, orientation)
-        plain = decode.is_plain(encoded, pixels, orientation)
-        return tf.stack([plain, decode.sixteen_bit_maximum(encoded), 0])
+        plain = is_plain(encoded, pixels, orientation)
+        return tf.stack([plain, sixteen_bit_maximum(encoded), 0])
 
     too_large = PROBLEMS.index("has more pixels than max_pixels")
     rest = tf.cond(fits, decoded, lambda: tf.constant([0, 0, too_large]))
@@ -172,7 +173,7 @@ def _look_carefully(encoded: tf.Tensor, decoding: Decoding) -> tf.Tensor:
         tf.cast(tf.where(orientation >= 5, tf.reverse(size, [0]), size), tf.int32)
     )
     return tf.concat(
-        [tf.stack([decode.image_format(encoded), height, width, orientation]), rest], 0
+        [tf.stack([headers.image_format(encoded), height, width, orientation]), rest], 0
     )
 
 
@@ -180,15 +181,15 @@ def _glance(content: bytes, max_pixels: int) -> tuple[int, int, bool]:
     """A first look at an image's bytes, which spares the usual ones the careful one.
 
     Returns:
-        Its format, a place in `decode.FORMATS`; what `decode.is_plain` is, where that is certain,
+        Its format, a place in `headers.FORMATS`; what `plain.is_plain` is, where that is certain,
         else 0; and False if it certainly has more pixels than the limit.
     """
     height = width = plain = 0
-    kind = decode.FORMATS.index(kind_by_content(content[:32], among=decode.FORMATS) or "unknown")
-    if decode.FORMATS[kind] == "JPEG":
+    kind = headers.FORMATS.index(kind_by_content(content[:32], among=headers.FORMATS) or "unknown")
+    if headers.FORMATS[kind] == "JPEG":
         height, width, channels = _jpeg_shape(content)
         plain = 0 if b"Exif" in content else 1 if channels == 4 else 2
-    elif decode.FORMATS[kind] == "PNG" and len(content) > 33:
+    elif headers.FORMATS[kind] == "PNG" and len(content) > 33:
         width, height, depth, color = struct.unpack(">IIBB", content[16:26])
         ancillary = b"tRNS" in content or b"eXIf" in content
         plain = 2 if depth <= 8 and color in (0, 2, 3) and not ancillary else 0

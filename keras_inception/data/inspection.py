@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from keras_inception.data.decode import FORMATS
 from keras_inception.data.duplicates import (
     equal_across_parts,
     equal_with_other_labels,
     near_across_parts,
 )
+from keras_inception.data.headers import FORMATS
 from keras_inception.data.listing import printable
 from keras_inception.data.splits import SPLITS, Source, Split, some
 from keras_inception.files import write

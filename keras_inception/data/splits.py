@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.data import decode
 from keras_inception.data.decode import SIXTEEN_BITS, Choose, Decoding, crop, with_channels
 from keras_inception.data.facts import PROBLEMS, Facts, digest, groups_of_equals
 from keras_inception.data.fingerprint import Fingerprint
+from keras_inception.data.plain import decode_crop_plainly, decode_plainly
 
 SPLITS = ("train", "validation", "test")
 # Share of unreadable images above which a data set is refused rather than used without them.
@@ -65,7 +65,7 @@ class Split:
             return with_channels(image, channels)
         return self._decoded(
             i,
-            lambda: decode.decode_plainly(image, channels),
+            lambda: decode_plainly(image, channels),
             lambda turned: self.decoding.decode(image, channels, turned),
             channels,
         )
@@ -84,7 +84,7 @@ class Split:
             return crop(with_channels(image, channels), choose)
         return self._decoded(
             i,
-            lambda: decode.decode_crop_plainly(image, choose, channels),
+            lambda: decode_crop_plainly(image, choose, channels),
             lambda turned: self.decoding.decode_crop(image, choose, channels, turned),
             channels,
         )

@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from keras_inception.data.decode import Decoding, exif_orientation, stored_size
+from keras_inception.data.decode import Decoding
+from keras_inception.data.headers import exif_orientation, stored_size
 
 RNG = np.random.default_rng(0)
 COLORS = np.asarray(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,11 +14,13 @@ from keras_inception import buckets
 from keras_inception.data import decoding_of
 from keras_inception.evaluation import evaluate_run
 from keras_inception.locks import FolderLock, InUse
+from keras_inception.models.registry import default_preprocessing
 from keras_inception.recipes import Recipe
 from keras_inception.report import write_report
 from keras_inception.runs import RunFolder
 from keras_inception.runtime import load_classifier
-from keras_inception.training import Interrupted, loop, train
+from keras_inception.training import Interrupted, loop, stages, train
+from keras_inception.training.checkpoints import Store
 
 
 def in_another_process():
@@ -39,6 +42,7 @@ def names(address):
     }
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_goes_on_and_is_evaluated(run, monkeypatch, capsys):
     recipe = Recipe(
         dataset="fake",
@@ -84,6 +88,41 @@ def test_a_run_is_trained_goes_on_and_is_evaluated(run, monkeypatch, capsys):
     np.testing.assert_array_equal(classifier.predict(image), want)
 
 
+def test_a_run_goes_on_from_its_checkpoint(run):
+    recipe = Recipe(dataset="fake", background="102030")
+
+    def store():
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        return model, Store(RunFolder(run).checkpoints_path, model, keras.optimizers.SGD(), None)
+
+    folder = RunFolder(run)
+    source = stages.open_bound(recipe, folder)
+    with folder.published():
+        stages.begin(folder, recipe, source, default_preprocessing(recipe.model))
+        model, checkpoints = store()
+        for step in range(1, 6):
+            model.layers[0].kernel.assign(np.full((3, 2), step))
+            checkpoints.save(step)
+    in_another_process()
+    model, checkpoints = store()
+    assert checkpoints.restore_newest() == 5 and (model.layers[0].kernel.numpy() == 5).all()
+    folder = RunFolder(run)
+    assert folder.recipe == recipe and stages.open_bound(recipe, folder).splits
+    assert decoding_of(folder).background == (0x10, 0x20, 0x30)
+    with pytest.raises(ValueError, match="seed was 0, is 1"):
+        stages.open_bound(recipe.replace(seed=1), folder)
+    stages.begin(folder, recipe, source, default_preprocessing(recipe.model))
+    assert str(write_report(run)) == f"{run}/report.html"
+    assert names(run) == {
+        *("config.json", "split.json", "data.json.gz", "labels.txt", "preprocessing.json"),
+        *(f"checkpoints/ckpt-{step}.index" for step in (3, 4, 5)),
+        *(f"checkpoints/ckpt-{step}.data-00000-of-00001" for step in (3, 4, 5)),
+        "report.html",
+    }
+    with pytest.raises(ValueError, match="holds no trained model"):
+        evaluate_run(run)
+
+
 def test_files_are_copied_both_ways(run):
     folder = RunFolder(run)
     folder.write_json("config.json", {"a": 1})
@@ -120,18 +159,17 @@ def test_a_folder_that_holds_no_run_is_not_copied(run):
 
 def test_one_process_writes_a_folder(run, monkeypatch):
     monkeypatch.setattr("keras_inception.locks.SECONDS_BETWEEN_BEATS", 0.2)
+    elsewhere = json.dumps({"host": "elsewhere", "process": 7, "machine": "another"})
     with FolderLock(run) as mine:
         mine.take()
         with FolderLock(run) as other, pytest.raises(InUse, match=f"process {os.getpid()} on"):
             other.take()
-        mine._folder.joinpath("owner.json").write_text(
-            json.dumps({"host": "elsewhere", "process": 7, "machine": "another"})
-        )
+        with tf.io.gfile.GFile(f"{run}/owner.json", "w") as file:
+            file.write(elsewhere)
         with FolderLock(run) as other, pytest.raises(InUse):
             other.take()  # the first one goes on saying that it lives
     assert names(run) == set()
-    tf.io.gfile.GFile(f"{run}/owner.json", "w").write(
-        json.dumps({"host": "elsewhere", "process": 7, "machine": "another"})
-    )
+    with tf.io.gfile.GFile(f"{run}/owner.json", "w") as file:
+        file.write(elsewhere)
     with FolderLock(run) as other:
         other.take()  # its file stands still
