@@ -55,7 +55,8 @@ class FolderLock:
         if not self._is_taken:
             return
         self._ended.set()
-        self._beats.join()
+        if self._beats.is_alive():
+            self._beats.join()
         with self._naming():
             (self._folder / OWNER).unlink(missing_ok=True)
         self._release()
