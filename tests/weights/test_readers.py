@@ -748,6 +748,22 @@ def test_the_checksum_is_crc32c(size):
     assert tf_table.masked_crc32c(memoryview(data)) == masked
 
 
+def test_any_file_of_a_checkpoint_stands_for_it(tmp_path):
+    native.tf_v2(SLIM, tmp_path / "model.ckpt-7")
+    (tmp_path / "model.ckpt-7.meta").write_bytes(b"a graph")
+    (tmp_path / "checkpoint").write_text(
+        'model_checkpoint_path: "/elsewhere/model.ckpt-7"\nall_model_checkpoint_paths: "x"\n'
+    )
+    want = readers.read(tmp_path / "model.ckpt-7").layers
+    for name in ("model.ckpt-7.data-00000-of-00001", "model.ckpt-7.meta", "checkpoint"):
+        found = readers.read(tmp_path / name).layers
+        assert found.keys() == want.keys()
+    (tmp_path / "model.ckpt-7.index").unlink()
+    for name in ("model.ckpt-7.meta", "checkpoint"):
+        with pytest.raises(ValueError, match="in no format that can be read"):
+            readers.read(tmp_path / name)
+
+
 def test_a_checkpoint_without_its_shard_and_with_a_damaged_one(tmp_path):
     native.tf_v2(SLIM, tmp_path / "model.ckpt")
     (shard,) = tmp_path.glob("*.data-*")

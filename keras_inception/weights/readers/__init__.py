@@ -66,7 +66,7 @@ def read(path: str | os.PathLike) -> Contents:
     """Reads a weights file of any known format.
 
     Args:
-        path: The file, or the prefix of a TensorFlow checkpoint.
+        path: The file, or the prefix or any file of a TensorFlow checkpoint.
 
     Raises:
         ValueError: there is no such file, its format is not known, it is damaged, or reading it
@@ -86,6 +86,8 @@ def _read(path: Path) -> Contents:
         if not tf_checkpoint.is_prefix(path):
             raise Refused(f"There is no weights file {one_line(os.fspath(path))}.")
         name = f"{path.name}.index"
+    else:
+        name = tf_checkpoint.index_of(path) or name
     data = whole(folder / name)
     budget = Budget.of(len(data))
 

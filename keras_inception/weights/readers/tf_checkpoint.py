@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -23,6 +25,9 @@ _VARIABLES = {
     "depthwise_weights": "depthwise_kernel",
     "pointwise_weights": "pointwise_kernel",
 }
+_PART = re.compile(r"(.+)\.(?:data-\d{5}-of-\d{5}|meta)")
+_NEWEST = re.compile(rb'\s*model_checkpoint_path: "([^"\n]+)"')
+_LONGEST_LIST = 100_000  # bytes
 _AVERAGE = "/ExponentialMovingAverage"
 _OURS = {*_VARIABLES.values(), "gamma", "beta", "moving_mean", "moving_variance"}
 # TensorFlow's numbers of the dtypes that weights have -> numpy's, and TensorProto's field.
@@ -40,6 +45,21 @@ _ENTRY_CRC, _ENTRY_SLICES = 6, 7
 def is_prefix(path: str | os.PathLike) -> bool:
     """Whether a path is the prefix of a V2 checkpoint, such as model.ckpt-1000."""
     return os.path.isfile(f"{os.fspath(path)}.index")
+
+
+def index_of(path: Path) -> str:
+    """The name of the index beside a file that belongs to a V2 checkpoint; "" for other files.
+
+    Such files are its shards, its graph, and the list that is called checkpoint, whose newest is
+    taken.
+    """
+    named = _PART.fullmatch(path.name)
+    prefix = named[1] if named else ""
+    if path.name == "checkpoint":
+        with path.open("rb") as file:
+            listed = _NEWEST.match(file.read(_LONGEST_LIST))
+        prefix = Path(listed[1].decode(errors="replace")).name if listed else ""
+    return f"{prefix}.index" if prefix and is_prefix(path.parent / prefix) else ""
 
 
 def is_table(end: bytes | memoryview) -> bool:
