@@ -43,7 +43,7 @@ def as_path(path: str | os.PathLike[str]) -> Any:
     """
     text = os.fspath(path)
     if not is_remote(text):
-        return Path(text).expanduser()
+        return Path(text)
     from etils import epath
 
     try:
@@ -125,9 +125,12 @@ class Copy:
         So the bucket always holds a state that the folder had, or one between two of them.
 
         Raises:
-            OSError: the bucket does not answer, or does not let us in.
+            OSError: the bucket does not answer, or does not let us in; or the copy is gone.
         """
         with self._busy, naming(self.address):
+            if self._here and not self.path.is_dir():
+                # Otherwise all that was in it would be removed from the bucket.
+                raise OSError(f"The copy of {self.address} is no folder any more: {self.path}")
             found = self._states_here()
             for name in sorted(found, key=lambda name: found[name][1]):
                 if self._here.get(name) == found[name]:
@@ -136,7 +139,7 @@ class Copy:
                 _gfile().makedirs(target.rpartition("/")[0])
                 # Files that were removed since, such as old checkpoints, are nobody's loss.
                 if os.path.exists(source):
-                    _gfile().copy(source, target, overwrite=True)
+                    _put(source, target)
                     self._here[name] = found[name]
             for name in self._here.keys() - found.keys():
                 with contextlib.suppress(_errors().NotFoundError):
@@ -191,6 +194,23 @@ class Copy:
                 if path.is_file() and not _is_private(name):
                     found[name] = _state_here(path)
         return found
+
+
+def write(address: str, text: str) -> None:
+    """Writes a small file of a bucket: it is there whole, or not at all."""
+    with tempfile.TemporaryDirectory(prefix="keras_inception-") as scratch:
+        source = Path(scratch) / "text"
+        source.write_text(text, encoding="utf-8")
+        with naming(address):
+            _put(str(source), address)
+
+
+def _put(source: str, address: str) -> None:
+    """Copies a file of this machine under another name and renames it: whole, or not at all."""
+    folder, _, name = address.rpartition("/")
+    unfinished = f"{folder}/{UNFINISHED}{name}"
+    _gfile().copy(source, unfinished, overwrite=True)
+    _gfile().rename(unfinished, address, overwrite=True)
 
 
 def _is_private(name: str) -> bool:

@@ -22,6 +22,7 @@ from typing import Any
 
 import filelock
 
+from keras_inception import buckets
 from keras_inception.buckets import as_path, is_remote, naming
 from keras_inception.files import write
 
@@ -100,7 +101,7 @@ class FolderLock:
     def _write_owner(self, beat: int) -> None:
         owner = {"host": platform.node(), "process": os.getpid(), "machine": _machine()}
         if self._is_remote:
-            (self._folder / OWNER).write_text(json.dumps(owner | {"beat": beat}) + "\n")
+            buckets.write(f"{self._folder}/{OWNER}", json.dumps(owner | {"beat": beat}) + "\n")
         else:
             write(self._folder / OWNER, json.dumps(owner) + "\n")
 

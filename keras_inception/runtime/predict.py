@@ -201,7 +201,7 @@ def image_list(images: Any) -> list[Any]:
                 f"least one. Received: {images!r}"
             )
         return found
-    path = as_path(images)
+    path = as_path(os.path.expanduser(images))
     if path.is_dir():
         listing = list_images(path)
         others = {kind: len(files) for kind, files in listing.left_out.items() if kind != LEFTOVER}

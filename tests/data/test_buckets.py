@@ -148,6 +148,5 @@ def test_inspect_reads_a_bucket_and_writes_here(tmp_path, bucket, capsys):
 
 def test_paths():
     assert str(as_path("gs://bucket/a") / "b") == "gs://bucket/a/b"
-    assert as_path("~").is_absolute()
     with pytest.raises(ValueError, match="Received: gs://bucket/a"):
         write(as_path("gs:/bucket/a"), "")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import threading
+import time
 
 import keras
 import numpy as np
@@ -158,18 +161,38 @@ def test_a_folder_that_holds_no_run_is_not_copied(run):
 
 
 def test_one_process_writes_a_folder(run, monkeypatch):
+    """The owner writes its file anew again and again; one that stands still is a dead one's."""
     monkeypatch.setattr("keras_inception.locks.SECONDS_BETWEEN_BEATS", 0.2)
-    elsewhere = json.dumps({"host": "elsewhere", "process": 7, "machine": "another"})
+
+    def write_owner(beat):
+        with tf.io.gfile.GFile(f"{run}/owner.new", "w") as file:
+            file.write(json.dumps({"host": "elsewhere", "machine": "another", "beat": beat}))
+        # As a bucket does, and a file system in memory does not: whole, or not at all.
+        tf.io.gfile.rename(f"{run}/owner.new", f"{run}/owner.json", overwrite=True)
+
     with FolderLock(run) as mine:
         mine.take()
         with FolderLock(run) as other, pytest.raises(InUse, match=f"process {os.getpid()} on"):
             other.take()
-        with tf.io.gfile.GFile(f"{run}/owner.json", "w") as file:
-            file.write(elsewhere)
-        with FolderLock(run) as other, pytest.raises(InUse):
-            other.take()  # the first one goes on saying that it lives
+        deadline = time.monotonic() + 60
+        while not mine._owner().get("beat"):
+            assert time.monotonic() < deadline, "the owner shows that it lives"
     assert names(run) == set()
-    with tf.io.gfile.GFile(f"{run}/owner.json", "w") as file:
-        file.write(elsewhere)
-    with FolderLock(run) as other:
-        other.take()  # its file stands still
+    ended = threading.Event()
+
+    def beat():
+        for number in itertools.count():
+            write_owner(number)
+            if ended.wait(0.02):
+                return
+
+    write_owner(0)
+    thread = threading.Thread(target=beat)
+    thread.start()
+    with FolderLock(run) as lock, pytest.raises(InUse, match="on elsewhere"):
+        lock.take()
+    ended.set()
+    thread.join()
+    with FolderLock(run) as lock:
+        lock.take()
+    assert names(run) == set()

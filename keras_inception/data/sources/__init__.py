@@ -6,8 +6,10 @@ An example's number is stable, so that order, augmentation and resuming can be c
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -49,13 +51,17 @@ def _open_tfds(name: str, opening: Opening) -> Source:
     return tfds_sets.open_builder(builder, opening)
 
 
+def _path(text: str) -> Any:
+    return as_path(os.path.expanduser(text))
+
+
 # Kind -> what follows its name and a colon ("" for nothing), and who opens it.
 SOURCES: dict[str, tuple[str, Callable[[str, Opening], Source]]] = {
     "fashion_mnist_mini": ("", _open_embedded),
-    "folder": ("PATH", lambda path, opening: open_folder(as_path(path), opening)),
+    "folder": ("PATH", lambda path, opening: open_folder(_path(path), opening)),
     "tfds": ("NAME", _open_tfds),
-    "csv": ("FILE", lambda path, opening: open_table(as_path(path), opening)),
-    "tfrecord": ("PATH", lambda path, opening: open_shards(as_path(path), opening)),
+    "csv": ("FILE", lambda path, opening: open_table(_path(path), opening)),
+    "tfrecord": ("PATH", lambda path, opening: open_shards(_path(path), opening)),
     "elpv": ("", lambda _, opening: open_elpv(opening)),
     "fake": ("", lambda _, opening: open_fake(opening)),
 }
