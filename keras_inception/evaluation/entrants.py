@@ -137,7 +137,8 @@ def run_of(model: Any) -> RunFolder | None:
     """The run folder that a path is, or that an exported file lies in; None of everything else."""
     if not isinstance(model, str | os.PathLike):
         return None
-    folders = (Path(model), Path(model).parent)
+    path = Path(buckets.local(model))
+    folders = (path, path.parent)
     return next((RunFolder(f) for f in folders if (f / "config.json").is_file()), None)
 
 

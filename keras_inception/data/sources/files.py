@@ -55,7 +55,7 @@ def open_files(
         facts = find_facts(_reader(files), states[part], decoding, f"{where} {part}")
         # What TensorFlow cannot read, Pillow may.
         used = np.ones(len(files), bool)
-        instead = list(files)
+        instead, before = list(files), kinds.total()
         for i in np.flatnonzero(facts["problem"] == 1):
             kind = kind_by_content(head_of(files[i].path))
             if kind in ("", "JPEG", "PNG"):
@@ -72,7 +72,7 @@ def open_files(
                 states[part][i] = state_of([png])[0]
                 kinds[kind] += 1
         split = _split(instead, prefix)
-        if kinds:
+        if kinds.total() > before:
             again = find_facts(split.image, states[part], decoding, f"{where} {part} converted")
             # What names the content stays what it was: a PNG's bytes depend on its writer.
             facts = again | {name: facts[name] for name in ("digest", "bytes")}
