@@ -185,7 +185,7 @@ def optimize(
     candidates = [c for c in CANDIDATES if engine in ("auto", c.engine)]
     if engine != "auto" and all(candidate.missing for candidate in candidates):
         raise ValueError(f"`engine={engine}`: {candidates[0].missing}")
-    exact = Classifier(KerasEngine(in_float32(_model_of(given))), given.identity)
+    exact = Classifier(KerasEngine(in_float32(_model_of(given))), given.identity, given.run)
     trial = _Trial(exact, images, batch_size)
     memory = _Memory(exact, trial.has_images, engine, batch_size)
     memory.folder.mkdir(parents=True, exist_ok=True)
@@ -200,6 +200,7 @@ def optimize(
             problem = trial.problem(candidate, made)
             if not problem:
                 say(f"{_what(exact)}: {candidate.name}, as measured before on this machine")
+                made.run = given.run
                 return made
             say(f"{_what(exact)}: {candidate.name} was fastest, but {problem}. Measuring again.")
     best, rows = trial.contest(candidates, fused, memory.folder, or_keras=engine == "auto")
@@ -211,6 +212,7 @@ def optimize(
             f"{'; '.join(row.word for row in rows if row.word)}"
         )
     memory.remember(chosen.name if chosen else "keras", rows)
+    best.run = given.run
     return best
 
 

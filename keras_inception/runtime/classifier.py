@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,18 +43,17 @@ class Classifier:
     Args:
         engine: What runs the network.
         identity: What the network is; its preprocessing and class names are used here.
-        decoding: How image files become pixels, a `data.decode.Decoding`: that of the run which
-            trained the network. None is the usual one.
+        run: The folder of the run that trained the network, if there is one.
 
     Attributes:
-        engine, identity, decoding: As given.
+        engine, identity, run: As given.
 
     Raises:
         ValueError: the identity has no contract, another size than the engine takes, or another
             number of class names than the engine has outputs.
     """
 
-    def __init__(self, engine: Engine, identity: Identity, decoding: Any = None) -> None:
+    def __init__(self, engine: Engine, identity: Identity, run: Path | None = None) -> None:
         if identity.preprocessing is None:
             raise ValueError(
                 "Nothing says how images are cropped, resized and scaled for this network. Give "
@@ -73,7 +73,22 @@ class Classifier:
                     f"{engine.input_shape[0]} x {engine.input_shape[1]} pixels. "
                     f"Received: {height} x {width}"
                 )
-        self.engine, self.identity, self.decoding = engine, identity, decoding
+        self.engine, self.identity, self.run = engine, identity, run
+
+    @functools.cached_property
+    def decoding(self) -> Any:
+        """How image files become pixels, a `data.decode.Decoding`: as in the run, if there is one.
+
+        It needs TensorFlow, which the other engines run without.
+
+        Raises:
+            ValueError: the run's config.json, or its record of the data, is damaged.
+        """
+        from keras_inception.data import decoding_of
+        from keras_inception.data.decode import Decoding
+        from keras_inception.runs import RunFolder
+
+        return decoding_of(RunFolder(self.run)) if self.run else Decoding()
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -202,16 +217,16 @@ def load_classifier(
             given.
     """
     if isinstance(source, Classifier):
-        engine, identity, decoding = source.engine, source.identity, source.decoding
+        engine, identity, run = source.engine, source.identity, source.run
     else:
         engine, identity = _open(source, threads)
-        decoding = _decoding_of(source)
+        run = _run_of(source)
     if preprocessing is not None:
         identity = identity.replace(preprocessing=preprocessing)
     if labels is not None:
         identity = identity.replace(class_names=tuple(labels))
     try:
-        return Classifier(engine, identity, decoding)
+        return Classifier(engine, identity, run)
     except ValueError as error:
         if isinstance(source, str | os.PathLike):
             raise ValueError(f"{os.fspath(source)}: {error}") from error
@@ -260,15 +275,11 @@ def _open(source: Any, threads: int | None) -> tuple[Engine, Identity]:
     return keras_engine.of_weights(source)
 
 
-def _decoding_of(source: Any) -> Any:
-    """How the run decoded its images that a source is, or lies in; None for another source."""
+def _run_of(source: Any) -> Path | None:
+    """The run folder that a source is, or lies in."""
     if not isinstance(source, str | os.PathLike):
         return None
     path = Path(buckets.local(source))
     folder = path if path.is_dir() else path.parent
-    if not (folder / "config.json").exists() or not (folder / "labels.txt").exists():
-        return None
-    from keras_inception.data import decoding_of
-    from keras_inception.runs import RunFolder
-
-    return decoding_of(RunFolder(folder))
+    is_run = (folder / "config.json").exists() and (folder / "labels.txt").exists()
+    return folder if is_run else None

@@ -13,9 +13,11 @@ import pytest
 from PIL import Image
 
 from keras_inception import cli
-from keras_inception.data.decode import Decoding
+from keras_inception.data import Fingerprint, fingerprint
 from keras_inception.identity import Identity
 from keras_inception.preprocessing import Preprocessing
+from keras_inception.recipes import Recipe
+from keras_inception.runs import RunFolder
 from keras_inception.runtime import Classifier
 from keras_inception.runtime.predict import pixels, predict, predictions
 
@@ -111,14 +113,17 @@ def test_images_are_decoded_as_the_run_decoded_its_own(model, tmp_path):
     Image.fromarray(np.full((16, 16), 4000, np.uint16)).save(tmp_path / "deep.png")
     Image.fromarray(np.zeros((16, 16, 4), np.uint8)).save(tmp_path / "clear.png")
 
-    def answers(decoding):
-        known = Classifier(model.engine, model.identity, decoding)
-        return [
-            r.top[0][0] for r in predict(known, [tmp_path / "deep.png", tmp_path / "clear.png"])
-        ]
+    run = RunFolder(tmp_path / "run")
+    run.begin(Recipe(background="000000"), model.labels, model.preprocessing, {})
+    Fingerprint(model.labels, {}, white=4095).write(run.path / fingerprint.FILE)
+
+    def answers(folder):
+        known = Classifier(model.engine, model.identity, folder)
+        files = [tmp_path / "deep.png", tmp_path / "clear.png"]
+        return [record.top[0][0] for record in predict(known, files)]
 
     assert answers(None) == ["dark", "bright"]
-    assert answers(Decoding(background=(0, 0, 0), white=4095)) == ["bright", "dark"]
+    assert answers(run.path) == ["bright", "dark"]
 
 
 def test_a_photograph_on_its_side_is_turned_upright(tmp_path):
