@@ -68,7 +68,8 @@ class Settings:
 _SCALING = "a contract (`preprocessing`) that is not the network's, such as another scaling"
 _EIGHT_BITS = "a network that is unsure of its answers, which eight bits move most; " + _SCALING
 _CALIBRATION = (
-    "too few `calibration` images, or some that are unlike those that are classified; "
+    "too few `calibration` images, or some that are unlike those that are classified; small "
+    'probabilities, which an int8 softmax makes 0 (`outputs="logits"` leaves it out); '
     + _EIGHT_BITS
 )
 
