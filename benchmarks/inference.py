@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -57,6 +55,7 @@ def measure(quick: bool) -> list[dict[str, Any]]:
 
 def of_case(variant: str, peer: str | None, batch: int, rounds: int) -> list[dict[str, Any]]:
     """One network at one batch, on everything that is there."""
+    keras.utils.set_random_seed(0)  # the same weights each time: files for engines are made once
     ours = randomise(getattr(keras_inception, variant)(weights=None))
     classifier = load_classifier(ours)
     side = classifier.input_shape[0]
@@ -71,13 +70,13 @@ def of_case(variant: str, peer: str | None, batch: int, rounds: int) -> list[dic
         calls[f"keras.applications.{peer} predict_on_batch"] = lambda: base.predict_on_batch(scaled)
     calls[f"{variant} predict"] = lambda: ours.predict(scaled, verbose=0)
     fused = load_classifier(keras_inception.fuse(ours))
-    kept = tempfile.mkdtemp()
+    kept = fastest.folder_for(classifier)
     for candidate in fastest.CANDIDATES:
         name = candidate.name
         if candidate.missing:
             words[name] = candidate.missing
             continue
-        made = candidate.make(fused, Path(kept))
+        made = candidate.make(fused, kept)
         calls[name] = lambda made=made: made.predict(images)
         if candidate.engine in ("litert", "openvino"):
             hand = by_hand(candidate.engine, made)

@@ -188,7 +188,6 @@ def optimize(
     exact = Classifier(KerasEngine(in_float32(_model_of(given))), given.identity, given.run)
     trial = _Trial(exact, images, batch_size)
     memory = _Memory(exact, trial.has_images, engine, batch_size)
-    memory.folder.mkdir(parents=True, exist_ok=True)
     fused = _fused(exact)
     remembered = None if fresh else memory.choice()
     if remembered == "keras":
@@ -349,16 +348,8 @@ class _Memory:
             "candidates": [candidate.name for candidate in CANDIDATES],
         }
         name = hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:16]
-        content = hashlib.sha256()
-        for part in (json.dumps(self.circumstances["versions"]), model.to_json()):
-            content.update(part.encode())
-        for weight in model.get_weights():
-            content.update(np.ascontiguousarray(weight).tobytes())
-        content.update(json.dumps(exact.identity.to_metadata()).encode())
-        root = files.cache_folder("engines")
-        self.path = root / f"{name}.json"
-        # Files that engines run hold the weights and the labels.
-        self.folder = root / content.hexdigest()[:16]
+        self.path = files.cache_folder("engines") / f"{name}.json"
+        self.folder = folder_for(exact)
 
     def choice(self) -> str | None:
         """The candidate's name that was chosen under the same circumstances, or None."""
@@ -386,6 +377,19 @@ class _Memory:
             "circumstances": self.circumstances,
         }
         files.write(self.path, json.dumps(record, indent=2) + "\n")
+
+
+def folder_for(exact: Classifier) -> Path:
+    """Where the files lie that engines run: by the weights, the labels and the versions."""
+    model = _model_of(exact)
+    content = hashlib.sha256()
+    for part in (versions(), json.loads(model.to_json()), exact.identity.to_metadata()):
+        content.update(json.dumps(part, sort_keys=True).encode())
+    for weight in model.get_weights():
+        content.update(np.ascontiguousarray(weight).tobytes())
+    folder = files.cache_folder("engines") / content.hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def table(exact: Classifier, rows: Sequence[Row], batch_size: int) -> str:
