@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,7 +13,7 @@ from timing import randomise, rows
 
 import keras_inception
 from keras_inception.export import fastest
-from keras_inception.runtime import Classifier, load_classifier
+from keras_inception.runtime import litert, load_classifier, openvino
 
 # (variant, keras.applications' name or none, batch): the second half is left out by --quick.
 CASES = (
@@ -24,26 +25,23 @@ CASES = (
 QUICK = 1
 
 
-def by_hand(engine: str, classifier: Classifier) -> Callable[[np.ndarray], Any]:
-    """An engine's own call, without this package around it."""
-    if engine == "litert":
-        interpreter = classifier.engine.interpreter
-        interpreter.allocate_tensors()
-        index = interpreter.get_input_details()[0]["index"]
+def by_hand(candidate: fastest.Candidate, folder: Path) -> Callable[[np.ndarray], Any] | None:
+    """An engine's own call on the same file, without this package around it."""
+    if candidate.engine == "openvino":
+        return openvino.compiled(folder / "openvino" / "model.xml", None, candidate.precision)[1]
+    if candidate.engine != "litert":
+        return None
+    name = {"float32": "float32.tflite", "int8": "dynamic.tflite"}[candidate.precision]
+    one = litert.interpreter(folder / name, fastest.processors())
+    one.allocate_tensors()
+    index = one.get_input_details()[0]["index"]
 
-        def invoke(images: np.ndarray) -> None:
-            for image in images:
-                interpreter.set_tensor(index, image[None])
-                interpreter.invoke()
+    def invoke(images: np.ndarray) -> None:
+        for image in images:
+            one.set_tensor(index, image[None])
+            one.invoke()
 
-        return invoke
-    if engine == "openvino":
-        return classifier.engine._compiled
-    if engine == "onnx":
-        session = classifier.engine.session
-        name = session.get_inputs()[0].name
-        return lambda images: session.run(None, {name: images})
-    return classifier.engine
+    return invoke
 
 
 def measure(quick: bool) -> list[dict[str, Any]]:
@@ -78,8 +76,8 @@ def of_case(variant: str, peer: str | None, batch: int, rounds: int) -> list[dic
             continue
         made = candidate.make(fused, kept)
         calls[name] = lambda made=made: made.predict(images)
-        if candidate.engine in ("litert", "openvino"):
-            hand = by_hand(candidate.engine, made)
+        hand = by_hand(candidate, kept)
+        if hand is not None:
             calls[f"{name}, by hand"] = lambda hand=hand: hand(images)
     chosen = fastest.optimize(ours, images, batch_size=batch, say=lambda line: None, fresh=True)
     calls["auto"] = lambda: chosen.predict(images)
