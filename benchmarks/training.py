@@ -47,7 +47,7 @@ def of_fit(precision: str, side: int, steps: int) -> Callable[[], Any]:
     body.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss, jit_compile=False)
     images, labels = batch(side)
     data = tf.data.Dataset.from_tensors((images, labels)).repeat()
-    return lambda: body.fit(data, steps_per_epoch=steps, epochs=1, verbose=0)
+    return lambda: body.fit(data, steps_per_epoch=steps, epochs=1, verbose=0, shuffle=False)
 
 
 def of_loop(precision: str, side: int, steps: int, kind: type) -> Callable[[], Any]:
