@@ -17,6 +17,7 @@ model.keras          the trained network, without auxiliary heads; takes scaled 
 evaluation.json, predictions.npz, confusion_matrix.png     written by evaluation
 saved_model/, model.tflite, model_int8.tflite, export.json written by export
 report.html          written by report
+evaluations/         measurements of the run by `evaluate`, a folder each
 features/, probe.json     of a probe: the pooled features, and the regularizations that were tried
 head/                the run folder of the stage that trained only the classifiers
 .lock, owner.json    which process writes the folder (see `locks`)
@@ -65,6 +66,7 @@ _WRITTEN = (
     "model_int8.tflite",
     "export.json",
     "report.html",
+    "evaluations",
 )
 _WRITTEN_BELOW = {
     "checkpoints/best": ("best-*", "checkpoint"),

@@ -25,6 +25,7 @@ COMMANDS = (
     "explain",
     "inspect",
     "export",
+    "report",
     "models",
     "info",
     "weights",

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         metavar="DIR",
         help="folder of the results; a stopped evaluation goes on there "
-        "[evaluations/<dataset>-<crops>-<models>]",
+        "[evaluations/<dataset>-<crops>-<models>, in the run folder if MODEL is one]",
     )
     parser.add_argument("--fresh", action="store_true", help="start anew")
 
@@ -56,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measures, prints and writes."""
     from keras_inception.cli.bar import Bar
+    from keras_inception.cli.report import renew
     from keras_inception.evaluation.protocol import evaluate
     from keras_inception.evaluation.results import table
 
@@ -77,14 +78,25 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print(table(result))
     print(f"{output}: evaluation.json, answers.npz, confusion matrices, reliability plots")
+    if _run(arguments) and not arguments.output:
+        renew(_run(arguments))
     return SOME_UNREADABLE if result["unreadable"] else 0
+
+
+def _run(arguments: argparse.Namespace) -> str:
+    """The run folder that is the only model, or ""."""
+    first, *others = arguments.models
+    return first if not others and (Path(first) / "config.json").exists() else ""
 
 
 def _folder(arguments: argparse.Namespace) -> str:
     """A folder's name that the same command finds again."""
     kind, _, rest = arguments.dataset.partition(":")
-    data = Path(rest or kind).name
+    what = [Path(rest or kind).name, arguments.crops]
+    what += [arguments.part] if arguments.part != "test" else []
+    if _run(arguments):
+        return str(Path(_run(arguments), "evaluations", "-".join(what)))
     models = "+".join(Path(model).name for model in arguments.models)
     if len(models) > 60:
         models = hashlib.sha256(models.encode()).hexdigest()[:12]
-    return f"evaluations/{data}-{arguments.crops}-{models}"
+    return f"evaluations/{'-'.join([*what, models])}"

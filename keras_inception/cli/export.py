@@ -76,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Exports; returns 0, or 4 if a file differs from the network and was removed."""
+    from keras_inception.cli.report import renew
     from keras_inception.export.checks import ExportCheckError
     from keras_inception.export.run import export
     from keras_inception.export.targets import names
@@ -89,6 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
             options[name] = getattr(arguments, name)
     if arguments.labels:
         options["labels"] = _lines(Path(arguments.labels))
+    into_run = not arguments.output and (Path(arguments.source) / "config.json").exists()
     try:
         export(
             arguments.source,
@@ -100,6 +102,8 @@ def run(arguments: argparse.Namespace) -> int:
     except ExportCheckError as error:
         print(f"keras-inception: {error}", file=sys.stderr)
         return FAILED_CHECK
+    if into_run:
+        renew(arguments.source)
     return 0
 
 

@@ -6,6 +6,7 @@ import base64
 import html
 import io
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,16 @@ from keras_inception.files import write
 
 # The largest class in units of the smallest above which `inspect` suggests weights.
 _UNEQUAL = 10
-_PART_WORDS = {"train": "training", "validation": "validation", "test": "test"}
+PART_WORDS = {"train": "training", "validation": "validation", "test": "test"}
 _THUMBNAIL, _LINE = 96, 20  # sides in pixels of an image and of a line of text on the sheet
 
 
 def short_form(source: Source) -> list[str]:
     """What training says of a data set before it begins: a few lines."""
-    parts = ", ".join(f"{len(source.splits[p]):,} {_PART_WORDS[p]}" for p in SPLITS)
+    parts = ", ".join(f"{len(source.splits[p]):,} {PART_WORDS[p]}" for p in SPLITS)
     total = sum(map(len, source.splits.values()))
     lines = [f"{source.name}: {total:,} images of {len(source.class_names)} classes ({parts})"]
-    lines[0] += "".join(f"; {text}" for text in _formats_and_sizes(source))
+    lines[0] += "".join(f"; {text}" for text in formats_and_sizes(source))
     if source.unreadable:
         lines.append(f"Left out: {len(source.unreadable)} images that cannot be read")
     if source.added:
@@ -48,13 +49,13 @@ def inspect(source: Source, near: bool = False) -> list[str]:
         source: The data set.
         near: Whether images that look alike are searched for across the parts as well.
     """
-    lines = short_form(source) + _imbalance(source)
     names = [printable(name) for name in source.class_names]
     width = max(5, *map(len, names))
-    lines.append(f"  {'class':{width}}  training  validation    test")
     counts = {
         part: np.bincount(source.splits[part].labels, minlength=len(names)) for part in SPLITS
     }
+    lines = short_form(source) + imbalance(source.class_names, counts["train"])
+    lines.append(f"  {'class':{width}}  training  validation    test")
     for i, name in enumerate(names):
         train, validation, test = (int(counts[part][i]) for part in SPLITS)
         lines.append(f"  {name:{width}}  {train:8,}  {validation:10,}  {test:6,}")
@@ -103,7 +104,8 @@ def write_sheet(source: Source, path: str | Path, columns: int = 8) -> None:
     write(path, lambda temporary: sheet.save(temporary, "PNG"))
 
 
-def _formats_and_sizes(source: Source) -> list[str]:
+def formats_and_sizes(source: Source) -> list[str]:
+    """The formats, sizes and orientations of a data set's image files; nothing of other sets."""
     splits = [s for s in source.splits.values() if len(s) and "format" in s.facts]
     if not splits:
         return []
@@ -127,9 +129,14 @@ def _formats_and_sizes(source: Source) -> list[str]:
     return [formats, sizes] + ([f"{turned:,} turned upright by EXIF"] if turned else [])
 
 
-def _imbalance(source: Source) -> list[str]:
-    names = [printable(name) for name in source.class_names]
-    counts = np.bincount(source.splits["train"].labels, minlength=len(names))
+def imbalance(class_names: Sequence[str], counts: np.ndarray) -> list[str]:
+    """A sentence if the classes' numbers of training images are very unequal.
+
+    Args:
+        class_names: In the order of the labels.
+        counts: int (classes,), training images of each.
+    """
+    names = [printable(name) for name in class_names]
     most, least = int(counts.argmax()), int(counts.argmin())
     if counts[most] <= _UNEQUAL * counts[least]:
         return []

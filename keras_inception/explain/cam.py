@@ -52,6 +52,11 @@ class GradCAM:
         outputs = [self._network.output_of(self.layer), self._network.logits()]
         self._inside = keras.Model(self._network.model.inputs[0], outputs)
 
+    @property
+    def channels(self) -> int:
+        """How many channels the network's images have."""
+        return self._network.classifier.input_shape[2]
+
     def __call__(self, image: Any, target: int | str | None = None) -> Heat:
         """See `grad_cam`."""
         classifier = self._network.classifier

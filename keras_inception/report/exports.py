@@ -1,0 +1,152 @@
+"""The page's part on the exports: how they compare, and programs that use them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from keras_inception.preprocessing import Preprocessing
+from keras_inception.report.table import BLANK, Cell, Table, number, share, text
+
+_SIDES = ("width", "height")
+
+
+@dataclasses.dataclass(frozen=True)
+class Exports:
+    """What the page says of the exported files.
+
+    Attributes:
+        sentence: What they were compared on.
+        files: A row a file.
+        checks: (file, its checks, how many failed) each.
+        programs: (where it runs, code) each.
+    """
+
+    sentence: str
+    files: Table | None
+    checks: list[tuple[str, Table, int]]
+    programs: list[tuple[str, str]]
+
+
+def describe(exports: dict[str, Any], contract: Preprocessing) -> Exports:
+    """What export.json holds.
+
+    Args:
+        exports: Its content.
+        contract: Of the network's input.
+    """
+    if "files" not in exports:
+        again = "Exported by an earlier version; export again to see the comparison."
+        return Exports(again, None, [], [])
+    sentence = (
+        f"Compared with the Keras model on {exports['images']} {exports['origin']}, each file in "
+        "a process of its own."
+    )
+    checks = [(name, *_checks(file["checks"])) for name, file in exports["files"].items()]
+    return Exports(sentence, _files(exports), checks, _programs(exports["files"], contract))
+
+
+_HINTS = {
+    "largest difference": "of one probability, on one image",
+    "mean moved": "share of the probability that another class got, on average",
+    "same answers": "images with the same best class",
+    "ms, 1 thread": "time of one image",
+    "ms, 2 threads": "time of one image",
+}
+
+
+def _files(exports: dict[str, Any]) -> Table:
+    head = ["file", "MB", *_HINTS, "accuracy"]
+    rows = [[text("Keras model"), *[BLANK] * 6, _accuracy(exports["keras"])]]
+    for name, file in exports["files"].items():
+        times = file.get("latency_ms", {})
+        row = [text(name, "code"), number(file["bytes"] / 1e6, f"{file['bytes'] / 1e6:.1f}")]
+        row += [number(file["largest_difference"], f"{file['largest_difference']:.2g}")]
+        row += [number(file["mean_moved"], f"{file['mean_moved']:.2g}")]
+        row += [share(file["same_answers"])]
+        row += [number(times[n], f"{times[n]:.1f}") if n in times else BLANK for n in ("1", "2")]
+        rows.append([*row, _accuracy(file)])
+    used = [i for i in range(len(head)) if any(row[i].text for row in rows)]
+    return Table(
+        [head[i] for i in used],
+        [[row[i] for i in used] for row in rows],
+        frozenset(range(1, len(used))),
+        _HINTS,
+    )
+
+
+def _accuracy(row: dict[str, Any]) -> Cell:
+    if "accuracy" not in row:
+        return BLANK
+    low, high = row["accuracy_interval"]
+    return Cell(f"{row['accuracy']:.1%} ({low:.1%} to {high:.1%})", row["accuracy"])
+
+
+def _checks(checks: list[dict[str, Any]]) -> tuple[Table, int]:
+    rows = []
+    for check in checks:
+        passed = check["passed"]
+        measured, limit = check["measured"], check["limit"]
+        rows.append(
+            [
+                text("ok" if passed else "failed", "good" if passed else "bad"),
+                text(check["name"]),
+                text(_short(measured)),
+                text("" if limit is None or limit == measured else _short(limit)),
+            ]
+        )
+    head = ("", "check", "measured", "limit")
+    return Table(head, rows), sum(not check["passed"] for check in checks)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _programs(files: dict[str, Any], contract: Preprocessing) -> list[tuple[str, str]]:
+    """Programs that use what was exported."""
+    programs = []
+    if "saved_model" in files:
+        programs.append(("On a server, with TensorFlow:", _SERVER))
+    phones = [name for name in files if name.endswith(".tflite")]
+    if phones:
+        smallest = min(phones, key=lambda name: files[name]["bytes"])
+        fitted = fitted_by_pillow(contract)
+        programs.append(
+            ("With LiteRT, as on a phone:", _PHONE.format(fitted=fitted, file=smallest))
+        )
+    return programs
+
+
+_SERVER = """\
+import tensorflow as tf
+
+model = tf.saved_model.load("saved_model")
+image = open("image.jpg", "rb").read()
+answer = model.signatures["classify_bytes"](image_bytes=tf.constant([image]))
+print(answer["classes"].numpy(), answer["scores"].numpy())"""
+
+_PHONE = """\
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from PIL import Image, ImageOps
+
+labels = open("labels.txt", encoding="utf-8").read().split("\\n")[:-1]
+image = ImageOps.exif_transpose(Image.open("image.jpg")).convert("RGB")
+image = {fitted}
+classify = Interpreter("{file}").get_signature_runner("serving_default")
+probabilities = classify(image=np.float32(image)[None])["probabilities"][0]
+print(labels[probabilities.argmax()], probabilities.max())"""
+
+
+def fitted_by_pillow(contract: Preprocessing) -> str:
+    """`Preprocessing.fit` as an expression of Pillow's, of an `image`."""
+    height, width = contract.size
+    how = f"({width}, {height}), Image.{contract.interpolation.upper()}"
+    margin = (1 - contract.crop_fraction) / 2
+    if contract.keep_aspect:
+        return f"ImageOps.fit(image, {how}" + (f", bleed={margin:g})" if margin else ")")
+    if not margin:
+        return f"image.resize({how})"
+    sides = [f"{share:g} * image.{side}" for share in (margin, 1 - margin) for side in _SIDES]
+    return f"image.resize({how}, ({', '.join(sides)}))"
