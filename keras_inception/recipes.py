@@ -123,11 +123,13 @@ class Recipe:
     augmentation: str = setting(
         "flip",
         "Data",
-        "what training does to images: nothing; mirror; random crop of 8-100 % and mirror; "
-        "the same with color distortion; or with one of keras-cv's policies",
+        "what training does to images: nothing; mirror; random crop of 60-100 % and a little color "
+        "distortion; random crop of 8-100 %; the same with color distortion; or with one of "
+        "keras-cv's policies (all but none mirror at random)",
         choices=(
             "none",
             "flip",
+            "mild",
             "crop",
             "inception",
             "randaugment",
@@ -135,6 +137,12 @@ class Recipe:
             "gridmask",
             "cutout",
         ),
+    )
+    mirror: bool = setting(
+        True,
+        "Data",
+        "whether training mirrors images; no where left and right differ in meaning (then also "
+        "views=center)",
     )
     mix: str = setting(
         "none",
@@ -175,6 +183,14 @@ class Recipe:
         "peak rate per 256 images; scales with the global batch",
         above=0,
         most=1e6,
+    )
+    layer_decay: float = setting(
+        1.0,
+        "Optimization",
+        "factor of the rate from each block to the one before it: the first ones move least; 1: "
+        "all alike",
+        above=0,
+        most=1,
     )
     schedule: str = setting(
         "cosine",
@@ -222,6 +238,14 @@ class Recipe:
     )
     bn_momentum: float = setting(
         0.9, "Optimization", "what BatchNorm's statistics keep a step", least=0, below=1
+    )
+    precise_bn: int = setting(
+        512,
+        "Optimization",
+        "training images that BatchNorm's statistics are computed anew from before validation and "
+        "export; 0: the moving averages of training",
+        least=0,
+        most=1_000_000,
     )
     keep: str = setting(
         "last",

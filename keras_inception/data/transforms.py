@@ -11,6 +11,9 @@ import tensorflow as tf
 
 # 1409.4842 section 6: patches of 8-100 % of the image's area at an aspect of 3/4 to 4/3.
 AREA = (0.08, 1.0)
+# For a few hundred images of one's own, which a small patch often does not show.
+MILD_AREA = (0.6, 1.0)
+MILD_COLOR = (0.06, 0.2)  # of brightness and saturation
 ASPECT = (3 / 4, 4 / 3)
 
 # What one example draws its independent random numbers for.
@@ -27,12 +30,13 @@ def _key(key: tf.Tensor, purpose: int) -> tf.Tensor:
     return tf.random.experimental.stateless_fold_in(tf.cast(key, tf.int64), purpose)
 
 
-def random_crop_box(size: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+def random_crop_box(size: tf.Tensor, key: tf.Tensor, area: tuple[float, float] = AREA) -> tf.Tensor:
     """A crop of random area and aspect.
 
     Args:
         size: int32 (2,), the image's height and width.
         key: int64 (2,), (seed, position).
+        area: Smallest and largest share of the image's area.
 
     Returns:
         int32 (4,): top, left, height, width, inside the image.
@@ -41,9 +45,9 @@ def random_crop_box(size: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
         tf.concat([size, [3]], 0),
         bounding_boxes=tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
         seed=_key(key, _CROP),
-        min_object_covered=AREA[0],
+        min_object_covered=area[0],
         aspect_ratio_range=ASPECT,
-        area_range=AREA,
+        area_range=area,
         max_attempts=100,
         use_image_if_no_bounding_boxes=True,
     )
@@ -55,15 +59,21 @@ def random_mirror(image: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     return tf.image.stateless_random_flip_left_right(image, _key(key, _MIRROR))
 
 
-def distort_color(image: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
-    """TF-Slim's fast distortion: brightness by up to 32/255, saturation by 0.5 to 1.5.
+def distort_color(
+    image: tf.Tensor, key: tf.Tensor, brightness: float = 32.0 / 255.0, saturation: float = 0.5
+) -> tf.Tensor:
+    """Another brightness and saturation; by default as in TF-Slim's fast distortion.
 
     Args:
         image: float32 (height, width, 3) in 0..255.
+        key: int64 (2,), (seed, position).
+        brightness: The most that is added or subtracted, of 1.
+        saturation: The most that its factor differs from 1.
     """
     seeds = tf.random.split(_key(key, _COLOR), 2)
-    image = tf.image.stateless_random_brightness(image / 255.0, 32.0 / 255.0, seeds[0])
-    image = tf.image.stateless_random_saturation(image, 0.5, 1.5, seeds[1])
+    image = tf.image.stateless_random_brightness(image / 255.0, brightness, seeds[0])
+    factors = (1.0 - saturation, 1.0 + saturation)
+    image = tf.image.stateless_random_saturation(image, *factors, seeds[1])
     return tf.clip_by_value(image * 255.0, 0.0, 255.0)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -39,14 +39,21 @@ class MovingAverage(tf.Module):
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
         """The model computes with the average inside the `with` block."""
-        own = [w.numpy() for w in _weights(self._model)]
-        for weight, shadow in zip(_weights(self._model), self.shadows, strict=True):
-            weight.assign(shadow.numpy())
-        try:
+        with assigned(_weights(self._model), [shadow.numpy() for shadow in self.shadows]):
             yield
-        finally:
-            for weight, value in zip(_weights(self._model), own, strict=True):
-                weight.assign(value)
+
+
+@contextlib.contextmanager
+def assigned(weights: Sequence[Any], values: Sequence[Any]) -> Iterator[None]:
+    """Weights have other values inside the `with` block, and their own again after it."""
+    own = [w.numpy() for w in weights]
+    for weight, value in zip(weights, values, strict=True):
+        weight.assign(value)
+    try:
+        yield
+    finally:
+        for weight, value in zip(weights, own, strict=True):
+            weight.assign(value)
 
 
 def _weights(model: keras.Model) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import math
 import signal
 import time
@@ -21,9 +22,10 @@ from keras_inception.training import balance, checkpoints, curves
 from keras_inception.training.averages import MovingAverage, merging
 from keras_inception.training.endings import Interrupted, NonFinite
 from keras_inception.training.lost import naming_lost_images, some
-from keras_inception.training.networks import training_network, write_network
+from keras_inception.training.networks import rate_factors, training_network, write_network
 from keras_inception.training.optimizers import make_optimizer, make_schedule
 from keras_inception.training.progress import Progress
+from keras_inception.training.statistics import Modes, Statistics
 from keras_inception.training.step import LossScale, Step
 from keras_inception.training.strategy import is_chief, wait_for_all
 from keras_inception.weights import Loaded
@@ -65,11 +67,16 @@ class Run:
         with strategy.scope():
             self.model = training_network(recipe, classes, loaded)
             self.schedule = make_schedule(recipe, self.steps_per_epoch)
-            self.optimizer = make_optimizer(recipe, self.schedule)
+            factors = None
+            if recipe.layer_decay != 1:
+                factors = rate_factors(self.model, recipe.layer_decay)
+            self.optimizer = make_optimizer(recipe, self.schedule, factors)
             self.optimizer.build(self.model.trainable_variables)
             self.average = MovingAverage(self.model, recipe.ema) if recipe.ema else None
             self.scale = LossScale() if recipe.precision == "mixed_float16" else None
         self._merge = merging(self.model, strategy)
+        self._statistics = Statistics(self.model, strategy, self._evaluate_batch)
+        self._warned = False
         weights = None
         if recipe.class_weight == "balanced":
             weights = balance.class_weights(source.splits["train"].labels, classes)
@@ -171,7 +178,8 @@ class Run:
         """Writes the trained network, its weights and the curves."""
         if self.recipe.keep == "best":
             self.progress.say(f"Best epoch by validation: step {self.store.restore_best()}.")
-        with self._averaged():  # every worker takes part in averaging the statistics
+        self._warned = False  # once more, of the weights that are kept
+        with self._evaluated():  # every worker takes part in the statistics
             if is_chief(self.strategy):
                 names = self.source.class_names
                 write_network(self.recipe, self.folder, self.model, self.contract, names)
@@ -213,11 +221,38 @@ class Run:
                 batch_size=recipe.batch_size // replicas,
                 seed=recipe.seed,
                 augmentation=recipe.augmentation,
+                mirror=recipe.mirror,
                 mix=recipe.mix,
                 start_step=start_step,
                 shard=(context.input_pipeline_id, hosts),
                 replicas=replicas // hosts,
             )
+
+        return self.strategy.distribute_datasets_from_function(make)
+
+    def _plain_batches(self) -> tf.distribute.DistributedDataset:
+        """Training images as evaluation sees them, in the order of the first epoch.
+
+        Always the same ones, so that a run that goes on has the statistics of one that did not
+        stop. Batches are those that training normalizes by: micro-batches.
+        """
+        recipe, replicas = self.recipe, self.strategy.num_replicas_in_sync
+
+        def as_evaluated(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            label = tf.argmax(batch["label"], -1)
+            weight = tf.ones_like(label, tf.float32)
+            return {**batch, "label": label, "weight": weight}
+
+        def make(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            hosts = context.num_input_pipelines
+            return train_batches(
+                self.source,
+                self.contract,
+                batch_size=recipe.batch_size // (replicas * recipe.accumulation_steps),
+                seed=recipe.seed,
+                shard=(context.input_pipeline_id, hosts),
+                replicas=replicas // hosts,
+            ).map(as_evaluated)
 
         return self.strategy.distribute_datasets_from_function(make)
 
@@ -258,7 +293,7 @@ class Run:
             "images_per_second": steps_a_second * self.recipe.batch_size,
         }
         if self.source.num_examples("validation"):
-            with self._averaged():
+            with self._evaluated():
                 row |= self._validate()
         return {k: v if isinstance(v, int) else round(float(v), 6) for k, v in row.items()}
 
@@ -293,8 +328,42 @@ class Run:
         self.store.save(self.step)
 
     @contextlib.contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """Inside, the model has the weights that are evaluated and exported."""
+    def _evaluated(self) -> Iterator[None]:
+        """Inside, the model has the weights and statistics that are evaluated and exported.
+
+        Training goes on from its own afterwards: looking at a network does not change it.
+        """
         self._merge()
-        with self.average.applied() if self.average else contextlib.nullcontext():
+        with contextlib.ExitStack() as stack:
+            if self.average:
+                stack.enter_context(self.average.applied())
+            if self._statistics.moving:
+                batch = self.recipe.batch_size // self.recipe.accumulation_steps
+                whole = self.source.num_examples("train") // batch
+                steps = min(-(-self.recipe.precise_bn // batch), whole)
+                with self._lost("train"):
+                    modes = stack.enter_context(
+                        self._statistics.applied(self._plain_batches(), steps, batch)
+                    )
+                self._warn(modes)
             yield
+
+    def _warn(self, modes: Modes) -> None:
+        """Warns, once a run and once at its end, if evaluation contradicts training."""
+        if self._warned or not modes.disagree or not is_chief(self.strategy):
+            return
+        self._warned = True
+        recipe = self.recipe
+        logging.warning(
+            "BatchNorm: of the same %d training images, %.1f %% are right with the statistics of "
+            "their batch, and %.1f %% with those that evaluation and export use (%s). %s",
+            modes.images,
+            100 * modes.training,
+            100 * modes.evaluation,
+            f"of {recipe.precise_bn} images, precise_bn"
+            if recipe.precise_bn
+            else f"moving averages, bn_momentum={recipe.bn_momentum:g}",
+            "A larger batch_size, sync_bn or freeze=norms would bring both together."
+            if recipe.precise_bn
+            else "Let precise_bn compute them anew, or lower bn_momentum.",
+        )

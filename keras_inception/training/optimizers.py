@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -86,12 +87,45 @@ def make_schedule(recipe: Recipe, steps_per_epoch: int) -> Schedule:
     )
 
 
-def make_optimizer(recipe: Recipe, schedule: Schedule) -> keras.optimizers.Optimizer:
-    """The recipe's optimizer; L2 and clipping belong to the train step."""
+def make_optimizer(
+    recipe: Recipe, schedule: Schedule, factors: Sequence[float] | None = None
+) -> keras.optimizers.Optimizer:
+    """The recipe's optimizer; L2 and clipping belong to the train step.
+
+    Args:
+        recipe: Its optimizer and that optimizer's settings.
+        schedule: The learning rate.
+        factors: A factor of the rate for each variable that it will be built for.
+    """
+    kinds = {
+        "rmsprop": RMSprop,
+        "adamw": keras.optimizers.AdamW,
+        "lion": keras.optimizers.Lion,
+        "sgd": keras.optimizers.SGD,
+    }
+    kind, settings = kinds[recipe.optimizer], {}
     if recipe.optimizer == "rmsprop":
-        return RMSprop(schedule, rho=0.9, momentum=recipe.momentum, epsilon=recipe.epsilon)
-    if recipe.optimizer == "adamw":
-        return keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
-    if recipe.optimizer == "lion":
-        return keras.optimizers.Lion(schedule, weight_decay=recipe.weight_decay)
-    return keras.optimizers.SGD(schedule, momentum=recipe.momentum)
+        settings = {"rho": 0.9, "momentum": recipe.momentum, "epsilon": recipe.epsilon}
+    elif recipe.optimizer == "sgd":
+        settings = {"momentum": recipe.momentum}
+    elif factors is None:
+        settings = {"weight_decay": recipe.weight_decay}
+    else:
+        settings = {"weight_decay": 0.0}  # AdamW's default is not 0
+    if factors is None:
+        return kind(schedule, **settings)
+    decay = recipe.weight_decay if recipe.decays_weights_apart else 0.0
+    return _with_factors(kind, factors, decay)(schedule, **settings)
+
+
+def _with_factors(kind: type, factors: Sequence[float], decay: float) -> type:
+    """An optimizer with a rate of its own for each variable, for the decay of weights, too."""
+
+    class WithFactors(kind):  # type: ignore[misc]
+        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+            rate = learning_rate * factors[self._get_variable_index(variable)]
+            if decay:
+                self.assign_sub(variable, variable * ops.cast(rate * decay, variable.dtype))
+            super().update_step(gradient, variable, rate)
+
+    return WithFactors

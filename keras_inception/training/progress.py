@@ -51,7 +51,7 @@ class Progress:
         line = (
             f"  step {step}/{self._total_steps}  loss {loss:.3f}  "
             f"accuracy {hits / self._batch_size:.1%}  rate {rate:.2g}  "
-            f"{steps_per_second * self._batch_size:.0f} images/s  {_minutes(left)} left"
+            f"{steps_per_second * self._batch_size:.0f} images/s  {minutes(left)} left"
         )
         print(f"\r{line} " if terminal else line, end="" if terminal else "\n", flush=True)
 
@@ -64,10 +64,11 @@ class Progress:
         self.say(
             f"epoch {row['epoch']:.0f}/{self._epochs}  loss {row['loss']:.3f}  "
             f"accuracy {row['accuracy']:.1%}{validation}  rate {row['learning_rate']:.2g}  "
-            f"{row['images_per_second']:.0f} images/s  {_minutes(left)} left"
+            f"{row['images_per_second']:.0f} images/s  {minutes(left)} left"
         )
 
 
-def _minutes(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes}:{seconds:02d}"
+def minutes(seconds: float) -> str:
+    """Such as 2:05."""
+    whole, rest = divmod(round(seconds), 60)
+    return f"{whole}:{rest:02d}"

@@ -28,6 +28,7 @@ from keras_inception.recipes import Recipe
 from keras_inception.runs import RunFolder
 from keras_inception.training import balance, memory
 from keras_inception.training.endings import LostWorker, stop_requests
+from keras_inception.training.forecast import forecast
 from keras_inception.training.loop import Run
 from keras_inception.training.options import Options
 from keras_inception.training.probe import Probe
@@ -147,6 +148,7 @@ def train(
         memory.check_step(stage, run.model, strategy)
         return run
 
+    new = fresh or not folder.config_path.exists()
     run = prepare(*stages[0])
     with contextlib.ExitStack() as stack:
         if is_chief(strategy):
@@ -160,6 +162,9 @@ def train(
         wait_for_all(strategy)
         for note in notes:
             run.progress.say(note)
+        if new and (recipe.probe or recipe.head_epochs):
+            for line in forecast(recipe, source, run.model, run.contract, strategy):
+                run.progress.say(line)
         for i, (kind, stage, where) in enumerate(stages):
             if i:
                 run = prepare(kind, stage, where)

@@ -40,7 +40,7 @@ def test_the_embedded_set_is_balanced_and_split_without_overlap(mini):
     assert len(files) == 3 * 86, "the parts share images"
 
 
-@pytest.mark.parametrize("augmentation", ["none", "flip", "crop", "inception"])
+@pytest.mark.parametrize("augmentation", ["none", "flip", "mild", "crop", "inception"])
 def test_a_step_depends_on_seed_and_step_only(mini, augmentation):
     def stream(**changes):
         arguments = {"batch_size": 8, "seed": 3, "augmentation": augmentation} | changes
@@ -103,6 +103,18 @@ def test_evaluation_images_are_the_contracts(mini):
         pixels = tf.io.decode_png(mini.splits["test"].image(tf.constant(i)), channels=3).numpy()
         want = contract.scale(contract.fit(pixels))
         np.testing.assert_allclose(batch["image"][i].numpy(), want, atol=1e-5)
+
+
+def test_images_are_mirrored_unless_that_changes_their_meaning(mini):
+    def images(**how):
+        return take(train_batches(mini, CONTRACT, batch_size=64, seed=0, **how), 1)[0]["image"]
+
+    plain, mirrored = images(), images(augmentation="flip")
+    turned = [not np.array_equal(a, b) for a, b in zip(plain, mirrored, strict=True)]
+    assert 16 < sum(turned) < 48
+    np.testing.assert_array_equal(images(augmentation="flip", mirror=False), plain)
+    for image, original in zip(mirrored[turned], plain[turned], strict=True):
+        np.testing.assert_array_equal(image[:, ::-1], original)
 
 
 def test_color_and_crop_stay_in_range(mini):

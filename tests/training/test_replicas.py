@@ -17,6 +17,7 @@ from keras_inception.recipes import Recipe
 from keras_inception.training import make_strategy
 from keras_inception.training.averages import MovingAverage, merging
 from keras_inception.training.optimizers import make_optimizer, make_schedule
+from keras_inception.training.statistics import Statistics
 from keras_inception.training.step import Step
 replicas, cases = int(sys.argv[1]), json.loads(sys.argv[2])
 strategy = make_strategy("mirrored" if replicas > 1 else "one_device", num_virtual_devices=replicas)
@@ -50,11 +51,14 @@ def build(synchronized, trainable=True):
         momentum=0.9, synchronized=synchronized, trainable=trainable, name="norm"
     )(y)
     y = keras.layers.Flatten()(y)
-    outputs = {"predictions": keras.layers.Dense(3)(y), "aux_logits": keras.layers.Dense(3)(y)}
+    names = ("predictions", "aux_logits")
+    outputs = {name: keras.layers.Dense(3, name=name)(y) for name in names}
     return keras.Model(x, outputs)
 
 def prepared(model, recipe):
-    optimizer = make_optimizer(recipe, make_schedule(recipe, 100))
+    variables = model.trainable_variables
+    factors = np.linspace(0.5, 1.5, len(variables)) if recipe.optimizer == "lion" else None
+    optimizer = make_optimizer(recipe, make_schedule(recipe, 100), factors)
     optimizer.build(model.trainable_variables)
     return optimizer, MovingAverage(model, recipe.ema)
 
@@ -92,6 +96,30 @@ np.testing.assert_allclose(
     0.9 + 0.1 * np.mean([s.var((0, 1, 2)) for s in shares], 0),
     atol=1e-6,
 )
+
+# The statistics of present weights, anew: those of all images of all replicas.
+def whole(s):
+    def of(context):
+        i = context.replica_id_in_sync_group
+        part = slice(i * share, (i + 1) * share)
+        label = tf.constant(labels[s, part].argmax(1))
+        image = tf.constant(1000 + images[s, part])
+        return {"image": image, "label": label, "weight": tf.ones(share)}
+    return strategy.experimental_distribute_values_from_function(of)
+
+@tf.function
+def evaluate(batch):
+    out = strategy.run(Step(model, optimizer, recipe).evaluate, args=(batch,))
+    return {k: strategy.reduce("SUM", v, axis=None) for k, v in out.items()}
+
+before = [w.numpy() for w in model.weights]
+with Statistics(model, strategy, evaluate).applied(map(whole, range(8)), 5, 8) as modes:
+    seen = mapped(1000 + images[:5].reshape(40, 6, 6, 3)).numpy().astype("float64")
+    np.testing.assert_allclose(norm.moving_mean.numpy(), seen.mean((0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(norm.moving_variance.numpy(), seen.var((0, 1, 2)), rtol=1e-2)
+    assert modes.images == 64
+for weight, value in zip(model.weights, before, strict=True):
+    np.testing.assert_array_equal(weight.numpy(), value)
 print("RESULT" + json.dumps(results))
 """
 

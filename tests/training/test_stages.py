@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ from keras_inception.training import (
     LostImage,
     balance,
     features,
+    forecast,
     loop,
     memory,
     stages,
@@ -138,8 +140,16 @@ def test_a_probe_fits_the_classifier_and_ends_as_every_run_does(tmp_path, monkey
     monkeypatch.setattr(Progress, "say", listen)
     with pytest.raises(Interrupted, match="while the features are computed"):
         train(recipe, tmp_path / "run")
+    first, total = (line for line in asked if "about" in line.lower())
+    assert re.fullmatch(
+        r"First: 486 training and 26 validation images, each in 2 views, once, through the frozen "
+        r"network; then a classifier is fitted to their features: about \d+:\d\d\.",
+        first,
+    )
+    assert total.startswith("About ")
     asked.clear()
     run = train(recipe, tmp_path / "run")
+    assert not [line for line in asked if line.startswith("First")], "said at the start only"
     lines = [text for text in asked if text.startswith("features of")]
     assert lines[0].startswith("features of 256 of 486 train"), "three batches were kept"
     (row,) = run.history
@@ -159,6 +169,42 @@ def test_a_probe_fits_the_classifier_and_ends_as_every_run_does(tmp_path, monkey
     found = run.read_json("probe.json")
     losses = {step["penalty"]: step["validation_loss"] for step in found["path"]}
     assert losses[found["penalty"]] == min(losses.values())
+
+
+def test_what_is_ahead_is_said_with_its_time(monkeypatch):
+    """Both stages are measured, on a network of their own; a processor is pointed to the probe."""
+    monkeypatch.setattr(forecast, "_SHORT", 0.0)
+    monkeypatch.setattr(forecast, "_LONG", 0.0)
+    source, strategy = open_source("fake"), tf.distribute.get_strategy()
+    recipe = TINY.replace(probe=True, epochs=3, views="center", unfreeze_from="inception_5a")
+    model = training_network(recipe, 4, None)
+    before = [w.numpy() for w in model.weights]
+    contract = default_preprocessing("InceptionV1").replace(size=(32, 32))
+    first, second, total = forecast.forecast(recipe, source, model, contract, strategy)
+    assert "486 training and 26 validation images, each once through the frozen" in first
+    assert re.fullmatch(
+        r"Then: the layers from inception_5a on train, 3 epochs of 7 steps: about \d+:\d\d\.",
+        second,
+    )
+    shown = (
+        r"About \d+:\d\d in all on this machine, measured on 2 batches of {} images; then "
+        r"evaluation, exports and their checks\."
+    )
+    if tf.config.list_logical_devices("GPU"):
+        assert re.fullmatch(shown.format(64), total)
+    else:
+        assert re.fullmatch(
+            shown.format(8) + r" There is no GPU here: recipe=probe does the first part alone, "
+            r"\d+:\d\d of the \d+:\d\d\.",
+            total,
+        )
+    for weight, value in zip(model.weights, before, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), value)
+    slim = recipe.replace(probe=False, head_epochs=2, unfreeze_from="")
+    monkeypatch.setattr(forecast, "_SHORT", 1e9)
+    first, second, _ = forecast.forecast(slim, source, model, contract, strategy)
+    assert first.startswith("First: the classifiers alone, 2 epochs of 486 images: about ")
+    assert second.startswith("Then: all layers train, 3 epochs of 7 steps: about ")
 
 
 def test_nothing_is_removed_before_the_new_run_can_begin(tmp_path):

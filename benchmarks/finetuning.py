@@ -1,0 +1,357 @@
+"""Fine-tuning on several data sets, in several ways: accuracy and minutes.
+
+    python benchmarks/finetuning.py prepare --folder data --fashion DIR --emoji DIR --nsfwjs DIR
+    python benchmarks/finetuning.py run --folder data --set elpv --way probe --weights data/nsfwjs.safetensors \
+        --model InceptionV3 --image_size 150 --results results.json
+    python benchmarks/finetuning.py table --results results.json
+
+`prepare` writes the data sets as folders of images, and the start weights:
+
+- `fashion50`, `fashion200`, `fashion1000`: so many images a class of Fashion-MNIST's training part
+  (MIT), tested on 100 a class of its test part; `fashion60000` is the whole of it, to pretrain on.
+  DIR holds the IDX files (Debian: dataset-fashion-mnist).
+- `emoji`: Twitter's drawings at 64 px (CC-BY 4.0) in eight groups, a quarter of them for the test.
+  DIR is the unpacked npm package emoji-datasource-twitter.
+- `nsfwjs.safetensors`: the trained Inception v3 of npm's nsfwjs (MIT), TensorFlow.js layers of
+  uint8. For experiments only, and no part of the package.
+
+`elpv` comes from the package elpv-dataset. `run` trains in one way, on one set, and adds a row to
+the results; `sklearn` fits scikit-learn's logistic regression to the features that `probe` kept in the
+same `--run_dir`. With `--part validation` nothing of the test part is read: that is for choosing settings
+(`--change learning_rate=0.001` changes a field of the recipe).
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import argparse
+import base64
+import gzip
+import json
+import os
+import platform
+import re
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+
+WAYS = ("random", "probe", "sklearn", "finetune", "finetune_slim", "keras")
+FASHION = "T-shirt Trouser Pullover Dress Coat Sandal Shirt Sneaker Bag Boot".split()
+TESTED = 100  # images a class
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """An IDX file, gzipped."""
+    data = gzip.decompress(path.read_bytes())
+    dimensions = data[3]
+    shape = np.frombuffer(data, ">i4", dimensions, 4)
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+
+
+def write_png(path: Path, pixels: np.ndarray) -> None:
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def prepare_fashion(idx: Path, folder: Path) -> None:
+    parts = {}
+    for part, name in (("train", "train"), ("test", "t10k")):
+        (images,) = idx.rglob(f"{name}-images-idx3-ubyte.gz")
+        (labels,) = idx.rglob(f"{name}-labels-idx1-ubyte.gz")
+        parts[part] = read_idx(images), read_idx(labels)
+    for count in (50, 200, 1000, 6000):
+        root = folder / f"fashion{count if count < 6000 else 60000}"
+        for part, (images, labels) in parts.items():
+            order = np.random.default_rng(0).permutation(len(labels))
+            for label, name in enumerate(FASHION):
+                members = order[labels[order] == label]
+                for i in members[: count if part == "train" else TESTED]:
+                    write_png(root / part / name / f"{i:05}.png", images[i])
+
+
+def prepare_emoji(package: Path, folder: Path) -> None:
+    from PIL import Image
+
+    for i, emoji in enumerate(json.loads((package / "emoji.json").read_text())):
+        if not emoji["has_img_twitter"] or emoji["category"] in ("Component", "Flags"):
+            continue
+        drawing = Image.open(package / "img/twitter/64" / emoji["image"]).convert("RGBA")
+        white = Image.new("RGBA", drawing.size, "white")
+        pixels = np.array(Image.alpha_composite(white, drawing).convert("RGB"))
+        part = "test" if i % 4 == 3 else "train"
+        name = emoji["category"].split()[0]
+        write_png(folder / "emoji" / part / name / emoji["image"], pixels)
+
+
+def prepare_nsfwjs(package: Path, file: Path) -> None:
+    """TensorFlow.js' layers are numbered in the order of keras.applications'."""
+    from keras_inception import InceptionV3, Preprocessing, save_weights
+    from keras_inception.identity import attach
+    from keras_inception.weights.layouts.keras_applications import V3
+
+    models = package / "dist" / "models" / "inception_v3"
+    text = (models / "model.min.js").read_text()
+    data = b""
+    for i in range(1, 7):
+        shard = (models / f"group1-shard{i}of6.min.js").read_text()
+        data += base64.b64decode(max(re.findall(r'"([A-Za-z0-9+/=]+)"', shard), key=len))
+    arrays, at = {}, 0
+    entry = (
+        r'\{name:"([^"]+)",shape:\[([\d,]*)\],dtype:"float32",'
+        r"quantization:\{min:([-\d.e]+),scale:([-\d.e]+),"
+    )
+    for name, sizes, low, scale in re.findall(entry, text[text.index("weightsManifest") :]):
+        shape = [int(n) for n in sizes.split(",")]
+        count = int(np.prod(shape))
+        stored = np.frombuffer(data, np.uint8, count, at).reshape(shape)
+        arrays[name] = (stored * float(scale) + float(low)).astype(np.float32)
+        at += count
+    assert at == len(data), (at, len(data))
+    model = InceptionV3(weights=None, input_shape=(299, 299, 3), include_top=False, pooling="avg")
+    for theirs, ours in V3.names.items():
+        kind, _, number = theirs.rpartition("_")
+        if not number.isdecimal():
+            continue
+        layer, theirs = model.get_layer(ours), f"{kind}_{int(number) + 1}"  # theirs count from 1
+        for variable in layer.weights:
+            variable.assign(arrays[f"{theirs}/{variable.name}"])
+    contract = Preprocessing(size=(299, 299), crop_fraction=1.0, mean=0.0, std=255.0)
+    attach(model, model.identity.replace(preprocessing=contract))
+    save_weights(model, file)
+
+
+def recipe_of(options: argparse.Namespace) -> Any:
+    """The recipe of a way on a set."""
+    from keras_inception import recipes
+
+    sets = {"elpv": "elpv"}
+    common = {
+        "dataset": sets.get(options.set, f"folder:{options.folder / options.set}"),
+        "validation_fraction": 0.15,
+        "seed": options.seed,
+    }
+    if options.way == "random":
+        recipe = recipes.named("demo").replace(**common)
+    else:
+        named = {"keras": "finetune", "sklearn": "probe"}.get(options.way, options.way)
+        recipe = recipes.named(named).replace(
+            **common,
+            model=options.model,
+            width_multiplier=options.width,
+            weights=str(options.weights),
+            image_size=options.image_size,
+        )
+    changes = dict(change.split("=", 1) for change in options.change)
+    known = recipe.to_dict()
+    typed = {
+        name: text == "True" if isinstance(known[name], bool) else type(known[name])(text)
+        for name, text in changes.items()
+    }
+    return recipe.replace(**typed)
+
+
+def train_with_keras(recipe: Any, source: Any, epochs: tuple[int, int]) -> tuple[Any, Any]:
+    """As keras.io's guide "Transfer learning & fine-tuning": fit the head, then everything.
+
+    Adam at its default rate for the head on the frozen network, then 1e-5 for all layers;
+    BatchNorm in inference mode throughout; mirrored and slightly rotated images; dropout 0.2.
+    """
+    from keras_inception import get_model
+    from keras_inception.data import train_batches
+    from keras_inception.weights import resolve
+
+    base = get_model(
+        recipe.model,
+        weights=recipe.weights,
+        input_shape=(recipe.image_size, recipe.image_size, 3),
+        include_top=False,
+        pooling="avg",
+        width_multiplier=recipe.width_multiplier,
+    )
+    contract = resolve(recipe.weights, recipe.model).identity.preprocessing
+    contract = contract.replace(size=(recipe.image_size,) * 2, crop_fraction=recipe.crop_fraction)
+    inputs = keras.Input(base.input_shape[1:])
+    x = keras.layers.RandomRotation(0.1)(inputs)
+    x = keras.layers.Dropout(0.2)(base(x, training=False))
+    outputs = keras.layers.Dense(len(source.class_names), activation="softmax")(x)
+    model = keras.Model(inputs, outputs)
+    batches = train_batches(
+        source, contract, batch_size=recipe.batch_size, seed=recipe.seed, augmentation="flip"
+    ).map(lambda batch: (batch["image"], batch["label"]))
+    steps = source.num_examples("train") // recipe.batch_size
+    for trainable, rate, count in ((False, 1e-3, epochs[0]), (True, 1e-5, epochs[1])):
+        base.trainable = trainable
+        model.compile(keras.optimizers.Adam(rate), "categorical_crossentropy")
+        model.fit(batches, epochs=count, steps_per_epoch=steps, verbose=0)
+    return model, contract
+
+
+def fit_with_sklearn(model: keras.Model, features: Path, source: Any) -> None:
+    """Gives the network scikit-learn's classifier, with the best C by validation loss."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import log_loss
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    rows, labels = {}, {}
+    for part in ("train", "validation"):
+        kept = np.load(features / f"{part}.npy").astype(np.float64)
+        rows[part] = kept.reshape(-1, kept.shape[-1])
+        labels[part] = np.repeat(source.splits[part].labels, kept.shape[1])
+    best = None
+    for exponent in range(-12, 5):
+        regression = LogisticRegression(C=10 ** (exponent / 2), max_iter=2000)
+        fitted = make_pipeline(StandardScaler(), regression)
+        fitted.fit(rows["train"], labels["train"])
+        probabilities = fitted.predict_proba(rows["validation"])
+        loss = log_loss(labels["validation"], probabilities, labels=regression.classes_)
+        if best is None or loss < best[0]:
+            best = loss, fitted
+    scaler, regression = (step for _, step in best[1].steps)
+    kernel = (regression.coef_ / scaler.scale_).T
+    bias = regression.intercept_ - scaler.mean_ @ kernel
+    if kernel.shape[1] == 1:  # two classes
+        kernel, bias = np.concatenate([0 * kernel, kernel], 1), np.concatenate([0 * bias, bias])
+    model.get_layer("predictions").set_weights([kernel, bias])
+
+
+def run(options: argparse.Namespace) -> None:
+    from keras_inception import training
+    from keras_inception.data import evaluation_batches, open_source
+    from keras_inception.evaluation.run import predict_split
+    from keras_inception.runs import RunFolder
+
+    recipe = recipe_of(options)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = RunFolder(options.run_dir or scratch)
+        if options.head:  # of an earlier run with the same set, weights and size
+            shutil.copytree(Path(options.head) / "head", folder.path / "head")
+        begun = time.perf_counter()
+        source = open_source(
+            recipe.dataset, validation_fraction=recipe.validation_fraction, seed=recipe.seed
+        )
+        if options.way == "keras":
+            model, contract = train_with_keras(recipe, source, tuple(options.keras_epochs))
+        else:
+            training.train(recipe, folder.path, source=source)
+            model, contract = folder.load_model(), folder.preprocessing
+            if options.way == "sklearn":
+                fit_with_sklearn(model, folder.path / "features", source)
+        seconds = time.perf_counter() - begun
+        batches = evaluation_batches(source, options.part, contract, batch_size=64)
+        answers = predict_split(model.predict_on_batch, batches)
+        right = answers["probabilities"].argmax(1) == answers["labels"]
+        recall = [right[answers["labels"] == c].mean() for c in np.unique(answers["labels"])]
+        row = {
+            "set": options.set,
+            "way": options.way,
+            "change": options.change,
+            "model": recipe.model,
+            "width": recipe.width_multiplier,
+            "image_size": recipe.image_size,
+            "weights": Path(recipe.weights).stem if recipe.weights else "",
+            "seed": options.seed,
+            "part": options.part,
+            "images": len(right),
+            "training_images": source.num_examples("train"),
+            "accuracy": round(float(right.mean()), 5),
+            "balanced_accuracy": round(float(np.mean(recall)), 5),
+            "minutes": round(seconds / 60, 2),
+            "head_from_before": bool(options.head),
+            "machine": options.machine or machine(),
+            "right": "".join("01"[int(r)] for r in right),
+        }
+    rows = json.loads(options.results.read_text()) if options.results.exists() else []
+    options.results.write_text(json.dumps([*rows, row], indent=1) + "\n")
+    print(json.dumps({k: v for k, v in row.items() if k != "right"}), flush=True)
+
+
+def machine() -> str:
+    return f"{os.cpu_count()} CPU cores ({platform.machine()}), {platform.system()}"
+
+
+def table(options: argparse.Namespace) -> None:
+    """The rows of the test part as Markdown, with each way's gain over the probe."""
+    from keras_inception.evaluation.metrics import compare, wilson_interval
+
+    rows = [r for r in json.loads(options.results.read_text()) if r["part"] == options.part]
+    print(
+        "| data set | training images | network | way | seed | accuracy (95 % interval) "
+        "| balanced | minus the probe's (95 % interval) | minutes |"
+    )
+    print("| --- | ---: | --- | --- | ---: | --- | ---: | --- | ---: |")
+
+    def key(row: dict[str, Any]) -> tuple[Any, ...]:
+        return row["set"], row["seed"], row["images"]
+
+    probes = {key(r): r for r in rows if r["way"] == "probe" and not r["change"]}
+    bits = {id(r): np.array([c == "1" for c in r["right"]]) for r in rows}
+    for r in rows:
+        low, high = wilson_interval(bits[id(r)].sum(), r["images"])
+        probe, gain = probes.get(key(r)), ""
+        if probe is not None and probe is not r:
+            found = compare(bits[id(r)], bits[id(probe)])
+            gain = "{:+.1%} ({:+.1%} to {:+.1%})".format(
+                found["difference"], *found["difference_interval"]
+            )
+        network = f"{r['model']} {r['width']:g}, {r['image_size']} px, {r['weights'] or 'random'}"
+        changes = f" ({', '.join(r['change'])})" if r["change"] else ""
+        print(
+            f"| {r['set']} | {r['training_images']} | {network} | {r['way']}{changes} "
+            f"| {r['seed']} | {r['accuracy']:.1%} ({low:.1%} to {high:.1%}) "
+            f"| {r['balanced_accuracy']:.1%} | {gain} | {r['minutes']:.1f} |"
+        )
+    print("\nMachine: " + "; ".join(sorted({r["machine"] for r in rows})))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    made = verbs.add_parser("prepare")
+    made.add_argument("--folder", type=Path, required=True)
+    for name in ("fashion", "emoji", "nsfwjs"):
+        made.add_argument(f"--{name}", type=Path)
+    one = verbs.add_parser("run")
+    one.add_argument("--folder", type=Path, required=True, help="what prepare wrote")
+    one.add_argument("--set", required=True)
+    one.add_argument("--way", choices=WAYS, required=True)
+    one.add_argument("--weights", default="", help="start weights, but for random")
+    one.add_argument("--model", default="InceptionV3")
+    one.add_argument("--width", type=float, default=1.0)
+    one.add_argument("--image_size", type=int, default=150)
+    one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--part", choices=("validation", "test"), default="validation")
+    one.add_argument("--change", nargs="*", default=[], metavar="FIELD=VALUE")
+    one.add_argument("--keras_epochs", nargs=2, type=int, default=(2, 4))
+    one.add_argument("--head", help="run folder whose head/ is used again")
+    one.add_argument("--run_dir", help="where the run is kept; removed by default")
+    one.add_argument("--machine", help="what the results call this machine")
+    one.add_argument("--results", type=Path, required=True)
+    shown = verbs.add_parser("table")
+    shown.add_argument("--results", type=Path, required=True)
+    shown.add_argument("--part", choices=("validation", "test"), default="test")
+    options = parser.parse_args()
+    if options.verb == "run":
+        run(options)
+    elif options.verb == "table":
+        table(options)
+    else:
+        options.folder.mkdir(parents=True, exist_ok=True)
+        if options.fashion:
+            prepare_fashion(options.fashion, options.folder)
+        if options.emoji:
+            prepare_emoji(options.emoji, options.folder)
+        if options.nsfwjs:
+            prepare_nsfwjs(options.nsfwjs, options.folder / "nsfwjs.safetensors")
+
+
+if __name__ == "__main__":
+    main()
