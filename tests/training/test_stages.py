@@ -15,10 +15,14 @@ import pytest
 import tensorflow as tf
 
 from keras_inception import get_model, get_weights, save_weights
-from keras_inception.data import evaluation_batches, open_run, open_source
+from keras_inception.data import open_run, open_source
+from keras_inception.export.networks import network_of
+from keras_inception.export.saved_model import export_saved_model
+from keras_inception.export.tflite import export_tflite
 from keras_inception.models.registry import default_preprocessing
 from keras_inception.recipes import Recipe
 from keras_inception.runs import RunFolder
+from keras_inception.runtime import load_classifier
 from keras_inception.training import (
     Interrupted,
     LostImage,
@@ -154,16 +158,19 @@ def test_a_probe_fits_the_classifier_and_ends_as_every_run_does(tmp_path, monkey
     assert lines[0].startswith("features of 256 of 486 train"), "three batches were kept"
     (row,) = run.history
     assert row["validation_accuracy"] > 0.5 and row["loss"] < np.log(4)
-    # The joined classifier gives the regression's probabilities.
+    # The joined classifier gives the regression's probabilities, in every form.
     kept = run.path / "features"
     pooled = np.load(kept / "train.npy")[:8]
     with np.load(kept / "head.npz") as head:
         logits = pooled[:, 0] @ head["kernel"] + head["bias"]
-    source = open_run(run)
-    batch = next(iter(evaluation_batches(source, "train", run.preprocessing, batch_size=8)))
-    np.testing.assert_allclose(
-        run.load_model()(batch["image"], training=False), keras.ops.softmax(logits), atol=1e-5
-    )
+    want = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
+    part = open_run(run).splits["train"]
+    images = np.stack([run.preprocessing.fit(part.pixels(i).numpy()) for i in range(8)])
+    network = network_of(run.path)
+    export_saved_model(network, tmp_path / "saved_model")
+    export_tflite(network, tmp_path / "model.tflite")
+    for form in (run.path, tmp_path / "saved_model", tmp_path / "model.tflite"):
+        np.testing.assert_allclose(load_classifier(form).predict(images), want, atol=1e-5)
     stem = start.get_layer("stem_0_conv").kernel.numpy()
     np.testing.assert_array_equal(run.load_model().get_layer("stem_0_conv").kernel, stem)
     found = run.read_json("probe.json")
@@ -181,7 +188,7 @@ def test_what_is_ahead_is_said_with_its_time(monkeypatch):
     before = [w.numpy() for w in model.weights]
     contract = default_preprocessing("InceptionV1").replace(size=(32, 32))
     first, second, total = forecast.forecast(recipe, source, model, contract, strategy)
-    assert "486 training and 26 validation images, each once through the frozen" in first
+    assert "462 training and 50 validation images, each once through the frozen" in first
     assert re.fullmatch(
         r"Then: the layers from inception_5a on train, 3 epochs of 7 steps: about \d+:\d\d\.",
         second,
@@ -203,7 +210,7 @@ def test_what_is_ahead_is_said_with_its_time(monkeypatch):
     slim = recipe.replace(probe=False, head_epochs=2, unfreeze_from="")
     monkeypatch.setattr(forecast, "_SHORT", 1e9)
     first, second, _ = forecast.forecast(slim, source, model, contract, strategy)
-    assert first.startswith("First: the classifiers alone, 2 epochs of 486 images: about ")
+    assert first.startswith("First: the classifiers alone, 2 epochs of 462 images: about ")
     assert second.startswith("Then: all layers train, 3 epochs of 7 steps: about ")
 
 

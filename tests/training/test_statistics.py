@@ -85,20 +85,15 @@ def test_a_contradiction_of_both_modes_is_seen():
     }  # fmt: skip
 
 
-def test_a_run_warns_and_precise_statistics_mend_it(tmp_path, caplog):
+def test_a_run_warns_once_and_at_its_end(tmp_path, caplog):
     recipe = Recipe(
-        dataset="fake", image_size=16, width_multiplier=0.5, epochs=3, batch_size=32,
-        learning_rate=0.016, ema=0.0, bn_momentum=0.9999, precise_bn=0,
+        dataset="fake", image_size=16, width_multiplier=0.25, epochs=2, batch_size=32,
+        learning_rate=0.03, ema=0.0, bn_momentum=0.9999, precise_bn=0,
     )  # fmt: skip
-    blind = train(recipe, tmp_path / "blind").history
+    (_, last) = train(recipe, tmp_path / "run").history
+    assert last["accuracy"] > last["validation_accuracy"] + 0.2
     said = [text for text in caplog.messages if text.startswith("BatchNorm")]
-    assert "(moving averages, bn_momentum=0.9999)" in said[0] and len(said) <= 2
-    caplog.clear()
-    seeing = train(recipe.replace(precise_bn=128), tmp_path / "seeing").history
-    assert not [text for text in caplog.messages if text.startswith("BatchNorm")]
-    # The training itself is the same; only what is measured differs.
-    assert [row["loss"] for row in seeing] == pytest.approx([row["loss"] for row in blind])
-    assert seeing[-1]["validation_accuracy"] > blind[-1]["validation_accuracy"] + 0.2
+    assert "(moving averages, bn_momentum=0.9999)" in said[-1] and len(said) <= 2
 
 
 def test_the_exported_statistics_belong_to_the_averaged_weights(finished_run):
