@@ -233,7 +233,10 @@ def run(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = RunFolder(options.run_dir or scratch)
         if options.head:  # of an earlier run with the same set, weights and size
-            shutil.copytree(Path(options.head) / "head", folder.path / "head")
+            shutil.copytree(options.head, folder.path / "head", dirs_exist_ok=True)
+        # Seconds of earlier calls: of this run, if it was stopped, or else of its head.
+        spent = [Path(p) / "seconds.txt" for p in (options.run_dir, options.head) if p]
+        seconds = next((float(p.read_text()) for p in spent if p.exists()), 0.0)
         begun = time.perf_counter()
         source = open_source(
             recipe.dataset, validation_fraction=recipe.validation_fraction, seed=recipe.seed
@@ -241,11 +244,15 @@ def run(options: argparse.Namespace) -> None:
         if options.way == "keras":
             model, contract = train_with_keras(recipe, source, tuple(options.keras_epochs))
         else:
-            training.train(recipe, folder.path, source=source)
+            try:
+                training.train(recipe, folder.path, source=source)
+            finally:
+                total = seconds + time.perf_counter() - begun
+                (folder.path / "seconds.txt").write_text(f"{total:.1f}")
             model, contract = folder.load_model(), folder.preprocessing
             if options.way == "sklearn":
                 fit_with_sklearn(model, folder.path / "features", source)
-        seconds = time.perf_counter() - begun
+        seconds += time.perf_counter() - begun
         batches = evaluation_batches(source, options.part, contract, batch_size=64)
         answers = predict_split(model.predict_on_batch, batches)
         right = answers["probabilities"].argmax(1) == answers["labels"]
@@ -265,7 +272,6 @@ def run(options: argparse.Namespace) -> None:
             "accuracy": round(float(right.mean()), 5),
             "balanced_accuracy": round(float(np.mean(recall)), 5),
             "minutes": round(seconds / 60, 2),
-            "head_from_before": bool(options.head),
             "machine": options.machine or machine(),
             "right": "".join("01"[int(r)] for r in right),
         }
@@ -331,7 +337,7 @@ def main() -> None:
     one.add_argument("--part", choices=("validation", "test"), default="validation")
     one.add_argument("--change", nargs="*", default=[], metavar="FIELD=VALUE")
     one.add_argument("--keras_epochs", nargs=2, type=int, default=(2, 4))
-    one.add_argument("--head", help="run folder whose head/ is used again")
+    one.add_argument("--head", help="run_dir of a probe that finetune starts from")
     one.add_argument("--run_dir", help="where the run is kept; removed by default")
     one.add_argument("--machine", help="what the results call this machine")
     one.add_argument("--results", type=Path, required=True)

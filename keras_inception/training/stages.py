@@ -162,7 +162,7 @@ def train(
         wait_for_all(strategy)
         for note in notes:
             run.progress.say(note)
-        if new and (recipe.probe or recipe.head_epochs):
+        if new and (len(stages) > 1 or not recipe.epochs):
             for line in forecast(recipe, source, run.model, run.contract, strategy):
                 run.progress.say(line)
         for i, (kind, stage, where) in enumerate(stages):
