@@ -80,7 +80,7 @@ def fit_head(
     weights = np.ones(len(labels)) if class_weights is None else class_weights[labels]
     weights = weights / weights.sum()
     parameters = np.zeros((features.shape[1] + 1, classes))
-    best: tuple[float, np.ndarray, float] | None = None
+    best: tuple[float, np.ndarray, float, bool] | None = None
     path: list[dict[str, float]] = []
     since_best = 0
     for penalty in penalties:
@@ -93,12 +93,6 @@ def fit_head(
             options={"maxiter": MAX_ITERATIONS, "ftol": 1e-12, "gtol": 1e-6},
         )
         parameters = found.x.reshape(parameters.shape)
-        if found.nit >= MAX_ITERATIONS:
-            logging.warning(
-                "The linear classifier did not converge in %d iterations at penalty %.3g.",
-                MAX_ITERATIONS,
-                penalty,
-            )
         kernel, bias = _for_raw_features(parameters, mean, deviation)
         loss, accuracy = _measure(features, labels, kernel, bias)
         held_loss, held_accuracy = _measure(validation_features, validation_labels, kernel, bias)
@@ -112,12 +106,19 @@ def fit_head(
             }
         )
         if best is None or held_loss < best[0]:
-            best, since_best = (held_loss, parameters, penalty), 0
+            converged = found.nit < MAX_ITERATIONS
+            best, since_best = (held_loss, parameters, penalty, converged), 0
         else:
             since_best += 1
         if since_best >= PATIENCE:
             break
     assert best is not None
+    if not best[3]:
+        logging.warning(
+            "The linear classifier did not converge in %d iterations at penalty %.3g.",
+            MAX_ITERATIONS,
+            best[2],
+        )
     kernel, bias = _for_raw_features(best[1], mean, deviation)
     return Head(kernel.astype(np.float32), bias.astype(np.float32), best[2], path)
 
