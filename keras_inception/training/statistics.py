@@ -94,7 +94,7 @@ class Statistics:
         """
         own = [w.numpy() for w in self.moving]
         with assigned(self.moving, own):  # passes in training mode change them
-            taken, hits, values = self._measured(batches, steps, -(-COMPARED // batch), own[::2])
+            taken, hits, values = self._measured(batches, steps, -(-COMPARED // batch))
             for weight, value in zip(self.moving, values or own, strict=True):
                 weight.assign(value)
             sums = [self._evaluate(one) for one in taken]
@@ -103,55 +103,60 @@ class Statistics:
             yield Modes(round(images), hits / images, right / images)
 
     def _measured(
-        self, batches: Iterable[Any], steps: int, compared: int, centers: list[np.ndarray]
+        self, batches: Iterable[Any], steps: int, compared: int
     ) -> tuple[list[Any], float, list[np.ndarray]]:
         """The first `compared` batches, their right answers, and the statistics of `steps`."""
-        taken, hits = [], 0.0
-        # Sums in float64, and of distances from the moving mean, which is near: the variance of
-        # a mean far from 0 would be lost in rounding.
-        means, squares = ([np.zeros(c.shape) for c in centers] for _ in range(2))
-        near = [tf.constant(c) for c in centers]
+        taken, hits, moments = [], 0.0, []
         for number, batch in enumerate(itertools.islice(batches, max(steps, compared))):
-            shifts, distances, right = self._observe(batch, near)
+            means, variances, right = self._observe(batch)
             if number < compared:
                 taken.append(batch)
                 hits += float(right)
             if number < steps:
-                for total, share in zip([*means, *squares], [*shifts, *distances], strict=True):
-                    total += share.numpy()
-        values = []
-        for center, mean, square in zip(centers, means, squares, strict=True):
-            shift = mean / max(steps, 1)
-            values += [center + shift, square / max(steps, 1) - shift**2]
-        return taken, hits, values if steps else []
+                moments.append([[v.numpy() for v in kind] for kind in (means, variances)])
+        values: list[np.ndarray] = []
+        if not steps:
+            return taken, hits, values
+        for norm in range(len(self._norms)):
+            mean, variance = (
+                np.stack([m[kind][norm] for m in moments]).astype(np.float64) for kind in (0, 1)
+            )
+            # The variance of all is the mean of the batches' variances and that of their means.
+            values += [mean.mean(0), variance.mean(0) + mean.var(0)]
+        return taken, hits, values
 
     @tf.function(reduce_retracing=True)
-    def _observe(
-        self, batch: Any, centers: list[tf.Tensor]
-    ) -> tuple[list[tf.Tensor], list[tf.Tensor], tf.Tensor]:
+    def _observe(self, batch: Any) -> tuple[list[tf.Tensor], list[tf.Tensor], tf.Tensor]:
         """A pass in training mode.
 
         Returns:
-            Of each norm's input, the mean minus `centers`, and the mean square of the distance
-            from `centers`, over the images of all replicas; and the number of right answers.
+            Mean and variance of each norm's input, over the images of all replicas, and the number
+            of right answers.
         """
 
         def of_replica(batch: Any) -> Any:
             *inputs, features = self._network(batch["image"], training=True)
-            means, squares = [], []
-            for norm, x, center in zip(self._norms, inputs, centers, strict=True):
+            means, variances = [], []
+            for norm, x in zip(self._norms, inputs, strict=True):
                 axes = [i for i in range(len(x.shape)) if i != norm.axis % len(x.shape)]
                 mean, variance = tf.nn.moments(tf.cast(x, tf.float32), axes)
-                means.append(mean - center)
-                squares.append(variance + tf.square(mean - center))
+                means.append(mean)
+                variances.append(variance)
+            context = tf.distribute.get_replica_context()
+            whole = context.all_reduce(tf.distribute.ReduceOp.MEAN, means)
+            variances = [
+                variance + tf.square(mean - together)
+                for variance, mean, together in zip(variances, means, whole, strict=True)
+            ]
+            variances = context.all_reduce(tf.distribute.ReduceOp.MEAN, variances)
             answers = tf.argmax(self._classifier(features), -1)
             hits = tf.cast(answers == batch["label"], tf.float32)
-            return means, squares, tf.reduce_sum(hits)
+            return whole, variances, tf.reduce_sum(hits)
 
-        means, squares, hits = self._strategy.run(of_replica, args=(batch,))
+        means, variances, hits = self._strategy.run(of_replica, args=(batch,))
 
-        def mean(value: Any) -> tf.Tensor:
-            return self._strategy.reduce("MEAN", value, axis=None)
+        def first(value: Any) -> tf.Tensor:
+            return self._strategy.experimental_local_results(value)[0]
 
         total = self._strategy.reduce("SUM", hits, axis=None)
-        return [mean(v) for v in means], [mean(v) for v in squares], total
+        return [first(v) for v in means], [first(v) for v in variances], total

@@ -116,7 +116,7 @@ before = [w.numpy() for w in model.weights]
 with Statistics(model, strategy, evaluate).applied((whole(s % 6) for s in range(8)), 5, 8) as modes:
     seen = mapped(1000 + images[:5].reshape(40, 6, 6, 3)).numpy().astype("float64")
     np.testing.assert_allclose(norm.moving_mean.numpy(), seen.mean((0, 1, 2)), rtol=1e-6)
-    np.testing.assert_allclose(norm.moving_variance.numpy(), seen.var((0, 1, 2)), rtol=1e-2)
+    np.testing.assert_allclose(norm.moving_variance.numpy(), seen.var((0, 1, 2)), rtol=1e-3)
     assert modes.images == 64
 for weight, value in zip(model.weights, before, strict=True):
     np.testing.assert_array_equal(weight.numpy(), value)
