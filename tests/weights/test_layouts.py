@@ -85,6 +85,7 @@ def test_every_published_layout_is_recognised():
         assert layouts.recognise(layers).layout is layout
 
 
+@pytest.mark.slow
 def test_every_table_sets_every_layer_of_its_variant():
     models = {}
     for record in CATALOG:
