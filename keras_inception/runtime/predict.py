@@ -219,17 +219,16 @@ def image_list(images: Any) -> list[Any]:
     return [found_path for found_path in found if os.path.isfile(found_path)]
 
 
+# Lines of TensorFlow's errors that speak of its graph and not of the image.
+_GRAPH = ("Graph execution error", "Detected at node", "<stack traces", "[[", "File ")
+
+
 def _reason(error: Exception) -> str:
     """The first line of an error, without TensorFlow's account of its own functions."""
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     lines = [line.strip() for line in str(error).splitlines()]
-    said = [
-        line
-        for line in lines
-        if line
-        and not line.startswith(("Graph execution error", "Detected at node", "[[", "File "))
-    ]
+    said = [line for line in lines if line and not line.startswith(_GRAPH)]
     text = (said or [type(error).__name__])[0]
     text = text.partition("}} ")[2] or text
     return text.partition("assertion failed: ")[2] or text.partition(" [Op:")[0]
