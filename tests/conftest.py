@@ -9,6 +9,9 @@ import threading
 
 import pytest
 
+from keras_inception.cli.allocator import keep_freed_memory
+
+keep_freed_memory()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 

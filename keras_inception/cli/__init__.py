@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from absl.flags import argparse_flags
 
 import keras_inception
+from keras_inception.cli.allocator import keep_freed_memory
 from keras_inception.cli.flags import with_flags
 
 COMMANDS = (
@@ -70,6 +71,7 @@ def run(argv: list[str] | None = None) -> None:
         sys.exit(_module("train").main(["keras-inception train", *argv[1:]]))
     commands = parser()
     arguments = commands.parse_args(argv)
+    keep_freed_memory()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loaded
     try:
         code = _module(arguments.command).run(arguments)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from keras_inception.cli import flags
+from keras_inception.cli.allocator import keep_freed_memory
 
 HELP = "train a network, evaluate it, export it and check the exports (see train --help)"
 # Exit codes of one meaning each, besides those of training's endings; 0 is a run that ended with
@@ -26,6 +27,7 @@ def main(argv: list[str]) -> int:
     """
     program = Path(argv[0]).name
     recipe, options = flags.parse(argv)
+    keep_freed_memory()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loaded
 
     from keras_inception import evaluation, export, report, training
