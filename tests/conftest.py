@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import http.server
 import os
+import shutil
 import threading
 
+import filelock
 import pytest
 
 from keras_inception.cli.allocator import keep_freed_memory
@@ -17,14 +19,23 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory):
-    """The run folder of a real, short training on the `fake` data set."""
+    """The run folder of a real, short training on the `fake` data set.
+
+    The first of pytest's workers that needs it trains it; each has a copy of its own.
+    """
     from keras_inception.recipes import Recipe
+    from keras_inception.runs import RunFolder
     from keras_inception.training import train
 
-    recipe = Recipe(
-        dataset="fake", image_size=32, epochs=3, batch_size=32, learning_rate=0.016, ema=0.5
-    )
-    return train(recipe, str(tmp_path_factory.mktemp("runs") / "fake"))
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    with filelock.FileLock(shared / "trained.lock"):
+        if not (shared / "trained" / "model.keras").exists():
+            recipe = Recipe(
+                dataset="fake", image_size=32, epochs=3, batch_size=32, learning_rate=0.016, ema=0.5
+            )
+            train(recipe, str(shared / "trained"))
+    return RunFolder(shutil.copytree(shared / "trained", own / "fake"))
 
 
 @pytest.fixture

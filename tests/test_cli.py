@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -100,3 +102,37 @@ def test_a_wrong_convert_is_one_line(arguments, message, capsys):
     assert caught.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
+
+
+USES_MEMORY = """
+import ctypes, resource, sys
+from keras_inception.cli.allocator import keep_freed_memory
+library = ctypes.CDLL(None)
+library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+library.free.argtypes = [ctypes.c_void_p]
+print(keep_freed_memory())
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(8):
+    block = library.malloc(64 << 20)
+    ctypes.memset(block, 1, 64 << 20)
+    library.free(block)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's options")
+def test_freed_memory_is_kept_for_the_next_step_unless_the_user_chose():
+    """Counted in the pages that the kernel has to give: once, or at each of eight uses."""
+    taken = {}
+    for variables in ({}, {"MALLOC_ARENA_MAX": "2"}):
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
+        process = subprocess.run(
+            [sys.executable, "-c", USES_MEMORY],
+            env=clean | variables,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        worked, pages = process.stdout.split()
+        taken[worked] = int(pages)
+    assert taken["True"] < 1.5 * taken["False"] / 8

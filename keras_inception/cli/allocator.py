@@ -12,9 +12,9 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 def keep_freed_memory() -> bool:
     """Lets the C library keep freed blocks for the next batch instead of returning them.
 
-    By default glibc maps large blocks anew each time, and the kernel clears their pages before every
-    use. Where TensorFlow's operations ask for the same blocks at each step, that cost up to half of
-    the time. The process then keeps its peak of memory until it ends.
+    By default glibc maps large blocks anew each time, and the kernel clears their pages before
+    every use. Where TensorFlow's operations ask for the same blocks at each step, that cost up to
+    half of the time. The process then keeps its peak of memory until it ends.
 
     Does nothing where the C library is another one, and where the user has set glibc's own
     variables (`MALLOC_...` or `GLIBC_TUNABLES`).
@@ -26,7 +26,7 @@ def keep_freed_memory() -> bool:
         return False
     try:
         library = ctypes.CDLL(None)
-        library.gnu_get_libc_version  # noqa: B018 - another C library ignores the options or lacks them
+        library.gnu_get_libc_version  # noqa: B018 - other C libraries lack the options
         mallopt = library.mallopt
     except (AttributeError, OSError, TypeError):
         return False

@@ -220,14 +220,13 @@ TARGETS = (
     ),
     Target(
         "web",
-        "dynamic",
+        "float16",
         "web",
         _web,
-        partial(_tflite_function, "dynamic"),
-        INT8,
-        1,
+        partial(_tflite_function, "float16"),
+        FLOAT16,
+        2,
         runs="model.tflite",
-        suspect=_EIGHT_BITS,
     ),
 )
 FORMATS = tuple(dict.fromkeys(target.format for target in TARGETS))

@@ -25,7 +25,11 @@ from keras_inception.weights import Loaded, save_weights
 
 def training_network(recipe: Recipe, classes: int, loaded: Loaded | None) -> keras.Model:
     """The recipe's variant with logits and auxiliary heads, frozen as it says."""
-    with _precision(recipe.precision), batch_norm_layer(FusedBatchNormalization):
+    with (
+        _precision(recipe.precision),
+        batch_norm_layer(FusedBatchNormalization),
+        _words_of_recipes(),
+    ):
         model = get_model(
             recipe.model,
             weights=loaded,
@@ -122,6 +126,15 @@ def write_network(
 
     # Last: this file says that the stage has ended.
     write(folder.weights_path, save)
+
+
+@contextlib.contextmanager
+def _words_of_recipes() -> Iterator[None]:
+    """Errors of builders name the recipe's field, not the builder's argument."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(str(error).replace("`aux_logits=False`", "`aux_weight=0`")) from error
 
 
 @contextlib.contextmanager

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_inception.buckets import is_remote
+from keras_inception.buckets import is_remote, local
 from keras_inception.data import (
     ChangedData,
     Changes,
@@ -30,6 +31,7 @@ from keras_inception.training import balance, memory
 from keras_inception.training.endings import LostWorker, stop_requests
 from keras_inception.training.forecast import forecast
 from keras_inception.training.loop import Run
+from keras_inception.training.lost import replaced_images, some
 from keras_inception.training.options import Options
 from keras_inception.training.probe import Probe
 from keras_inception.training.strategy import (
@@ -86,6 +88,7 @@ def train(
         LostImage: an image was removed or damaged during the training.
         LostWorker: another worker of the cluster is gone.
     """
+    began = time.time()
     recipe.check()
     Options(
         run_dir=str(run_dir),
@@ -133,7 +136,7 @@ def train(
         """Builds a stage; raises ValueError if it cannot be trained."""
         later = starts_from_head and where is folder
         weights = str(head.weights_path) if later else stage.weights
-        loaded = resolve_weights(weights or None, stage.model)
+        loaded = resolve_weights(weights_here(weights) or None, stage.model)
         contract = (loaded and loaded.identity.preprocessing) or default_preprocessing(stage.model)
         size = (stage.image_size,) * 2
         contract = contract.replace(size=size, crop_fraction=stage.crop_fraction)
@@ -172,7 +175,30 @@ def train(
                 begin(where, stage, shown, run.contract)
             run.progress.say(_opening_line(stage, run, shown))
             _to_the_end(run)
+    if is_chief(strategy):
+        replaced = replaced_images(shown, began)
+        if replaced:
+            logging.warning(
+                "%d images were replaced while the run trained: %s. The network may have seen both "
+                "forms, and the next start of this run will refuse the new ones.",
+                len(replaced),
+                some(replaced),
+            )
     return folder
+
+
+def weights_here(weights: str) -> str:
+    """What a recipe's weights are to a builder: a bucket's file as a copy on this machine.
+
+    Raises:
+        ValueError: the bucket has no such file.
+    """
+    if not is_remote(weights):
+        return weights
+    path = local(weights)
+    if not path.exists():
+        raise ValueError(f"There is no weights file {weights}.")
+    return str(path)
 
 
 def _to_the_end(run: Run | Probe) -> None:

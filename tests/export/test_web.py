@@ -56,7 +56,8 @@ def test_another_runtime_is_refused(model, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_page_classifies_as_the_model_does(model, tmp_path):
+@pytest.mark.parametrize("quantization", ["float32", "float16"])
+def test_the_page_classifies_as_the_model_does(quantization, model, tmp_path):
     """In headless Chromium, with the runtime from npm, at a phone's width, and without a server."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if not chromium or not shutil.which("npm"):
@@ -65,7 +66,7 @@ def test_the_page_classifies_as_the_model_does(model, tmp_path):
     if subprocess.run([*install, f"@litertjs/core@{LITERT_JS}"], capture_output=True).returncode:
         pytest.skip("needs npm's registry")
     modules = tmp_path / "node_modules"
-    folder = export_web(model, tmp_path / "web", quantization="float32", runtime=modules)
+    folder = export_web(model, tmp_path / "web", quantization=quantization, runtime=modules)
     rng, images, want = np.random.default_rng(0), [], []
     classifier = load_classifier(model)
     for i, (height, width) in enumerate([(24, 20), (61, 130), (300, 200), (16, 12)]):

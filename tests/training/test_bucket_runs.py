@@ -7,6 +7,7 @@ import json
 import os
 import threading
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -89,6 +90,16 @@ def test_a_run_is_trained_goes_on_and_is_evaluated(run, monkeypatch, capsys):
     image = np.zeros((1, 32, 32, 3), np.uint8)
     want = load_classifier(f"{run}/model.keras").predict(image)
     np.testing.assert_array_equal(classifier.predict(image), want)
+
+
+def test_weights_of_a_bucket_are_copied_here(bucket):
+    address = f"{bucket}/start.safetensors"
+    with pytest.raises(ValueError, match=f"no weights file {bucket}/other.safetensors"):
+        stages.weights_here(f"{bucket}/other.safetensors")
+    tf.io.write_file(address, b"arrays")
+    copy = Path(stages.weights_here(address))
+    assert copy.name == "start.safetensors" and copy.read_bytes() == b"arrays"
+    assert stages.weights_here("imagenet") == "imagenet" and stages.weights_here("") == ""
 
 
 def test_a_run_goes_on_from_its_checkpoint(run):

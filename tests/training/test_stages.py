@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import time
 from pathlib import Path
 
 import keras
@@ -34,7 +35,7 @@ from keras_inception.training import (
     stages,
     train,
 )
-from keras_inception.training.lost import lost_images
+from keras_inception.training.lost import lost_images, replaced_images
 from keras_inception.training.networks import training_network
 from keras_inception.training.progress import Progress
 from keras_inception.training.step import Step
@@ -224,7 +225,7 @@ def test_nothing_is_removed_before_the_new_run_can_begin(tmp_path):
         ({"dataset": "folder:/nowhere"}, "no folder /nowhere"),
         ({"weights": "nowhere.safetensors"}, "no weights file"),
         ({"batch_size": 1000}, "`batch_size` should be at most"),
-        ({"model": "InceptionV3"}, "too small for"),
+        ({"model": "InceptionV3", "aux_weight": 0.3}, "too small for .*`aux_weight=0`"),
         ({"learning_rate": float("nan")}, "`learning_rate`"),
         ({"batch_size": 400, "image_size": 5000, "width_multiplier": 4.0}, "GB of memory"),
     ):
@@ -281,6 +282,23 @@ def test_an_image_that_is_lost_during_the_training_is_named(tmp_path, monkeypatc
     damaged[1].write_text("a letter in place of an image")
     damaged[2].unlink()
     assert lost_images(source, "train", range(len(part))) == [str(p) for p in damaged]
+
+
+def test_an_image_that_is_replaced_by_another_one_is_named(tmp_path):
+    folder = images(tmp_path, {"cat": 4, "dog": 4})
+    source = open_source(f"folder:{folder}", validation_fraction=0.0)
+    part, began = source.splits["train"], time.time() - 1
+    assert replaced_images(source, began - 3600) == []
+    touched, other, longer = (Path(part.describe(i)) for i in range(3))
+    touched.touch()
+    content = bytearray(other.read_bytes())
+    content[-20] ^= 1
+    other.write_bytes(content)
+    longer.write_bytes(longer.read_bytes() + b"\0")
+    os.utime(longer, (0, 0))
+    Path(part.describe(3)).unlink()  # reading it says so
+    assert replaced_images(source, began) == [str(other), str(longer)]
+    assert replaced_images(source, time.time() + 3600) == [str(longer)]
 
 
 def test_class_weights_by_hand():

@@ -25,7 +25,10 @@ from keras_inception.recipes import Recipe
 from keras_inception.training import Interrupted, loop, repeat_bit_for_bit, train
 repeat_bit_for_bit()
 loop.SECONDS_BETWEEN_CHECKPOINTS = 0.0
-recipe = Recipe(dataset="fake", image_size=16, epochs=3, batch_size=32, dropout=0.5)
+recipe = Recipe(
+    dataset="fake", image_size=16, epochs=2, batch_size=32, dropout=0.5, aux_weight=0.0,
+    precise_bn=64,
+)
 try:
     train(recipe, sys.argv[1])
 except Interrupted as stop:
@@ -77,7 +80,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(how, tmp_path, uninterrupted)
         np.testing.assert_array_equal(got, want)
     # The history, too, though the run stopped in the middle of an epoch; its speed aside.
     rows, wanted = RunFolder(tmp_path).history, uninterrupted.history
-    assert [row["epoch"] for row in wanted] == [1, 2, 3]
+    assert [row["epoch"] for row in wanted] == [1, 2]
     assert [row | {"images_per_second": 0} for row in rows] == [
         row | {"images_per_second": 0} for row in wanted
     ]

@@ -40,6 +40,7 @@ loop.Run.finish = finish_and_tell
 recipe = Recipe(
     dataset="fake", image_size=16, epochs=2, batch_size=96, dropout=0.0, sync_bn=True, ema=0.9,
     optimizer="sgd", learning_rate=0.02, weight_decay=4e-5,
+    aux_weight=0.0, precise_bn=0,  # statistics over replicas are tested in one process
 )
 try:
     train(recipe, folder, strategy=strategy, steps_per_loop=1)
