@@ -115,7 +115,10 @@ def take(image: Any, preprocessing: Preprocessing, crops: str) -> np.ndarray:
 
     whole: dict[tuple[int, int] | None, np.ndarray] = {None: pixels}
     taken: dict[View, np.ndarray] = {}
-    for view in views(pixels.shape[0], pixels.shape[1], preprocessing, crops):
+    wanted = views(pixels.shape[0], pixels.shape[1], preprocessing, crops)
+    for view in wanted:  # of a square image, the left, central and right square are the same
+        if view in taken:
+            continue
         if view.mirrored:
             taken[view] = taken[dataclasses.replace(view, mirrored=False)][:, ::-1]
             continue
@@ -124,7 +127,7 @@ def take(image: Any, preprocessing: Preprocessing, crops: str) -> np.ndarray:
         top, left, height, width = view.box
         box = whole[view.resized][top : top + height, left : left + width]
         taken[view] = resize(box, preprocessing.size)
-    return np.stack(list(taken.values()))
+    return np.stack([taken[view] for view in wanted])
 
 
 def describe(preprocessing: Preprocessing, crops: str) -> str:

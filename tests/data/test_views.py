@@ -53,6 +53,19 @@ def test_other_input_sizes_scale_googlenets():
     assert wide[5].box == (0, 0, 128, 256)
 
 
+@pytest.mark.parametrize("crops", ["10", "12", "144"])
+def test_equal_views_of_a_square_image_each_count(crops):
+    contract = Preprocessing(size=(24, 24), crop_fraction=0.875)
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    taken, places = take(image, contract, crops), views(32, 32, contract, crops)
+    assert len(taken) == len(places) == int(crops)
+    for pixels, view in zip(taken, places, strict=True):
+        if view == places[0]:
+            np.testing.assert_array_equal(pixels, taken[0])
+    if crops == "144":  # the three squares are one
+        np.testing.assert_array_equal(taken[:6], taken[6:12])
+
+
 def test_ten_crops_are_torchvisions_ten_crop():
     """Resize(256) makes 256 x 426 of 300 x 500; TenCrop(224) takes its corners and its center."""
     found = [v.box for v in views(300, 500, GOOGLENET, "10")[:5]]
