@@ -61,7 +61,7 @@ def replaced_images(source: Source, since: float) -> list[str]:
     """
     replaced = []
     for split in source.splits.values():
-        if "digest" not in split.facts:
+        if not {"bytes", "digest"} <= split.facts.keys():
             continue
         for i, (size, known) in enumerate(
             zip(split.facts["bytes"], split.facts["digest"], strict=True)

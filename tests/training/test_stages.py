@@ -289,6 +289,7 @@ def test_an_image_that_is_replaced_by_another_one_is_named(tmp_path):
     source = open_source(f"folder:{folder}", validation_fraction=0.0)
     part, began = source.splits["train"], time.time() - 1
     assert replaced_images(source, began - 3600) == []
+    assert replaced_images(open_source("fake"), 0.0) == []  # images that are no files
     touched, other, longer = (Path(part.describe(i)) for i in range(3))
     touched.touch()
     content = bytearray(other.read_bytes())
