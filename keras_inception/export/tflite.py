@@ -35,6 +35,7 @@ def export_tflite(
     ends: str = "float32",
     outputs: str = "probabilities",
     batch: int | None = 1,
+    free_size: bool = False,
     author: str = "",
     license: str = "",
 ) -> Path:
@@ -61,6 +62,10 @@ def export_tflite(
         outputs: "probabilities", or "logits": an int8 softmax has steps of 1/256, so that small
             probabilities become 0; of logits the caller computes the softmax.
         batch: Images a call, or None for any number.
+        free_size: Whether images of any size are taken, for models built with
+            `input_shape=(None, None, channels)`. LiteRT's signature runners resize the input by
+            themselves, other callers call `resize_tensor_input`. Not for MediaPipe Tasks, which
+            take the size of the images from the file.
         author, license: For the file's metadata.
 
     Raises:
@@ -70,6 +75,18 @@ def export_tflite(
     if batch is not None and batch < 1:
         raise ValueError(f"`batch` should be at least 1, or None. Received: batch={batch}")
     network = network_of(model, preprocessing, labels)
+    height, width, channels = network.input_shape
+    if free_size:
+        if None not in network.model.inputs[0].shape[1:3]:
+            raise ValueError(
+                "`free_size=True` needs a model of free size: build it with "
+                f"`input_shape=(None, None, {channels})`. Received: one of {height} x {width}"
+            )
+        if quantization == "int8":
+            raise ValueError(
+                '`free_size=True` and `quantization="int8"` do not go together: activations are '
+                "measured at one size."
+            )
     images = [] if representative is None else [np.asarray(p, np.float32) for p in representative]
     if quantization == "int8":
         images = calibration_images(images, network.input_shape)
@@ -77,7 +94,8 @@ def export_tflite(
     def serving_default(image: tf.Tensor) -> dict[str, tf.Tensor]:
         return {outputs: getattr(network, outputs)(image)}
 
-    image = tf.TensorSpec((batch, *network.input_shape), tf.float32, "image")
+    sides = (None, None) if free_size else (height, width)
+    image = tf.TensorSpec((batch, *sides, channels), tf.float32, "image")
     content = converted(serving_default, image, Path(path), quantization, images, ends)
     identity = network.written_identity
     content = with_metadata(content, identity, author=author, license=license)

@@ -183,7 +183,7 @@ def InceptionV1(
     bn_epsilon: float = 1e-3,
     bn_momentum: float = 0.99,
 ) -> Network:
-    """GoogLeNet, by default in the batch-normalised form whose weights are published.
+    """GoogLeNet, by default in the batch-normalized form whose weights are published.
 
     The paper's own network is `InceptionV1(weights=None, batch_norm=False, lrn=True, branch5x5=5,
     last_pool=3, dropout=0.4, aux_logits=True)`.

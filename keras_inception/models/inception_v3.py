@@ -132,7 +132,7 @@ def InceptionV3(
     bn_epsilon: float = 1e-3,
     bn_momentum: float = 0.99,
 ) -> Network:
-    """Inception v3 as released, with the batch-normalised auxiliary head if asked for.
+    """Inception v3 as released, with the batch-normalized auxiliary head if asked for.
 
     Args:
         aux_logits: Whether to add the auxiliary classifier on mixed7. The model then returns

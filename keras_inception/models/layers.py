@@ -161,9 +161,9 @@ def conv_bn(
 
 def dense_bn(x: Tensor, units: int, *, name: str) -> Tensor:
     """Linear layer and BatchNorm, as `{name}` and `{name}_bn`; without BatchNorm it has a bias."""
-    normalised = _conventions.get().batch_norm
-    x = layers.Dense(units, use_bias=not normalised, name=name)(x)
-    return batch_norm(x, f"{name}_bn") if normalised else x
+    normalized = _conventions.get().batch_norm
+    x = layers.Dense(units, use_bias=not normalized, name=name)(x)
+    return batch_norm(x, f"{name}_bn") if normalized else x
 
 
 # A layer with BatchNormalization's variables that computes the same in another way.
@@ -255,7 +255,7 @@ def logits(x: Tensor, classes: int, name: str) -> Tensor:
 
 
 def auxiliary_head(x: Tensor, classes: int, name: str) -> Tensor:
-    """The batch-normalised auxiliary classifier of v3, v4 and Inception-ResNet, on a 17 x 17 map.
+    """The batch-normalized auxiliary classifier of v3, v4 and Inception-ResNet, on a 17 x 17 map.
 
     1512.00567 sections 4 and 6: average pool 5 x 5 / 3, 1 x 1 convolution 128, 5 x 5 convolution
     768 unpadded, linear. TF-Slim's kernel is as large as the map; it is 5 x 5 at 299 x 299.

@@ -20,13 +20,14 @@ from keras_inception import Preprocessing, cli, load_classifier, save_model
 from keras_inception.export import export_tflite
 from keras_inception.export.metadata import with_metadata
 from keras_inception.identity import Identity, attach
+from keras_inception.runtime.litert import interpreter
 
 CONTRACT = Preprocessing(size=(32, 32), crop_fraction=1.0)
 NAMES = ("darkest", "dark", "bright", "brightest")
 
 
-def toy(labels=NAMES):
-    x = keras.Input((32, 32, 3))
+def toy(labels=NAMES, sides=(32, 32)):
+    x = keras.Input((*sides, 3))
     y = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(x)
     y = keras.layers.BatchNormalization()(y)
     y = keras.layers.GlobalAveragePooling2D()(y)
@@ -282,6 +283,27 @@ def test_logits_and_a_free_batch_can_be_exported_together(tmp_path):
     got, want = load_classifier(path).predict(images), load_classifier(toy()).predict(images)
     assert got.shape == want.shape
     np.testing.assert_allclose(got.sum(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("quantization", ["float32", "dynamic"])
+def test_a_file_of_free_size_takes_images_of_any(quantization, tmp_path):
+    model = toy(sides=(None, None))
+    path = export_tflite(
+        model, tmp_path / "free.tflite", quantization=quantization, batch=None, free_size=True
+    )
+    runner = interpreter(path).get_signature_runner()
+    for batch, height, width in ((1, 32, 32), (3, 20, 44), (2, 61, 9)):
+        images = np.random.default_rng(0).uniform(0, 255, (batch, height, width, 3))
+        got = runner(image=images.astype(np.float32))["probabilities"]
+        want = model(CONTRACT.scale(images.astype(np.float32)), training=False)
+        np.testing.assert_allclose(got, want, atol=1e-6 if quantization == "float32" else 0.02)
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
+    assert load_classifier(path).input_shape == (32, 32, 3)  # the contract's
+    assert load_classifier(path).predict(images).shape == (3, len(NAMES))
+    with pytest.raises(ValueError, match="build it with `input_shape=.None, None, 3.`"):
+        export_tflite(toy(), tmp_path / "x.tflite", free_size=True)
+    with pytest.raises(ValueError, match="measured at one size"):
+        export_tflite(model, tmp_path / "x.tflite", quantization="int8", free_size=True)
 
 
 @pytest.mark.slow

@@ -194,8 +194,8 @@ def _match(view: _View, layout: Layout) -> _Match | None:
     known = frozenset(view.names.keys() & layout.names.keys())
     if 2 * len(known & layout.convolutions) < len(layout.convolutions):
         return None
-    normalised = bool(known & (layout.body - layout.convolutions))
-    needed = layout.body if normalised else layout.convolutions
+    normalized = bool(known & (layout.body - layout.convolutions))
+    needed = layout.body if normalized else layout.convolutions
     missing = tuple(name for name in layout.names if name in needed and name not in known)
     strays = tuple(
         name
