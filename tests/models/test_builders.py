@@ -65,6 +65,20 @@ def variant(request):
     return request.param
 
 
+# The shared decorator is the same code for every variant; these take longest to build.
+LARGE = ("InceptionV2", "InceptionV4", "InceptionResNetV2")
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name
+        for name in list_models()
+    ]
+)
+def light(request):
+    return request.param
+
+
 def small(variant):
     """An input that every variant takes."""
     return (96, 96, 3)
@@ -276,8 +290,8 @@ def test_local_response_norm_is_the_formula():
     np.testing.assert_allclose(answer(model, x), want, rtol=1e-5)
 
 
-def test_file_round_trip_needs_nothing_from_us(variant, tmp_path):
-    model = narrow(variant, input_shape=small(variant), include_preprocessing=True, classes=5)
+def test_file_round_trip_needs_nothing_from_us(light, tmp_path):
+    model = narrow(light, input_shape=small(light), include_preprocessing=True, classes=5)
     image = np.random.default_rng(0).integers(0, 256, (1, 96, 96, 3)).astype(np.uint8)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
@@ -285,12 +299,12 @@ def test_file_round_trip_needs_nothing_from_us(variant, tmp_path):
     assert {type(layer).__module__.partition(".")[0] for layer in loaded.layers} == {"keras"}
 
 
-def test_preprocessing_inside_is_preprocessing_outside(variant):
+def test_preprocessing_inside_is_preprocessing_outside(light):
     image = np.random.default_rng(1).integers(0, 256, (1, 96, 96, 3)).astype(np.uint8)
-    inside = narrow(variant, input_shape=small(variant), include_preprocessing=True, classes=5)
-    outside = narrow(variant, input_shape=small(variant), classes=5)
+    inside = narrow(light, input_shape=small(light), include_preprocessing=True, classes=5)
+    outside = narrow(light, input_shape=small(light), classes=5)
     outside.set_weights(inside.get_weights())
-    scaled = keras_inception.default_preprocessing(variant).scale(image)
+    scaled = keras_inception.default_preprocessing(light).scale(image)
     for given in (image, image.astype(np.float32), inside.preprocessing.scale(image)):
         np.testing.assert_allclose(answer(inside, given), answer(outside, scaled), atol=1e-6)
     np.testing.assert_array_equal(outside.preprocessing.scale(image), scaled)
@@ -309,13 +323,13 @@ def test_scaling_inside_is_one_layer_and_guesses_nothing():
         np.testing.assert_allclose(answer(scaled, images), want, rtol=1e-5, atol=1e-5)
 
 
-def test_channels_pooling_and_open_sizes(variant):
-    channels = (1, 4)[list_models().index(variant) % 2]
-    model = narrow(variant, include_top=False, pooling="max", input_shape=(None, None, channels))
+def test_channels_pooling_and_open_sizes(light):
+    channels = (1, 4)[list_models().index(light) % 2]
+    model = narrow(light, include_top=False, pooling="max", input_shape=(None, None, channels))
     side = {1: 96, 4: 113}[channels]
     features = answer(model, np.zeros((1, side, side + 5, channels)))
     assert features.shape == (1, model.output_shape[-1])
-    assert narrow(variant, include_top=False).output_shape[:3] == (None, None, None)
+    assert narrow(light, include_top=False).output_shape[:3] == (None, None, None)
 
 
 def test_the_smallest_input_is_computed_and_named(variant):
@@ -380,33 +394,33 @@ def test_auxiliary_outputs_are_logits_by_name(variant):
     assert {v.shape for v in outputs.values()} == {(2, 3)}
 
 
-def test_heads_stay_in_float32_under_mixed_precision(variant):
+def test_heads_stay_in_float32_under_mixed_precision(light):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        model = narrow(variant, aux_logits=True, classes=3)
+        model = narrow(light, aux_logits=True, classes=3)
     finally:
         keras.config.set_dtype_policy(before)
     assert {t.dtype for t in model.output.values()} == {"float32"}
     assert list(keras_inception.endpoints(model).values())[0].dtype == "bfloat16"
 
 
-def test_two_instances_in_one_model_and_stable_names(variant):
-    one = narrow(variant, input_shape=small(variant), classes=2, name="one")
-    two = narrow(variant, input_shape=small(variant), classes=2, name="two")
+def test_two_instances_in_one_model_and_stable_names(light):
+    one = narrow(light, input_shape=small(light), classes=2, name="one")
+    two = narrow(light, input_shape=small(light), classes=2, name="two")
     assert [layer.name for layer in one.layers] == [layer.name for layer in two.layers]
-    image = keras.Input(small(variant))
+    image = keras.Input(small(light))
     both = keras.Model(image, [one(image), two(image)])
     assert len(both.weights) == 2 * len(one.weights)
 
 
-def test_input_tensor(variant):
-    image = keras.Input(small(variant), name="photo")
-    model = narrow(variant, input_tensor=image * 2.0, classes=2)
+def test_input_tensor(light):
+    image = keras.Input(small(light), name="photo")
+    model = narrow(light, input_tensor=image * 2.0, classes=2)
     assert model.input_names == ["photo"] if hasattr(model, "input_names") else True
     assert model.inputs[0] is image
     with pytest.raises(ValueError, match="too small for .* 8 x 300"):
-        narrow(variant, input_tensor=keras.Input((8, 300, 3)) * 2.0, aux_logits=True)
+        narrow(light, input_tensor=keras.Input((8, 300, 3)) * 2.0, aux_logits=True)
 
 
 @pytest.mark.parametrize(

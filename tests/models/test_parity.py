@@ -187,6 +187,7 @@ def test_a_mistake_would_show(peer, mistake, tmp_path):
         assert np.abs(got["logits"] - golden["logits"]).max() > 50 * 2e-4
 
 
+@pytest.mark.slow
 def test_weights_go_from_one_publisher_to_another(tmp_path):
     """TF-Slim's checkpoint -> keras.applications' own model and file -> ours -> native file."""
     _, path = write("slim_inception_v3", tmp_path)

@@ -26,8 +26,8 @@ from keras_inception.training import Interrupted, loop, repeat_bit_for_bit, trai
 repeat_bit_for_bit()
 loop.SECONDS_BETWEEN_CHECKPOINTS = 0.0
 recipe = Recipe(
-    dataset="fake", image_size=16, epochs=2, batch_size=32, dropout=0.5, aux_weight=0.0,
-    precise_bn=64,
+    dataset="fake", image_size=16, width_multiplier=0.25, epochs=2, batch_size=32, dropout=0.5,
+    aux_weight=0.0, precise_bn=64,
 )
 try:
     train(recipe, sys.argv[1])
@@ -63,7 +63,9 @@ def uninterrupted(tmp_path_factory):
     return RunFolder(folder)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_stopped_run_goes_on_to_the_same_weights(how, tmp_path, uninterrupted):
     """Bit for bit, after kill -9 in the middle and after a polite request."""
     with start(tmp_path) as process:
@@ -141,6 +143,7 @@ def test_a_run_that_diverges_stops_before_it_saves(tmp_path):
     recipe = Recipe(
         dataset="fake",
         image_size=16,
+        width_multiplier=0.25,
         epochs=1,
         optimizer="sgd",
         learning_rate=1e6,

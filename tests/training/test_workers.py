@@ -38,8 +38,8 @@ def finish_and_tell(run):
 
 loop.Run.finish = finish_and_tell
 recipe = Recipe(
-    dataset="fake", image_size=16, epochs=2, batch_size=96, dropout=0.0, sync_bn=True, ema=0.9,
-    optimizer="sgd", learning_rate=0.02, weight_decay=4e-5,
+    dataset="fake", image_size=16, width_multiplier=0.25, epochs=2, batch_size=96, dropout=0.0,
+    sync_bn=True, ema=0.9, optimizer="sgd", learning_rate=0.02, weight_decay=4e-5,
     aux_weight=0.0, precise_bn=0,  # statistics over replicas are tested in one process
 )
 try:
@@ -139,9 +139,8 @@ def test_two_workers_train_what_one_process_does(alone, tmp_path):
     assert json.loads((tmp_path / "config.json").read_text())["recipe"]["sync_bn"]
 
 
-@pytest.mark.parametrize(
-    "how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_a_worker_that_dies_or_is_asked_to_stop(how, alone, tmp_path):
     """The other ends within a bound, and all of them go on to the same weights."""
     processes = start(tmp_path, 2)
