@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -29,6 +30,8 @@ _PASSES = 3.0
 _SHORT = 60.0
 # Where no accelerator is at hand, a forecast of so many seconds mentions the probe.
 _LONG = 180.0
+# Fewer steps than these hardly move the weights; a batch that gives a small data set more of them.
+_FEW_STEPS, _SMALL_BATCH = 100, 8
 
 
 def forecast(
@@ -101,6 +104,7 @@ def forecast(
             f"Then: {layers} {'layers ' if layers == 'all' else ''}train, {recipe.epochs} epochs "
             f"of {training // recipe.batch_size} steps: about {minutes(second)}."
         )
+        lines[-1] += _more_steps(recipe, training)
     lines.append(
         f"About {minutes(first + second)} in all on this machine, measured on {BATCHES} batches "
         f"of {images * replicas} images; then evaluation, exports and their checks."
@@ -111,6 +115,19 @@ def forecast(
             f"the {minutes(first + second)}."
         )
     return lines
+
+
+def _more_steps(recipe: Recipe, training: int) -> str:
+    """A sentence with settings that take more steps, where the recipe's are too few to learn."""
+    steps = recipe.epochs * (training // recipe.batch_size)
+    if steps >= _FEW_STEPS:
+        return ""
+    batch = min(recipe.batch_size, _SMALL_BATCH, training)
+    epochs = max(recipe.epochs, math.ceil(_FEW_STEPS / (training // batch)))
+    return (
+        f" {steps} steps change a network little: `batch_size={batch}` with `epochs={epochs}` "
+        f"takes {epochs * (training // batch)}."
+    )
 
 
 def _training_step(
