@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -214,7 +215,8 @@ def draw(record: dict[str, Any], path: Path) -> None:
     if not shown:
         return
     figure, axes = pyplot.subplots(figsize=(9, 0.22 * len(shown) + 1.2))
-    names = [f"{row['case'].partition(' at ')[0]}: {row['name']}" for row in shown]
+    cases = [re.sub(r" at \d+ px", "", row["case"]) for row in shown]
+    names = [f"{case}: {row['name']}" for case, row in zip(cases, shown, strict=True)]
     places = range(len(shown))
     ratios = [row["ratio"] for row in shown]
     spread = [
@@ -227,7 +229,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("times as fast as the first line of its case")
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, bbox_inches="tight")
 
 
 if __name__ == "__main__":
