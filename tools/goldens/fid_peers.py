@@ -123,8 +123,10 @@ if __name__ == "__main__":
         there = json.loads(path.read_text())["results"]
         for mode, values in computed.items():
             for name, value in values.items():
-                worst = np.max(np.abs(np.array(value) / np.array(there[mode][name]) - 1))
-                print(f"{mode} {name}: {worst:.1e} relative")
+                kept = np.array(there[mode][name])
+                # Of the largest: features behind a ReLU may be 0.
+                worst = np.max(np.abs(np.array(value) - kept)) / np.max(np.abs(kept))
+                print(f"{mode} {name}: {worst:.1e} of the largest")
                 assert worst < 1e-3, (mode, name)
     else:
         versions = {name: metadata.version(name) for name in PACKAGES}
