@@ -13,8 +13,9 @@ def keep_freed_memory() -> bool:
     """Lets the C library keep freed blocks for the next batch instead of returning them.
 
     By default glibc maps large blocks anew each time, and the kernel clears their pages before
-    every use. Where TensorFlow's operations ask for the same blocks at each step, that cost up to
-    half of the time. The process then keeps its peak of memory until it ends.
+    every use, though TensorFlow's operations ask for the same blocks at each step;
+    `benchmarks/allocator.py` measures what that costs. The process then keeps its peak of memory
+    until it ends.
 
     Does nothing where the C library is another one, and where the user has set glibc's own
     variables (`MALLOC_...` or `GLIBC_TUNABLES`).

@@ -134,7 +134,10 @@ def _words_of_recipes() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise ValueError(str(error).replace("`aux_logits=False`", "`aux_weight=0`")) from error
+        argument, field = "`aux_logits=False`", "`aux_weight=0`"
+        if argument not in str(error):
+            raise
+        raise ValueError(str(error).replace(argument, field)) from error
 
 
 @contextlib.contextmanager
