@@ -11,10 +11,9 @@ import threading
 import filelock
 import pytest
 
-from keras_inception.cli.allocator import keep_freed_memory
+from keras_inception.cli.process import prepare_process
 
-keep_freed_memory()
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+prepare_process()
 
 
 @pytest.fixture(scope="session")

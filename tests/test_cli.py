@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from keras_inception import InceptionV1, cli, list_models
+from keras_inception.cli.process import use_onednn
 from keras_inception.recipes import RECIPES, SOURCES
 
 
@@ -106,7 +107,7 @@ def test_a_wrong_convert_is_one_line(arguments, message, capsys):
 
 USES_MEMORY = """
 import ctypes, resource, sys
-from keras_inception.cli.allocator import keep_freed_memory
+from keras_inception.cli.process import keep_freed_memory
 library = ctypes.CDLL(None)
 library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
 library.free.argtypes = [ctypes.c_void_p]
@@ -136,3 +137,14 @@ def test_freed_memory_is_kept_for_the_next_step_unless_the_user_chose():
         worked, pages = process.stdout.split()
         taken[worked] = int(pages)
     assert taken["True"] < 1.5 * taken["False"] / 8
+
+
+@pytest.mark.parametrize("given", [None, "0"])
+def test_commands_use_onednn_unless_the_user_chose(given, monkeypatch):
+    """TensorFlow reads the variable when it is loaded: a command has to set it before."""
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    if given:
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", given)
+    use_onednn()
+    assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == (given or "1")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import re
 import sys
 from typing import Any, NoReturn
@@ -16,8 +15,8 @@ from typing import Any, NoReturn
 from absl.flags import argparse_flags
 
 import keras_inception
-from keras_inception.cli.allocator import keep_freed_memory
 from keras_inception.cli.flags import with_flags
+from keras_inception.cli.process import prepare_process
 
 COMMANDS = (
     "train",
@@ -71,8 +70,7 @@ def run(argv: list[str] | None = None) -> None:
         sys.exit(_module("train").main(["keras-inception train", *argv[1:]]))
     commands = parser()
     arguments = commands.parse_args(argv)
-    keep_freed_memory()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loaded
+    prepare_process()
     try:
         code = _module(arguments.command).run(arguments)
     except (ValueError, OSError) as error:

@@ -121,7 +121,8 @@ def diagram(model: keras.Model, title: str = "") -> str:
     width = _LEFT + _WIDE
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height:.0f}" '
-        f'width="{width}" height="{height:.0f}" role="img"><title>{_text(title)}</title>'
+        # No width and height of its own: pages and notebooks show it as wide as they are.
+        f'role="img"><title>{_text(title)}</title>'
         f"<style>{_STYLE.strip()}</style>"
         '<defs><marker id="a" viewBox="0 0 6 6" refX="5.5" refY="3" markerWidth="6" '
         'markerHeight="6" orient="auto"><path d="M0 0L6 3L0 6z" style="fill:#6b7686;stroke:none"/>'

@@ -1,10 +1,10 @@
-"""The training command with and without the memory that it keeps; see cli/allocator.py.
+"""The training command with and without what it sets for its process; see cli/process.py.
 
-    python benchmarks/allocator.py [--rounds 2]
+    python benchmarks/process.py [--rounds 2]
 
-Both run the demo for two epochs, in turns; printed are the images a second of the second epoch,
-medians and the ratio, and the peak of memory. glibc's own variable, set to its default value, turns
-the keeping off.
+All ways run the demo for two epochs, in turns; printed are the images a second of the second epoch,
+medians and ratios to the first way, and the peak of memory. glibc's own variable, set to its
+default value, turns the keeping of memory off.
 """
 
 from __future__ import annotations
@@ -27,8 +27,14 @@ code = main(sys.argv)
 print("PEAK", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 sys.exit(code)
 """
-# 128 KiB is what glibc trims above by itself.
-WAYS = {"glibc's defaults": {"MALLOC_TOP_PAD_": "131072"}, "freed memory kept": {}}
+GLIBC = {"MALLOC_TOP_PAD_": "131072"}  # 128 KiB is its default
+EIGEN = {"TF_ENABLE_ONEDNN_OPTS": "0"}  # TensorFlow's default without VNNI and AMX
+WAYS = {
+    "neither": GLIBC | EIGEN,
+    "freed memory kept": EIGEN,
+    "oneDNN": GLIBC,
+    "both, as commands do": {},
+}
 
 
 def one(variables: dict[str, str]) -> tuple[float, float]:
@@ -56,19 +62,16 @@ def main() -> None:
     for _ in range(rounds):
         for name, variables in WAYS.items():
             found[name].append(one(variables))
+    first = [speed for speed, _ in found["neither"]]
+    print(f"{'':20}   images/s (range)   ratio (range)       MB at most; {rounds} rounds in turns")
     for name, figures in found.items():
         speeds = [speed for speed, _ in figures]
+        ratios = [speed / before for speed, before in zip(speeds, first, strict=True)]
         print(
-            f"{name:20} {statistics.median(speeds):6.0f} images/s "
-            f"({min(speeds):.0f} to {max(speeds):.0f})  "
-            f"{statistics.median(peak for _, peak in figures):6.0f} MB at most"
+            f"{name:20} {statistics.median(speeds):6.0f} ({min(speeds):.0f} to {max(speeds):.0f})"
+            f"  {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+            f"  {statistics.median(peak for _, peak in figures):6.0f}"
         )
-    plain, kept = ([speed for speed, _ in figures] for figures in found.values())
-    ratios = [after / before for before, after in zip(plain, kept, strict=True)]
-    print(
-        f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}), "
-        f"{rounds} rounds in turns"
-    )
 
 
 if __name__ == "__main__":

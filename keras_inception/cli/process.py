@@ -1,21 +1,32 @@
-"""How glibc hands out memory to a command that works on batches of images."""
+"""What a command sets for its process before TensorFlow is loaded."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import platform
 
 # The options' numbers in <malloc.h>.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+
+
+def prepare_process() -> None:
+    """Memory, kernels and messages for a command that works on batches of images.
+
+    What the user has set in the environment stays. `benchmarks/process.py` measures what the first
+    two gain.
+    """
+    keep_freed_memory()
+    use_onednn()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 def keep_freed_memory() -> bool:
     """Lets the C library keep freed blocks for the next batch instead of returning them.
 
     By default glibc maps large blocks anew each time, and the kernel clears their pages before
-    every use, though TensorFlow's operations ask for the same blocks at each step;
-    `benchmarks/allocator.py` measures what that costs. The process then keeps its peak of memory
-    until it ends.
+    every use, though TensorFlow's operations ask for the same blocks at each step. The process then
+    keeps its peak of memory until it ends.
 
     Does nothing where the C library is another one, and where the user has set glibc's own
     variables (`MALLOC_...` or `GLIBC_TUNABLES`).
@@ -32,3 +43,13 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, -1))
+
+
+def use_onednn() -> None:
+    """Lets TensorFlow use oneDNN's convolutions on every x86 processor.
+
+    By itself TensorFlow uses them only where the processor has instructions for neural networks
+    (VNNI, AMX), and Eigen's on the others. Sums are rounded in another order.
+    """
+    if platform.machine() in ("x86_64", "AMD64"):
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
