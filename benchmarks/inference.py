@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from timing import randomise, rows
+from timing import in_a_process, randomise, rows
 
 import keras_inception
 from keras_inception.export import fastest
@@ -47,7 +47,7 @@ def by_hand(candidate: fastest.Candidate, folder: Path) -> Callable[[np.ndarray]
 def measure(quick: bool) -> list[dict[str, Any]]:
     found = []
     for variant, peer, batch in CASES[: QUICK if quick else None]:
-        found += of_case(variant, peer, batch, rounds=5 if quick else 9)
+        found += of_case(variant, peer, batch, rounds=5 if quick else 7)
     return found
 
 
@@ -63,9 +63,10 @@ def of_case(variant: str, peer: str | None, batch: int, rounds: int) -> list[dic
     calls: dict[str, Callable[[], Any]] = {}
     words: dict[str, str] = {}
     if peer:
-        base = randomise(getattr(keras.applications, peer)(weights=None))
-        calls[f"keras.applications.{peer} predict"] = lambda: base.predict(scaled, verbose=0)
-        calls[f"keras.applications.{peer} predict_on_batch"] = lambda: base.predict_on_batch(scaled)
+        for method in ("predict", "predict_on_batch"):
+            calls[f"keras.applications.{peer} {method}"] = in_a_process(
+                "inference", "of_keras", peer, method, batch, as_commands=False
+            )
     calls[f"{variant} predict"] = lambda: ours.predict(scaled, verbose=0)
     fused = load_classifier(keras_inception.fuse(ours))
     kept = fastest.folder_for(classifier)
@@ -88,6 +89,15 @@ def of_case(variant: str, peer: str | None, batch: int, rounds: int) -> list[dic
         calls["timm"] = _timm(variant, side, batch)
     case = f"{variant} at {side} px, {batch} image{'s' * (batch > 1)} a call"
     return rows(case, calls, rounds=rounds, images=batch, words=words)
+
+
+def of_keras(name: str, method: str, batch: int) -> Callable[[], Any]:
+    """keras.applications' network, as TensorFlow is by itself."""
+    model = randomise(getattr(keras.applications, name)(weights=None))
+    shape = (batch, *model.input_shape[1:])
+    images = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+    settings = {"verbose": 0} if method == "predict" else {}
+    return lambda: getattr(model, method)(images, **settings)
 
 
 def _timm(variant: str, side: int, batch: int) -> Callable[[], Any]:

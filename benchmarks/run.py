@@ -98,6 +98,10 @@ def one_group(name: str, quick: bool) -> None:
     sys.path.insert(0, str(HERE))
     import timing
 
+    from keras_inception.cli.process import prepare_process
+
+    prepare_process()  # as the commands do; what takes TensorFlow as it is has its own process
+
     before = timing.circumstances()
     rows = importlib.import_module(name).measure(quick)
     print(json.dumps({"circumstances": before, "quick": quick, "rows": rows}))

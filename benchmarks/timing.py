@@ -1,11 +1,18 @@
-"""What all benchmarks share: calls that take turns, and what is known of the machine."""
+"""What all benchmarks share: calls that take turns, and what is known of the machine.
+
+As a program it is the other end of `in_a_process`.
+"""
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 import platform
 import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -77,6 +84,50 @@ def rows(
     return out
 
 
+def in_a_process(module: str, function: str, *arguments: Any, as_commands: bool) -> Callable:
+    """A call that is computed in a process of its own, which waits in between.
+
+    What TensorFlow and the C library read when they are loaded can differ between such calls.
+
+    Args:
+        module: One of this folder's.
+        function: Its function that makes the call to be timed.
+        arguments: The function's, as JSON can hold them.
+        as_commands: Whether the process is prepared as this package's commands prepare theirs; if
+            not, the libraries' defaults hold.
+    """
+    process = subprocess.Popen(
+        [sys.executable, __file__, module, function, json.dumps(arguments), str(int(as_commands))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def call() -> None:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+        answer = process.stdout.readline()
+        if answer != "done\n":
+            raise RuntimeError(f"{module}.{function}{arguments} ended: {process.wait()}")
+
+    return call
+
+
+def _serve(module: str, function: str, arguments: str, as_commands: str) -> None:
+    """Makes the call, then computes it once for each line that arrives."""
+    answers, sys.stdout = sys.stdout, sys.stderr
+    if as_commands == "1":
+        from keras_inception.cli.process import prepare_process
+
+        prepare_process()
+    call = getattr(importlib.import_module(module), function)(*json.loads(arguments))
+    for _ in sys.stdin:
+        call()
+        answers.write("done\n")
+        answers.flush()
+
+
 def cores() -> int:
     """How many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -113,3 +164,7 @@ def randomise(model: Any) -> Any:
                 near_one = weight.name in ("moving_variance", "gamma")
                 weight.assign(rng.uniform(0.5, 1.5, weight.shape) - (0.0 if near_one else 1.0))
     return model
+
+
+if __name__ == "__main__":
+    _serve(*sys.argv[1:])

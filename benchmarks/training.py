@@ -1,19 +1,21 @@
 """Training steps: keras.applications' v3 in `fit`, and this package's loop: see run.py.
 
-All train on the same batch from memory with SGD and momentum, in turns. The loop does more than
-`fit`: the global norm of the gradients, and a check for numbers that are not finite.
+All train on the same batch from memory with SGD and momentum, in turns, each in a process of its
+own: `fit` as TensorFlow is by itself, the loop as the commands run it (cli/process.py). The loop
+does more than `fit`: the global norm of the gradients, and a check for numbers that are not finite.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from timing import rows
+from timing import circumstances, in_a_process, rows
 
 import keras_inception
 from keras_inception.models.layers import batch_norm_layer
@@ -50,8 +52,9 @@ def of_fit(precision: str, side: int, steps: int) -> Callable[[], Any]:
     return lambda: body.fit(data, steps_per_epoch=steps, epochs=1, verbose=0, shuffle=False)
 
 
-def of_loop(precision: str, side: int, steps: int, kind: type) -> Callable[[], Any]:
-    """This package's step with a BatchNorm layer of this kind."""
+def of_loop(precision: str, side: int, steps: int, fused: bool) -> Callable[[], Any]:
+    """This package's step, with the fused BatchNorm or with Keras' own."""
+    kind = FusedBatchNormalization if fused else keras.layers.BatchNormalization
     with policy(precision), batch_norm_layer(kind):
         model = keras_inception.InceptionV3(
             weights=None,
@@ -87,16 +90,26 @@ def batch(side: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def measure(quick: bool) -> list[dict[str, Any]]:
-    side, steps, rounds = (96, 1, 5) if quick else (299, 1, 5)
+    side, steps, rounds = (96, 1, 5) if quick else (299, 1, 3)
+    flags = circumstances().get("flags", "")
     found = []
     for precision in ("float32",) if quick else ("float32", "mixed_bfloat16"):
-        calls = {
-            "keras.applications fit": of_fit(precision, side, steps),
-            "our loop, Keras' BatchNorm": of_loop(
-                precision, side, steps, keras.layers.BatchNormalization
-            ),
-            "our loop": of_loop(precision, side, steps, FusedBatchNormalization),
-        }
         case = f"InceptionV3 training at {side} px, batch {BATCH}, {precision}"
+        if precision == "mixed_bfloat16" and not re.search(r"avx512_bf16|amx_bf16", flags):
+            word = "not measured: this processor has no instructions for bfloat16"
+            found.append({"case": case, "name": "all", "word": word})
+            continue
+
+        def made(function: str, *more: Any, as_commands: bool, precision: str = precision) -> Any:
+            given = (precision, side, steps, *more)
+            return in_a_process("training", function, *given, as_commands=as_commands)
+
+        calls = {
+            "keras.applications fit": made("of_fit", as_commands=False),
+            "keras.applications fit, process prepared as ours": made("of_fit", as_commands=True),
+            "our loop, TensorFlow's defaults": made("of_loop", True, as_commands=False),
+            "our loop, Keras' BatchNorm": made("of_loop", False, as_commands=True),
+            "our loop": made("of_loop", True, as_commands=True),
+        }
         found += rows(case, calls, rounds=rounds, images=BATCH * steps)
     return found
