@@ -36,10 +36,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from keras_inception.cli.process import prepare_process
 
-import keras
-import numpy as np
+prepare_process()  # all ways, Keras' own included
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
 
 WAYS = ("random", "probe", "sklearn", "finetune", "finetune_slim", "keras")
 FASHION = "T-shirt Trouser Pullover Dress Coat Sandal Shirt Sneaker Bag Boot".split()
