@@ -426,6 +426,7 @@ RECIPES: dict[str, Recipe] = {
     "finetune": _FINETUNE.replace(
         probe=True,
         epochs=4,
+        batch_size=16,
         optimizer="adamw",
         learning_rate=0.0024,
         layer_decay=0.85,
@@ -470,8 +471,8 @@ SOURCES: dict[str, str] = {
     "inception_resnet_v2": "as inception_v4 (1602.07261 gives both the same)",
     "probe": "multinomial logistic regression on the pooled features, each image once; as "
     "TensorFlow's retrain.py and MediaPipe Model Maker train a classifier",
-    "finetune": "ours: the probe's classifier, then all layers (2202.10054) with AdamW at 3e-4 a "
-    "batch of 32 after an epoch of warm-up, each block at 0.85 of the rate of the next one; "
+    "finetune": "ours: the probe's classifier, then all layers (2202.10054) with AdamW at 1.5e-4 a "
+    "batch of 16 after an epoch of warm-up, each block at 0.85 of the rate of the next one; "
     "BatchNorm keeps its statistics (keras-team/keras#9214)",
     "finetune_slim": "TF-Slim's finetune_inception_v3_on_flowers.sh: heads at 0.01 a batch of 32, "
     "then all layers at 1e-4; BatchNorm keeps its statistics (keras-team/keras#9214)",
