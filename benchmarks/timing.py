@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-HOPELESS = 6.0  # times the base's first call, after which a configuration is measured no further
+HOPELESS = 6.0
 
 
 def rows(
@@ -28,6 +28,7 @@ def rows(
     images: int,
     words: dict[str, str] | None = None,
     warm_up: int = 2,
+    hopeless: float = HOPELESS,
 ) -> list[dict[str, Any]]:
     """Times calls that take turns, so that what else the machine does falls on all.
 
@@ -38,6 +39,7 @@ def rows(
         images: How many a call takes.
         words: Name -> why it cannot be measured here, or a remark.
         warm_up: Calls of each before.
+        hopeless: How many times as slow as the base a call may be, to be measured any further.
 
     Returns:
         A row a call: "case", "name", "milliseconds", "low", "high" (median and range), "ratio",
@@ -52,7 +54,7 @@ def rows(
             began = time.perf_counter()
             calls[name]()
             first[name] = time.perf_counter() - began
-            if name != base and first[name] > HOPELESS * first[base] and _ > 0:
+            if name != base and first[name] > hopeless * first[base] and _ > 0:
                 found[name] = f"slow here: {first[name] * 1000:.0f} ms"
                 del calls[name]
                 break
