@@ -321,6 +321,15 @@ class RunFolder:
         return content
 
 
+def best_epoch(history: list[dict[str, float]]) -> dict[str, float]:
+    """The row of the highest validation accuracy; of equal ones the last, which trained longest.
+
+    A small validation part has few accuracies to tell apart, and where the learning rate falls the
+    later weights are the settled ones.
+    """
+    return max(reversed(history), key=lambda row: row["validation_accuracy"])
+
+
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)

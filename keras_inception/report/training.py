@@ -7,7 +7,7 @@ import math
 
 from keras_inception.recipes import Recipe
 from keras_inception.report.table import BLANK, Cell, Chart, Table, line_chart, number, share
-from keras_inception.runs import RunFolder
+from keras_inception.runs import RunFolder, best_epoch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,8 +116,8 @@ def _notes(recipe: Recipe, classes: int, rows: list[dict[str, float]]) -> list[s
             f"classifier's cross-entropy can fall below {floor:.2f}."
         )
     if recipe.keep == "best" and rows and all("validation_accuracy" in row for row in rows):
-        best = max(rows, key=lambda row: row["validation_accuracy"])
-        notes.append(f"Kept: epoch {best['epoch']:.0f}, the best by validation accuracy.")
+        kept = best_epoch(rows)["epoch"]
+        notes.append(f"Kept: epoch {kept:.0f}, the best by validation accuracy.")
     return notes
 
 

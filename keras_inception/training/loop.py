@@ -17,7 +17,7 @@ import tensorflow as tf
 from keras_inception.data import Source, evaluation_batches, examples_at, train_batches
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
-from keras_inception.runs import RunFolder
+from keras_inception.runs import RunFolder, best_epoch
 from keras_inception.training import balance, checkpoints, curves
 from keras_inception.training.averages import MovingAverage, merging
 from keras_inception.training.endings import Interrupted, NonFinite
@@ -165,11 +165,9 @@ class Run:
 
     def _keep(self, rows: list[dict[str, float]]) -> None:
         """Writes the history, and the weights if no epoch was better by validation accuracy."""
-        if self.recipe.keep == "best":
-            last, *before = [row["validation_accuracy"] for row in reversed(rows)]
-            if last > max(before, default=-1.0):
-                self._merge()
-                self.store.save_best(self.step)
+        if self.recipe.keep == "best" and best_epoch(rows) is rows[-1]:
+            self._merge()
+            self.store.save_best(self.step)
         if is_chief(self.strategy):
             self.folder.write_history(rows)
             curves.to_tensorboard(self.folder.path / "tensorboard", rows[-1])
