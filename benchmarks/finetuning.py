@@ -36,9 +36,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from keras_inception.cli.process import prepare_process
+from keras_inception.cli.process import prepare_process, use_onednn
 
 prepare_process()  # all ways, Keras' own included
+use_onednn()
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402

@@ -33,7 +33,7 @@ WAYS = {
     "neither": GLIBC | EIGEN,
     "freed memory kept": EIGEN,
     "oneDNN": GLIBC,
-    "both, as commands do": {},
+    "both, as training does": {},
 }
 
 

@@ -95,7 +95,7 @@ def in_a_process(module: str, function: str, *arguments: Any, as_commands: bool)
         module: One of this folder's.
         function: Its function that makes the call to be timed.
         arguments: The function's, as JSON can hold them.
-        as_commands: Whether the process is prepared as this package's commands prepare theirs; if
+        as_commands: Whether the process is prepared as the training command prepares its own; if
             not, the libraries' defaults hold.
     """
     process = subprocess.Popen(
@@ -120,9 +120,10 @@ def _serve(module: str, function: str, arguments: str, as_commands: str) -> None
     """Makes the call, then computes it once for each line that arrives."""
     answers, sys.stdout = sys.stdout, sys.stderr
     if as_commands == "1":
-        from keras_inception.cli.process import prepare_process
+        from keras_inception.cli.process import prepare_process, use_onednn
 
         prepare_process()
+        use_onednn()
     call = getattr(importlib.import_module(module), function)(*json.loads(arguments))
     for _ in sys.stdin:
         call()

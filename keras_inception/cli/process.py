@@ -11,13 +11,11 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def prepare_process() -> None:
-    """Memory, kernels and messages for a command that works on batches of images.
+    """Memory and messages for a command that works on batches of images.
 
-    What the user has set in the environment stays. `benchmarks/process.py` measures what the first
-    two gain.
+    What the user has set in the environment stays.
     """
     keep_freed_memory()
-    use_onednn()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
@@ -46,10 +44,12 @@ def keep_freed_memory() -> bool:
 
 
 def use_onednn() -> None:
-    """Lets TensorFlow use oneDNN's convolutions on every x86 processor.
+    """Lets TensorFlow use oneDNN's convolutions on every x86 processor; for training.
 
     By itself TensorFlow uses them only where the processor has instructions for neural networks
-    (VNNI, AMX), and Eigen's on the others. Sums are rounded in another order.
+    (VNNI, AMX), and Eigen's on the others. Sums are rounded in another order. On processors without
+    AVX-512, SavedModels that take files or uint8 do not run with it (TensorFlow 2.21), so commands
+    that may load one leave the default. `benchmarks/process.py` measures what it gains.
     """
     if platform.machine() in ("x86_64", "AMD64"):
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from keras_inception.cli import flags
-from keras_inception.cli.process import prepare_process
+from keras_inception.cli.process import prepare_process, use_onednn
 
 HELP = "train a network, evaluate it, export it and check the exports (see train --help)"
 # Exit codes of one meaning each, besides those of training's endings; 0 is a run that ended with
@@ -27,6 +27,7 @@ def main(argv: list[str]) -> int:
     program = Path(argv[0]).name
     recipe, options = flags.parse(argv)
     prepare_process()
+    use_onednn()
 
     from keras_inception import evaluation, export, report, training
     from keras_inception.locks import FolderLock

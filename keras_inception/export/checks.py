@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -128,7 +129,11 @@ def _run_fresh(
         np.savez(inputs, **given)  # type: ignore[arg-type]
         command = [sys.executable, "-m", "keras_inception.export.fresh", *arguments]
         command += [str(inputs), str(outputs), *files]
-        process = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
+        # As TensorFlow is by itself, and not with the kernels that training chose.
+        clean = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
+        process = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", env=clean
+        )
         if process.returncode:
             last = (process.stderr.strip().splitlines() or ["no message"])[-1]
             raise ExportCheckError(f"{what} does not run in a fresh process: {last}")
