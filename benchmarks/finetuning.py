@@ -301,7 +301,10 @@ def table(options: argparse.Namespace) -> None:
     def key(row: dict[str, Any]) -> tuple[Any, ...]:
         return row["set"], row["seed"], row["images"]
 
-    probes = {key(r): r for r in rows if r["way"] == "probe" and not r["change"]}
+    def of_the_data(row: dict[str, Any]) -> bool:
+        return all(change.startswith("crop_fraction=") for change in row["change"])
+
+    probes = {key(r): r for r in rows if r["way"] == "probe" and of_the_data(r)}
     bits = {id(r): np.array([c == "1" for c in r["right"]]) for r in rows}
     for r in rows:
         low, high = wilson_interval(bits[id(r)].sum(), r["images"])
