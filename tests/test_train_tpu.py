@@ -183,7 +183,7 @@ def test_a_folder_of_images_becomes_a_checked_model_for_a_phone(tmp_path, monkey
         "--image_size=32",
         "--width_multiplier=0.25",
         "--aux_weight=0",
-        "--epochs=6",
+        "--epochs=12",
         "--batch_size=16",
         "--augmentation=none",
         "--ema=0.5",
