@@ -140,8 +140,7 @@ def test_freed_memory_is_kept_for_the_next_step_unless_the_user_chose():
 
 
 @pytest.mark.parametrize("given", [None, "0"])
-def test_commands_use_onednn_unless_the_user_chose(given, monkeypatch):
-    """TensorFlow reads the variable when it is loaded: a command has to set it before."""
+def test_training_uses_onednn_unless_the_user_chose(given, monkeypatch):
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
     if given:

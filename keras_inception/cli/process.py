@@ -47,9 +47,12 @@ def use_onednn() -> None:
     """Lets TensorFlow use oneDNN's convolutions on every x86 processor; for training.
 
     By itself TensorFlow uses them only where the processor has instructions for neural networks
-    (VNNI, AMX), and Eigen's on the others. Sums are rounded in another order. On processors without
-    AVX-512, SavedModels that take files or uint8 do not run with it (TensorFlow 2.21), so commands
-    that may load one leave the default. `benchmarks/process.py` measures what it gains.
+    (VNNI, AMX), and Eigen's on the others. `benchmarks/process.py` measures what it gains.
+
+    Results differ: sums are rounded in another order, a convolution of no images fails, and one
+    that is fused with its bias and ReLU turns NaN into 0 (TensorFlow 2.21 on AVX2). Training meets
+    neither, since its batches are full and it stops at a gradient that is not finite; commands that
+    run other people's models leave TensorFlow's default.
     """
     if platform.machine() in ("x86_64", "AMD64"):
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
