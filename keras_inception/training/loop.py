@@ -321,9 +321,13 @@ class Run:
 
     def _save(self) -> None:
         self._merge()
-        if not all(np.isfinite(w.numpy()).all() for w in self.model.weights):
-            self._refuse("a weight", 1)
+        self._check_weights("a weight")
         self.store.save(self.step)
+
+    def _check_weights(self, what: str) -> None:
+        """Exports are checked against the network itself, so that they would agree on NaN."""
+        if not all(np.isfinite(w.numpy()).all() for w in self.model.weights):
+            self._refuse(what, 1)
 
     @contextlib.contextmanager
     def _evaluated(self) -> Iterator[None]:
@@ -335,6 +339,7 @@ class Run:
         with contextlib.ExitStack() as stack:
             if self.average:
                 stack.enter_context(self.average.applied())
+                self._check_weights("an averaged weight")
             if self._statistics.moving:
                 batch = self.recipe.batch_size // self.recipe.accumulation_steps
                 whole = self.source.num_examples("train") // batch
@@ -343,6 +348,7 @@ class Run:
                     modes = stack.enter_context(
                         self._statistics.applied(self._plain_batches(), steps, batch)
                     )
+                self._check_weights("a statistic of BatchNorm")
                 self._warn(modes)
             yield
 

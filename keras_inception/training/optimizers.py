@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from keras_inception.recipes import Recipe
@@ -24,6 +25,49 @@ class RMSprop(keras.optimizers.RMSprop):
     ) -> Any:
         start = "ones" if name == "velocity" else initializer
         return super().add_optimizer_variables(trainable_variables, name, start)
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """TensorFlow's one operation, where Keras computes with an array for each intermediate."""
+        if not self.momentum:
+            super().update_step(gradient, variable, learning_rate)
+            return
+        index = self._get_variable_index(variable)
+        tf.raw_ops.ResourceApplyRMSProp(
+            var=_handle(variable),
+            ms=_handle(self._velocities[index]),
+            mom=_handle(self._momentums[index]),
+            lr=learning_rate,
+            rho=self.rho,
+            momentum=self.momentum,
+            epsilon=self.epsilon,
+            grad=gradient,
+        )
+
+
+class AdamW(keras.optimizers.AdamW):
+    """Keras' AdamW in one operation a variable."""
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Without the decay of weights, which Keras applies before."""
+        index = self._get_variable_index(variable)
+        step = tf.cast(self.iterations.value + 1, tf.float32)
+        tf.raw_ops.ResourceApplyAdam(
+            var=_handle(variable),
+            m=_handle(self._momentums[index]),
+            v=_handle(self._velocities[index]),
+            beta1_power=tf.pow(self.beta_1, step),
+            beta2_power=tf.pow(self.beta_2, step),
+            lr=learning_rate,
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=gradient,
+        )
+
+
+def _handle(variable: Any) -> tf.Tensor:
+    """What operations know a variable by; in an update of replicas, this replica's copy."""
+    return (variable.value if isinstance(variable, keras.Variable) else variable).handle
 
 
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -99,7 +143,7 @@ def make_optimizer(
     """
     kinds = {
         "rmsprop": RMSprop,
-        "adamw": keras.optimizers.AdamW,
+        "adamw": AdamW,
         "lion": keras.optimizers.Lion,
         "sgd": keras.optimizers.SGD,
     }

@@ -11,30 +11,37 @@ import tensorflow as tf
 
 from keras_inception.recipes import RECIPES, Recipe
 from keras_inception.training.averages import MovingAverage
-from keras_inception.training.optimizers import RMSprop, Schedule
+from keras_inception.training.optimizers import AdamW, RMSprop, Schedule
 from keras_inception.training.step import Step, cross_entropy, l2
 
 
+@pytest.mark.parametrize("momentum", [0.9, 0.0])
 @pytest.mark.parametrize("epsilon", [1.0, 1e-10])
-def test_rmsprop_is_tf1s(epsilon):
-    start = np.array([1.0, -2.0, 3.0], np.float32)
-    ours, theirs = keras.Variable(start), tf.Variable(start)
-    mean_square, momentum = tf.Variable(tf.ones(3)), tf.Variable(tf.zeros(3))
-    optimizer = RMSprop(0.1, rho=0.9, momentum=0.9, epsilon=epsilon)
+def test_rmsprop_is_tf1s(epsilon, momentum):
+    start = np.array([1.0, -2.0, 3.0])
+    ours = keras.Variable(start.astype(np.float32))
+    want, mean_square, moving = start, np.ones(3), np.zeros(3)
+    optimizer = RMSprop(0.1, rho=0.9, momentum=momentum, epsilon=epsilon)
     for step in range(5):
-        gradient = tf.constant([0.5, -1.0, 2.0]) * (step - 1.5)
-        optimizer.apply([gradient], [ours])
-        tf.raw_ops.ResourceApplyRMSProp(
-            var=theirs.handle,
-            ms=mean_square.handle,
-            mom=momentum.handle,
-            lr=0.1,
-            rho=0.9,
-            momentum=0.9,
-            epsilon=epsilon,
-            grad=gradient,
-        )
-    np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-6)
+        gradient = np.array([0.5, -1.0, 2.0]) * (step - 1.5)
+        optimizer.apply([tf.constant(gradient, tf.float32)], [ours])
+        mean_square = 0.9 * mean_square + 0.1 * gradient**2
+        moving = momentum * moving + 0.1 * gradient / np.sqrt(mean_square + epsilon)
+        want = want - moving
+    np.testing.assert_allclose(ours.numpy(), want, rtol=2e-6)
+
+
+def test_adamw_is_keras():
+    start = np.array([1.0, -2.0, 3.0], np.float32)
+    ours, theirs = keras.Variable(start), keras.Variable(start)
+    settings = {"learning_rate": Schedule(0.1, "cosine", 2, 6), "weight_decay": 0.05}
+    optimizers = AdamW(**settings), keras.optimizers.AdamW(**settings)
+    for step in range(5):
+        gradient = tf.constant([0.5, -1.0, 2e-4]) * (step - 1.5)
+        for optimizer, variable in zip(optimizers, (ours, theirs), strict=True):
+            optimizer.apply([gradient], [variable])
+    np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=2e-6)
+    assert np.all(np.abs(ours.numpy() - start) > 0.05)
 
 
 def test_schedules():

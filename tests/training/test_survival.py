@@ -12,11 +12,15 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from keras_inception import Preprocessing
+from keras_inception.data import open_source
 from keras_inception.recipes import Recipe
 from keras_inception.runs import RunFolder
 from keras_inception.training import NonFinite, train
 from keras_inception.training.checkpoints import Store
+from keras_inception.training.loop import Run
 
 # The real loop and network, dropout included, on tiny images.
 RUN = """
@@ -154,6 +158,18 @@ def test_a_run_that_diverges_stops_before_it_saves(tmp_path):
     with pytest.raises(NonFinite, match="fake example .*`learning_rate`"):
         train(recipe, str(tmp_path))
     assert not list(tmp_path.glob("checkpoints/*.index"))
+
+
+def test_an_average_that_is_not_finite_is_not_exported(tmp_path):
+    source = open_source("fake")
+    recipe = Recipe(dataset="fake", image_size=16, width_multiplier=0.25, ema=0.9)
+    folder = RunFolder(tmp_path)
+    contract = Preprocessing(size=(16, 16))
+    run = Run(recipe, folder, source, contract, tf.distribute.OneDeviceStrategy("CPU:0"), None)
+    run.average.shadows[0].assign(run.average.shadows[0] * float("nan"))
+    with pytest.raises(NonFinite, match="^An averaged weight is not finite within steps"):
+        run.finish()
+    assert not list(tmp_path.iterdir())
 
 
 def test_another_recipe_in_the_same_folder_is_refused(finished_run):
