@@ -4,6 +4,7 @@
     python benchmarks/finetuning.py run --folder data --set elpv --way probe --weights data/nsfwjs.safetensors \
         --model InceptionV3 --image_size 150 --results results.json
     python benchmarks/finetuning.py table --results results.json
+    python benchmarks/finetuning.py features --image_size 150
 
 `prepare` writes the data sets as folders of images, and the start weights:
 
@@ -18,7 +19,8 @@
 `elpv` comes from the package elpv-dataset. `run` trains in one way, on one set, and adds a row to
 the results; `sklearn` fits scikit-learn's logistic regression to the features that `probe` kept in the
 same `--run_dir`. With `--part validation` nothing of the test part is read: that is for choosing settings
-(`--change learning_rate=0.001` changes a field of the recipe).
+(`--change learning_rate=0.001` changes a field of the recipe). `features` holds the frozen pass of
+`probe` against the fastest inference of the package, in images a second.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -324,6 +326,35 @@ def table(options: argparse.Namespace) -> None:
     print("\nMachine: " + "; ".join(sorted({r["machine"] for r in rows})))
 
 
+def features(options: argparse.Namespace) -> None:
+    """The probe's pass over images in memory, and what `optimize` chooses for them, in turns."""
+    import tensorflow as tf
+    from timing import circumstances, randomise, rows
+
+    from keras_inception import InceptionV3, optimize
+    from keras_inception.training.features import feature_network
+
+    side, batch = options.image_size, 32
+    model = randomise(InceptionV3(weights=None, input_shape=(side, side, 3), classes=10))
+    images = np.random.default_rng(0).integers(0, 256, (batch, side, side, 3)).astype(np.float32)
+    scaled = tf.constant(images / np.float32(127.5) - 1)
+    network = feature_network(model)
+    probe = tf.function(lambda x: network(x, training=False))
+    fastest = optimize(model, batch_size=batch, fresh=True)
+    calls = {
+        "probe's frozen pass": lambda: probe(scaled).numpy(),
+        "optimize": lambda: fastest.predict(images, batch_size=batch),
+    }
+    words = {"optimize": "float32, as the probe"}
+    case = f"InceptionV3 at {side} px, {batch} images a call"
+    print(circumstances())
+    for row in rows(case, calls, rounds=options.rounds, images=batch, words=words):
+        print(
+            f"{row['name']}: {row['images_per_second']:.1f} images/s, {row['ratio']:.2f}x "
+            f"({row['ratio_low']:.2f} to {row['ratio_high']:.2f}) {row['word']}"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
@@ -350,9 +381,14 @@ def main() -> None:
     shown = verbs.add_parser("table")
     shown.add_argument("--results", type=Path, required=True)
     shown.add_argument("--part", choices=("validation", "test"), default="test")
+    pass_only = verbs.add_parser("features")
+    pass_only.add_argument("--image_size", type=int, default=150)
+    pass_only.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     if options.verb == "run":
         run(options)
+    elif options.verb == "features":
+        features(options)
     elif options.verb == "table":
         table(options)
     else:

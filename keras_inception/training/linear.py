@@ -15,11 +15,11 @@ import numpy as np
 from scipy import optimize
 
 # Penalties that are tried, from strong to weak: each fit starts from the one before.
-PENALTIES = tuple(10.0 ** (exponent / 2) for exponent in range(2, -13, -1))
+PENALTIES = tuple(10.0 ** (exponent / 2) for exponent in range(0, -13, -1))
 # The search stops when so many penalties in a row did not improve on the best one.
-PATIENCE = 4
+PATIENCE = 2
 MAX_ITERATIONS = 300
-# Rows of features that are multiplied at once, which bounds the memory beside the features.
+# Rows of features that are multiplied at once, in float64.
 _ROWS = 16384
 
 
@@ -52,10 +52,12 @@ def fit_head(
 ) -> Head:
     """Fits the classifier and chooses its regularization by the loss on the validation part.
 
-    The features are standardized for the fit, and the result is given for the features as they
-    are. The objective is the mean cross-entropy plus penalty / 2 times the sum of squares of the
-    kernel for standardized features; the bias is free. (scikit-learn's `C` is
-    1 / (penalty * images).)
+    For the fit the features are centered and divided by one number, the root of their mean
+    variance. They are not standardized one by one: a feature that hardly any training image has
+    would then be huge wherever an image has it. The objective is the mean cross-entropy plus
+    penalty / 2 times the sum of squares of the kernel for features of that scale; the bias is
+    free. (scikit-learn's `C` is 1 / (penalty * images).) The result is given for the features as
+    they are.
 
     Args:
         features: float (images, features), of the training part.
@@ -74,28 +76,34 @@ def fit_head(
             "The regularization is chosen on validation images, and there are none. Hold some out "
             "(`validation_fraction` above 0). Received: 0 validation images"
         )
-    mean, deviation = _moments(features)
-    if not np.isfinite(mean).all() or not np.isfinite(deviation).all():
+    mean, scale, variances, axes = _moments(features)
+    if not np.isfinite(mean).all() or not np.isfinite(scale):
         raise ValueError("The network's features are not finite: its weights cannot be used.")
     weights = np.ones(len(labels)) if class_weights is None else class_weights[labels]
     weights = weights / weights.sum()
-    parameters = np.zeros((features.shape[1] + 1, classes))
-    best: tuple[float, np.ndarray, float, bool] | None = None
+    if len(features) <= _ROWS:
+        features = features.astype(np.float64)  # once; more rows are cast by and by
+    kernel, bias = np.zeros((features.shape[1], classes)), np.zeros(classes)  # of scaled features
+    curvature = (classes - 1) / classes**2  # of the cross-entropy, where all classes are as likely
+    best: tuple[float, np.ndarray, np.ndarray, float, bool] | None = None
     path: list[dict[str, float]] = []
     since_best = 0
     for penalty in penalties:
+        # Along each principal axis, in steps that suit the objective's curvature there.
+        steps = np.sqrt(variances * curvature + penalty)
         found = optimize.minimize(
             _objective,
-            parameters.ravel(),
-            (features, labels, weights, mean, deviation, penalty),
+            np.concatenate([(axes.T @ kernel) * steps[:, None], bias[None]]).ravel(),
+            (features, labels, weights, mean, scale, axes / steps, penalty),
             method="L-BFGS-B",
             jac=True,
-            options={"maxiter": MAX_ITERATIONS, "ftol": 1e-12, "gtol": 1e-6},
+            options={"maxiter": MAX_ITERATIONS, "ftol": 1e-10, "gtol": 1e-6},
         )
-        parameters = found.x.reshape(parameters.shape)
-        kernel, bias = _for_raw_features(parameters, mean, deviation)
-        loss, accuracy = _measure(features, labels, kernel, bias)
-        held_loss, held_accuracy = _measure(validation_features, validation_labels, kernel, bias)
+        parameters = found.x.reshape(-1, classes)
+        kernel, bias = (axes / steps) @ parameters[:-1], parameters[-1]
+        raw = _for_raw_features(kernel, bias, mean, scale)
+        loss, accuracy, curvature = _measure(features, labels, *raw)
+        held_loss, held_accuracy, _ = _measure(validation_features, validation_labels, *raw)
         path.append(
             {
                 "penalty": penalty,
@@ -107,20 +115,20 @@ def fit_head(
         )
         if best is None or held_loss < best[0]:
             converged = found.nit < MAX_ITERATIONS
-            best, since_best = (held_loss, parameters, penalty, converged), 0
+            best, since_best = (held_loss, *raw, penalty, converged), 0
         else:
             since_best += 1
         if since_best >= PATIENCE:
             break
     assert best is not None
-    if not best[3]:
+    _, kernel, bias, penalty, converged = best
+    if not converged:
         logging.warning(
             "The linear classifier did not converge in %d iterations at penalty %.3g.",
             MAX_ITERATIONS,
-            best[2],
+            penalty,
         )
-    kernel, bias = _for_raw_features(best[1], mean, deviation)
-    return Head(kernel.astype(np.float32), bias.astype(np.float32), best[2], path)
+    return Head(kernel.astype(np.float32), bias.astype(np.float32), penalty, path)
 
 
 def _objective(
@@ -129,19 +137,24 @@ def _objective(
     labels: np.ndarray,
     weights: np.ndarray,
     mean: np.ndarray,
-    deviation: np.ndarray,
+    scale: float,
+    axes: np.ndarray,
     penalty: float,
 ) -> tuple[float, np.ndarray]:
-    """The weighted cross-entropy with its penalty, and its gradient, of standardized features."""
-    parameters = flat.reshape(len(mean) + 1, -1)
-    kernel, bias = _for_raw_features(parameters, mean, deviation)
+    """The weighted cross-entropy with its penalty, and its gradient.
+
+    Its parameters are a kernel for scaled features along `axes`, and a bias.
+    """
+    parameters = flat.reshape(axes.shape[1] + 1, -1)
+    scaled = axes @ parameters[:-1]
+    kernel, bias = _for_raw_features(scaled, parameters[-1], mean, scale)
     # float64: the line search cannot tell float32's rounding from the slope near the optimum.
-    total = penalty / 2 * float((parameters[:-1] ** 2).sum())
+    total = penalty / 2 * float((scaled**2).sum())
     slope = np.zeros_like(kernel)  # with respect to the kernel for raw features
     sums = np.zeros(len(bias))
     for begin in range(0, len(labels), _ROWS):
         rows = slice(begin, begin + _ROWS)
-        x, y, w = features[rows].astype(np.float64), labels[rows], weights[rows]
+        x, y, w = features[rows].astype(np.float64, copy=False), labels[rows], weights[rows]
         logs = _log_softmax(x @ kernel + bias)
         at = np.arange(len(y))
         total -= float(w @ logs[at, y])
@@ -150,41 +163,56 @@ def _objective(
         slope += x.T @ residual
         sums += residual.sum(0)
     gradient = np.empty_like(parameters)
-    gradient[:-1] = (slope - mean[:, None] * sums) / deviation[:, None] + penalty * parameters[:-1]
+    gradient[:-1] = axes.T @ ((slope - mean[:, None] * sums) / scale + penalty * scaled)
     gradient[-1] = sums
     return total, gradient.ravel()
 
 
-def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each feature; 1 where a feature is constant."""
+def _moments(features: np.ndarray) -> tuple[np.ndarray, float, np.ndarray, np.ndarray]:
+    """What the features are scaled by, and how they are spread then.
+
+    Returns:
+        The mean of each feature; the root of their mean variance, 1 where all are constant; the
+        variances of scaled features along those principal axes on which they differ; these
+        axes, as columns.
+    """
     mean = features.mean(0, dtype=np.float64)
-    square = np.zeros_like(mean)
+    products = np.zeros((features.shape[1], features.shape[1]))
     for begin in range(0, len(features), _ROWS):
-        square += ((features[begin : begin + _ROWS] - mean) ** 2).sum(0)
-    deviation = np.sqrt(square / len(features))
-    deviation[deviation < 1e-6 * max(1.0, float(np.abs(mean).max(initial=0.0)))] = 1.0
-    return mean, deviation
+        x = features[begin : begin + _ROWS] - mean
+        products += x.T @ x
+    products /= len(features)
+    scale = float(np.sqrt(np.trace(products) / len(products)))
+    if not np.isfinite(scale):
+        return mean, scale, mean, products
+    if scale < 1e-6 * max(1.0, float(np.abs(mean).max(initial=0.0))):
+        scale = 1.0
+    variances, axes = np.linalg.eigh(products / scale**2)
+    used = variances > 1e-12 * len(variances)  # fewer images than features leave axes unused
+    return mean, scale, variances[used], axes[:, used]
 
 
 def _for_raw_features(
-    parameters: np.ndarray, mean: np.ndarray, deviation: np.ndarray
+    kernel: np.ndarray, bias: np.ndarray, mean: np.ndarray, scale: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel and bias that give raw features the logits of standardized ones."""
-    kernel = parameters[:-1] / deviation[:, None]
-    return kernel, parameters[-1] - mean @ kernel
+    """Kernel and bias that give raw features the logits of scaled ones."""
+    kernel = kernel / scale
+    return kernel, bias - mean @ kernel
 
 
 def _measure(
     features: np.ndarray, labels: np.ndarray, kernel: np.ndarray, bias: np.ndarray
-) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy."""
-    loss, hits = 0.0, 0
+) -> tuple[float, float, float]:
+    """Mean cross-entropy, accuracy, and the mean variance p (1 - p) of the answers."""
+    loss, hits, variance = 0.0, 0, 0.0
     for begin in range(0, len(labels), _ROWS):
         x, y = features[begin : begin + _ROWS], labels[begin : begin + _ROWS]
         logs = _log_softmax(x @ kernel + bias)
         loss -= float(logs[np.arange(len(y)), y].sum())
         hits += int((logs.argmax(1) == y).sum())
-    return loss / len(labels), hits / len(labels)
+        likely = np.exp(logs)
+        variance += float((likely * (1 - likely)).mean(1).sum())
+    return loss / len(labels), hits / len(labels), variance / len(labels)
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:

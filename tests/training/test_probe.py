@@ -19,11 +19,11 @@ ONE_DEVICE = tf.distribute.OneDeviceStrategy("CPU:0")
 
 @pytest.fixture(scope="module")
 def clusters():
-    """Overlapping classes in features of very different scales, one of them constant."""
+    """Overlapping classes in features of different scales, one of them constant."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 700)
     centers = rng.normal(0, 0.25, (3, 40))
-    scales = 10.0 ** rng.uniform(-2, 2, 40)
+    scales = 10.0 ** rng.uniform(-0.5, 0.5, 40)
     features = (centers[labels] + rng.normal(size=(700, 40)) + 3) * scales
     features[:, 7] = 5.0
     return features.astype(np.float32), labels
@@ -32,19 +32,18 @@ def clusters():
 @pytest.mark.parametrize("balanced", [False, True])
 def test_the_fit_is_scikit_learns(clusters, balanced):
     from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
 
     features, labels = clusters[0].astype(np.float64), clusters[1]
     weights = len(labels[:500]) / np.bincount(labels[:500]) / 3 if balanced else None
     head = fit_head(features[:500], labels[:500], features[500:], labels[500:], 3, weights)
-    scaler = StandardScaler().fit(features[:500])
+    mean, scale = features[:500].mean(0), np.sqrt(features[:500].var(0).mean())
     theirs = LogisticRegression(
         C=1 / (head.penalty * 500),
         max_iter=5000,
         tol=1e-8,
         class_weight="balanced" if balanced else None,
-    ).fit(scaler.transform(features[:500]), labels[:500])
-    want = theirs.predict_proba(scaler.transform(features[500:]))
+    ).fit((features[:500] - mean) / scale, labels[:500])
+    want = theirs.predict_proba((features[500:] - mean) / scale)
     logits = features[500:] @ head.kernel + head.bias
     got = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
     np.testing.assert_allclose(got, want, atol=1e-4)
@@ -57,6 +56,22 @@ def test_the_penalty_is_the_best_on_validation_images(clusters):
     assert losses[head.penalty] == min(losses.values())
     # Few images want a strong penalty, and both ends of the path are worse.
     assert head.path[0]["validation_loss"] > losses[head.penalty] < head.path[-1]["validation_loss"]
+
+
+def test_a_feature_that_hardly_any_training_image_has_decides_nothing(clusters):
+    """Standardized, it would be 22,000 deviations away in the image that has it."""
+    features, labels = clusters
+    rare = np.zeros((700, 1), np.float32)
+    rare[0], rare[600] = 1e-3, 1.0
+    heads = [
+        fit_head(x[:500], labels[:500], x[500:], labels[500:], 3)
+        for x in (features, np.concatenate([features, rare], 1))
+    ]
+    assert heads[0].penalty == heads[1].penalty
+    (least, _), (with_it, kernel) = (
+        (min(row["validation_loss"] for row in head.path), head.kernel) for head in heads
+    )
+    assert with_it < least + 1e-3 and np.abs(kernel[-1]).max() < 0.1
 
 
 def test_what_cannot_be_fitted_is_refused(clusters):
