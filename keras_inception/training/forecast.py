@@ -30,8 +30,9 @@ _PASSES = 3.0
 _SHORT = 60.0
 # Where no accelerator is at hand, a forecast of so many seconds mentions the probe.
 _LONG = 180.0
-# Fewer steps than these hardly move the weights; a batch that gives a small data set more of them.
-_FEW_STEPS, _SMALL_BATCH = 100, 8
+# Fewer steps than these were not enough where it was measured (docs/training.md, fashion50). Where
+# an epoch has fewer than `_SHORT_EPOCH`, a smaller batch makes more of them.
+_FEW_STEPS, _SHORT_EPOCH, _SMALL_BATCH = 300, 10, 8
 
 
 def forecast(
@@ -122,11 +123,14 @@ def _more_steps(recipe: Recipe, training: int) -> str:
     steps = recipe.epochs * (training // recipe.batch_size)
     if steps >= _FEW_STEPS:
         return ""
-    batch = min(recipe.batch_size, _SMALL_BATCH, training)
+    batch = recipe.batch_size
+    if training // batch < _SHORT_EPOCH:
+        batch = min(batch, _SMALL_BATCH, training)
     epochs = max(recipe.epochs, math.ceil(_FEW_STEPS / (training // batch)))
+    smaller = f"`batch_size={batch}` with " if batch < recipe.batch_size else ""
     return (
-        f" {steps} steps change a network little: `batch_size={batch}` with `epochs={epochs}` "
-        f"takes {epochs * (training // batch)}."
+        f" {steps} steps change a network little: {smaller}`epochs={epochs}` takes "
+        f"{epochs * (training // batch)}."
     )
 
 

@@ -196,13 +196,16 @@ def test_what_is_ahead_is_said_with_its_time(monkeypatch):
     assert "462 training and 50 validation images, each once through the frozen" in first
     assert re.fullmatch(
         r"Then: the layers from inception_5a on train, 3 epochs of 7 steps: about \d+:\d\d\. "
-        r"21 steps change a network little: `batch_size=8` with `epochs=3` takes 171\.",
+        r"21 steps change a network little: `batch_size=8` with `epochs=6` takes 342\.",
         second,
     )
     assert forecast._more_steps(recipe, 48) == (
-        " 0 steps change a network little: `batch_size=8` with `epochs=17` takes 102."
+        " 0 steps change a network little: `batch_size=8` with `epochs=50` takes 300."
     )
-    assert forecast._more_steps(recipe, 34 * 64) == ""
+    assert forecast._more_steps(recipe, 40 * 64) == (
+        " 120 steps change a network little: `epochs=8` takes 320."
+    )
+    assert forecast._more_steps(recipe, 100 * 64) == ""
     shown = (
         r"About \d+:\d\d in all on this machine, measured on 2 batches of {} images; then "
         r"evaluation, exports and their checks\."
