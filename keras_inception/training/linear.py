@@ -15,7 +15,7 @@ import numpy as np
 from scipy import optimize
 
 # Penalties that are tried, from strong to weak: each fit starts from the one before.
-PENALTIES = tuple(10.0 ** (exponent / 2) for exponent in range(0, -13, -1))
+PENALTIES = tuple(10.0 ** (exponent / 2) for exponent in range(2, -13, -1))
 # The search stops when so many penalties in a row did not improve on the best one.
 PATIENCE = 2
 MAX_ITERATIONS = 300
