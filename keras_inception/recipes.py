@@ -161,6 +161,13 @@ class Recipe:
     epochs: int = setting(
         12, "Optimization", "passes over the training part", least=0, most=1_000_000
     )
+    min_steps: int = setting(
+        0,
+        "Optimization",
+        "steps that are taken at least, for which epochs are added; epochs of your own do without",
+        least=0,
+        most=1_000_000_000,
+    )
     batch_size: int = setting(
         64, "Optimization", "global batch, over all replicas", least=1, most=1_000_000
     )
@@ -285,6 +292,9 @@ class Recipe:
         settings.exact(self)
 
     def replace(self, **changes: Any) -> Recipe:
+        """A copy with these fields; one with `epochs` but no `min_steps` trains just as long."""
+        if "epochs" in changes:
+            changes.setdefault("min_steps", 0)
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -426,6 +436,7 @@ RECIPES: dict[str, Recipe] = {
     "finetune": _FINETUNE.replace(
         probe=True,
         epochs=4,
+        min_steps=300,
         batch_size=16,
         optimizer="adamw",
         learning_rate=0.0024,
@@ -471,8 +482,9 @@ SOURCES: dict[str, str] = {
     "inception_resnet_v2": "as inception_v4 (1602.07261 gives both the same)",
     "probe": "multinomial logistic regression on the pooled features, each image once; as "
     "TensorFlow's retrain.py and MediaPipe Model Maker train a classifier",
-    "finetune": "ours: the probe's classifier, then all layers (2202.10054) with AdamW at 1.5e-4 a "
-    "batch of 16 after an epoch of warm-up, each block at 0.85 of the rate of the next one; "
+    "finetune": "ours: the probe's classifier, then all layers (2202.10054) for 4 epochs and at "
+    "least 300 steps with AdamW at 1.5e-4 a batch of 16 after an epoch of warm-up, each block at "
+    "0.85 of the rate of the next one; "
     "BatchNorm keeps its statistics (keras-team/keras#9214)",
     "finetune_slim": "TF-Slim's finetune_inception_v3_on_flowers.sh: heads at 0.01 a batch of 32, "
     "then all layers at 1e-4; BatchNorm keeps its statistics (keras-team/keras#9214)",

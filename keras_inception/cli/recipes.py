@@ -24,7 +24,7 @@ def run(_: argparse.Namespace) -> None:
             schedule = f"x {r.decay_rate:g} / {r.decay_epochs:g} epochs"
         cells = [f"`{name}`", r.model, f"{r.width_multiplier:g}", r.image_size, r.batch_size]
         cells += [
-            r.epochs,
+            f"{r.epochs}, at least {r.min_steps} steps" if r.min_steps else r.epochs,
             r.optimizer,
             f"{r.learning_rate:g}",
             schedule,

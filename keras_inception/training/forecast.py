@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import statistics
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -21,8 +22,9 @@ from keras_inception.training.optimizers import make_optimizer, make_schedule
 from keras_inception.training.progress import minutes
 from keras_inception.training.step import Step
 
-# Batches that are timed, after one for tracing; and images of one, where a processor computes them.
-BATCHES = 2
+# Batches that are timed, after one for tracing (as many on all workers, which wait for each other);
+# and images of one, where a processor computes them.
+_BATCHES = 3
 _IMAGES = 8
 # A training step is about three passes forward: the gradient is taken by activations and weights.
 _PASSES = 3.0
@@ -107,7 +109,7 @@ def forecast(
         )
         lines[-1] += _more_steps(recipe, training)
     lines.append(
-        f"About {minutes(first + second)} in all on this machine, measured on {BATCHES} batches "
+        f"About {minutes(first + second)} in all on this machine, measured on {_BATCHES} batches "
         f"of {images * replicas} images; then evaluation, exports and their checks."
     )
     if slow and recipe.probe and second and first + second > _LONG:
@@ -155,10 +157,12 @@ def _seconds(
     def run(batch: Any) -> tf.Tensor:
         return strategy.run(step, args=(batch,))
 
-    started = 0.0
-    for number, batch in enumerate(itertools.islice(batches, BATCHES + 1)):
+    taken: list[float] = []
+    began = time.monotonic()
+    for batch in itertools.islice(batches, _BATCHES + 1):
         for result in strategy.experimental_local_results(run(batch)):
             result.numpy()  # waits for the device
-        if not number:
-            started = time.monotonic()
-    return (time.monotonic() - started) / BATCHES
+        now = time.monotonic()
+        taken.append(now - began)
+        began = now
+    return statistics.median(taken[1:])  # one that waited for its images counts little

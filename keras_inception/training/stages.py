@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -277,9 +278,10 @@ def begin(folder: RunFolder, recipe: Recipe, source: Source, contract: Preproces
 
 def for_data(recipe: Recipe, source: Source) -> tuple[Recipe, list[str]]:
     """The recipe as this data set allows it, and what is to be said of that."""
+    recipe, notes = _with_enough_steps(recipe, source.num_examples("train"))
     changes = {name: v for name, v in _WATCHED.items() if getattr(recipe, name) != v}
     if not changes or source.num_examples("validation"):
-        return recipe, []
+        return recipe, notes
     if not recipe.validation_fraction:
         asked = ", ".join(f"`{name}={getattr(recipe, name)}`" for name in changes)
         raise ValueError(
@@ -290,7 +292,21 @@ def for_data(recipe: Recipe, source: Source) -> tuple[Recipe, list[str]]:
         f"The share {recipe.validation_fraction:g} of so few images leaves no validation part: "
         "training goes to its last epoch and keeps the last weights (keep=last, patience=0)."
     )
-    return recipe.replace(**changes), [note]
+    return recipe.replace(**changes), [*notes, note]
+
+
+def _with_enough_steps(recipe: Recipe, images: int) -> tuple[Recipe, list[str]]:
+    """The recipe with the epochs that its `min_steps` need, and what is to be said of that."""
+    an_epoch = images // recipe.batch_size
+    if not recipe.epochs or not an_epoch or recipe.epochs * an_epoch >= recipe.min_steps:
+        return recipe, []
+    epochs = math.ceil(recipe.min_steps / an_epoch)
+    note = (
+        f"{recipe.epochs} epochs of {images} images are {recipe.epochs * an_epoch} steps, too few "
+        f"to change a network much: {epochs} epochs, for at least {recipe.min_steps} steps "
+        "(`epochs` of your own is taken as it is)."
+    )
+    return recipe.replace(epochs=epochs, min_steps=recipe.min_steps), [note]
 
 
 def _check_batch(recipe: Recipe, source: Source, strategy: tf.distribute.Strategy) -> None:

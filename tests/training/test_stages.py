@@ -21,7 +21,7 @@ from keras_inception.export.networks import network_of
 from keras_inception.export.saved_model import export_saved_model
 from keras_inception.export.tflite import export_tflite
 from keras_inception.models.registry import default_preprocessing
-from keras_inception.recipes import Recipe
+from keras_inception.recipes import Recipe, named
 from keras_inception.runs import RunFolder
 from keras_inception.runtime import load_classifier
 from keras_inception.training import (
@@ -207,7 +207,7 @@ def test_what_is_ahead_is_said_with_its_time(monkeypatch):
     )
     assert forecast._more_steps(recipe, 100 * 64) == ""
     shown = (
-        r"About \d+:\d\d in all on this machine, measured on 2 batches of {} images; then "
+        r"About \d+:\d\d in all on this machine, measured on 3 batches of {} images; then "
         r"evaluation, exports and their checks\."
     )
     if tf.config.list_logical_devices("GPU"):
@@ -268,6 +268,18 @@ def test_few_images_keep_the_last_weights_and_say_so(tmp_path):
     with pytest.raises(ValueError, match="`keep=best`, `patience=3` needs a validation part"):
         stages.for_data(recipe.replace(validation_fraction=0.0, patience=3), source)
     assert stages.for_data(recipe, open_source("fake")) == (recipe, [])
+
+
+def test_epochs_are_added_for_the_steps_that_a_fine_tuning_needs():
+    """462 images: 28 steps an epoch. An epoch count of the user's own is taken as it is."""
+    source, recipe = open_source("fake"), named("finetune").replace(dataset="fake")
+    found, (note,) = stages.for_data(recipe, source)
+    assert (recipe.epochs, found.epochs, found.min_steps) == (4, 11, 300)
+    assert note.startswith("4 epochs of 462 images are 112 steps, too few to change a network much")
+    assert stages.for_data(found, source) == (found, [])  # a run that goes on, or is repeated
+    given = recipe.replace(epochs=4)
+    assert stages.for_data(given, source) == (given, []) and given.min_steps == 0
+    assert stages.for_data(recipe.replace(min_steps=112), source)[0].epochs == 4
 
 
 def test_an_image_that_is_lost_during_the_training_is_named(tmp_path, monkeypatch):
