@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from timing import in_a_process, randomise, rows
+from timing import InAProcess, randomise, rows
 
 import keras_inception
 from keras_inception.export import fastest
@@ -64,7 +64,7 @@ def of_case(variant: str, peer: str | None, batch: int, rounds: int) -> list[dic
     words: dict[str, str] = {}
     if peer:
         for method in ("predict", "predict_on_batch"):
-            calls[f"keras.applications.{peer} {method}"] = in_a_process(
+            calls[f"keras.applications.{peer} {method}"] = InAProcess(
                 "inference", "of_keras", peer, method, batch, as_commands=False
             )
     calls[f"{variant} predict"] = lambda: ours.predict(scaled, verbose=0)

@@ -4,6 +4,7 @@
     python benchmarks/run.py --quick        # about 2 minutes, smaller; into build/benchmarks
     python benchmarks/run.py --peers        # first makes the environments of the peers
     python benchmarks/run.py --only gpu     # one group
+    python benchmarks/run.py --add gpu_jax=FILE  # what gpu_jax.py measured on another machine
 
 Each group runs in a process of its own. Within a case all configurations take turns, so that what
 else the machine does falls on all; medians, ranges and ratios to the case's first line are printed.
@@ -35,6 +36,7 @@ GROUPS = {
     "memory": "peak memory of inference",
     "input_pipeline": "images a second and core",
     "gpu": "v3 and v4 on a GPU",
+    "gpu_jax": "v3 and v4 on a GPU under JAX, without TensorFlow",
 }
 QUICK = ("startup", "inference", "exports", "training", "input_pipeline")
 # Engines and peers that this package does not need.
@@ -50,6 +52,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="smaller, in about 2 minutes")
     parser.add_argument("--only", default="", help=f"groups with commas: {', '.join(GROUPS)}")
     parser.add_argument("--peers", action="store_true", help="make .venv-peers with the peers")
+    parser.add_argument("--add", default="", metavar="GROUP=FILE", help="measured elsewhere")
     parser.add_argument("--output", default="", help="folder [docs, or build/benchmarks if quick]")
     parser.add_argument("--group", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -57,10 +60,17 @@ def main() -> None:
         one_group(options.group, options.quick)
         return
     output = Path(options.output or ROOT / ("build/benchmarks" if options.quick else "docs"))
-    names = options.only.split(",") if options.only else list(QUICK if options.quick else GROUPS)
-    unknown = [name for name in names if name not in GROUPS]
+    group, _, file = options.add.partition("=")
+    if options.add:
+        names = []
+    elif options.only:
+        names = options.only.split(",")
+    else:
+        names = list(QUICK if options.quick else GROUPS)
+        names = [name for name in names if name != "gpu_jax"]  # in an environment of its own
+    unknown = [name for name in (*names, *[group] * bool(group)) if name not in GROUPS]
     if unknown:
-        parser.error(f"--only takes {', '.join(GROUPS)}. Received: {', '.join(unknown)}")
+        parser.error(f"groups are {', '.join(GROUPS)}. Received: {', '.join(unknown)}")
     if options.peers:
         make_peers()
     python = ROOT / ".venv-peers/bin/python"
@@ -68,6 +78,9 @@ def main() -> None:
     output.mkdir(parents=True, exist_ok=True)
     kept = output / "benchmarks.json"
     record = json.loads(kept.read_text()) if kept.exists() else {"groups": {}}
+    if options.add:
+        record["groups"][group] = json.loads(Path(file).read_text())
+        kept.write_text(json.dumps(record, indent=1) + "\n")
     for name in names:
         print(f"\n{name}: {GROUPS[name]}", flush=True)
         began = time.monotonic()
@@ -187,7 +200,8 @@ def write_page(record: dict[str, Any], output: Path) -> None:
             "",
             f"{facts['date']}, {facts['processors']} processors of {facts.get('model', '?')} "
             f"({', '.join(flags) or 'no vector extensions known'}), "
-            f"load {facts['load'][0]} when it began, Python {facts['python']}, "
+            + (f"{facts['gpu']}, " if "gpu" in facts else "")
+            + f"load {facts['load'][0]} when it began, Python {facts['python']}, "
             + ", ".join(f"{k} {v}" for k, v in facts["versions"].items())
             + (". A quick run." if group["quick"] else "."),
         ]
@@ -212,7 +226,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
 
     shown = [
         row
-        for name in ("inference", "exports", "training", "gpu")
+        for name in ("inference", "exports", "training", "gpu", "gpu_jax")
         for row in record["groups"].get(name, {}).get("rows", [])
         if "ratio" in row
     ]
@@ -230,6 +244,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
     axes.barh(places, ratios, xerr=spread, color="#4878a8", ecolor="#999999", height=0.7)
     axes.axvline(1.0, color="black", linewidth=0.8)
     axes.set_yticks(places, names, fontsize=6)
+    axes.margins(y=0.01)
     axes.invert_yaxis()
     axes.set_xlabel("times as fast as the first line of its case")
     figure.tight_layout()

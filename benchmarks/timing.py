@@ -1,6 +1,6 @@
 """What all benchmarks share: calls that take turns, and what is known of the machine.
 
-As a program it is the other end of `in_a_process`.
+As a program it is the other end of `InAProcess`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ def rows(
     words: dict[str, str] | None = None,
     warm_up: int = 2,
     hopeless: float = HOPELESS,
+    own_clock: bool = False,
 ) -> list[dict[str, Any]]:
     """Times calls that take turns, so that what else the machine does falls on all.
 
@@ -40,20 +41,25 @@ def rows(
         words: Name -> why it cannot be measured here, or a remark.
         warm_up: Calls of each before.
         hopeless: How many times as slow as the base a call may be, to be measured any further.
+        own_clock: Whether a call returns its seconds, since part of what it does is not timed.
 
     Returns:
         A row a call: "case", "name", "milliseconds", "low", "high" (median and range), "ratio",
         "ratio_low", "ratio_high" (how many times as fast as the base: median and range of the
         rounds' ratios), "images_per_second", "rounds" and "word".
     """
+
+    def seconds_of(name: str) -> float:
+        began = time.perf_counter()
+        answer = calls[name]()
+        return answer if own_clock else time.perf_counter() - began
+
     found = dict(words or {})
     base = next(iter(calls))
     first: dict[str, float] = {}
     for name in list(calls):
         for _ in range(warm_up):
-            began = time.perf_counter()
-            calls[name]()
-            first[name] = time.perf_counter() - began
+            first[name] = seconds_of(name)
             if name != base and first[name] > hopeless * first[base] and _ > 0:
                 found[name] = f"slow here: {first[name] * 1000:.0f} ms"
                 del calls[name]
@@ -62,9 +68,7 @@ def rows(
     for number in range(rounds):
         order = list(calls) if number % 2 else list(reversed(calls))
         for name in order:
-            began = time.perf_counter()
-            calls[name]()
-            seconds[name].append(time.perf_counter() - began)
+            seconds[name].append(seconds_of(name))
     out = []
     for name in dict.fromkeys([*calls, *found]):
         row: dict[str, Any] = {"case": case, "name": name, "word": found.get(name, "")}
@@ -86,7 +90,7 @@ def rows(
     return out
 
 
-def in_a_process(module: str, function: str, *arguments: Any, as_commands: bool) -> Callable:
+class InAProcess:
     """A call that is computed in a process of its own, which waits in between.
 
     What TensorFlow and the C library read when they are loaded can differ between such calls.
@@ -98,22 +102,28 @@ def in_a_process(module: str, function: str, *arguments: Any, as_commands: bool)
         as_commands: Whether the process is prepared as the training command prepares its own; if
             not, the libraries' defaults hold.
     """
-    process = subprocess.Popen(
-        [sys.executable, __file__, module, function, json.dumps(arguments), str(int(as_commands))],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
 
-    def call() -> None:
-        assert process.stdin is not None and process.stdout is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-        answer = process.stdout.readline()
-        if answer != "done\n":
-            raise RuntimeError(f"{module}.{function}{arguments} ended: {process.wait()}")
+    def __init__(self, module: str, function: str, *arguments: Any, as_commands: bool) -> None:
+        self.name = f"{module}.{function}{arguments}"
+        given = json.dumps(arguments), str(int(as_commands))
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, module, function, *given],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
-    return call
+    def __call__(self) -> None:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        if self.process.stdout.readline() != "done\n":
+            raise RuntimeError(f"{self.name} ended: {self.process.wait()}")
+
+    def end(self) -> None:
+        """Gives the process' memory back."""
+        self.process.kill()
+        self.process.wait()
 
 
 def _serve(module: str, function: str, arguments: str, as_commands: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from timing import circumstances, in_a_process, rows
+from timing import InAProcess, circumstances, rows
 
 import keras_inception
 from keras_inception.models.layers import batch_norm_layer
@@ -102,7 +102,7 @@ def measure(quick: bool) -> list[dict[str, Any]]:
 
         def made(function: str, *more: Any, as_commands: bool, precision: str = precision) -> Any:
             given = (precision, side, steps, *more)
-            return in_a_process("training", function, *given, as_commands=as_commands)
+            return InAProcess("training", function, *given, as_commands=as_commands)
 
         calls = {
             "keras.applications fit": made("of_fit", as_commands=False),
