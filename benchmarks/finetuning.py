@@ -26,13 +26,11 @@ same `--run_dir`. With `--part validation` nothing of the test part is read: tha
 from __future__ import annotations
 
 import argparse
-import base64
-import gzip
 import json
 import os
 import platform
-import re
 import shutil
+import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -47,90 +45,6 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
 WAYS = ("random", "probe", "sklearn", "finetune", "finetune_slim", "keras")
-FASHION = "T-shirt Trouser Pullover Dress Coat Sandal Shirt Sneaker Bag Boot".split()
-TESTED = 100  # images a class
-
-
-def read_idx(path: Path) -> np.ndarray:
-    """An IDX file, gzipped."""
-    data = gzip.decompress(path.read_bytes())
-    dimensions = data[3]
-    shape = np.frombuffer(data, ">i4", dimensions, 4)
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
-
-
-def write_png(path: Path, pixels: np.ndarray) -> None:
-    from PIL import Image
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-
-
-def prepare_fashion(idx: Path, folder: Path) -> None:
-    parts = {}
-    for part, name in (("train", "train"), ("test", "t10k")):
-        (images,) = idx.rglob(f"{name}-images-idx3-ubyte.gz")
-        (labels,) = idx.rglob(f"{name}-labels-idx1-ubyte.gz")
-        parts[part] = read_idx(images), read_idx(labels)
-    for count in (50, 200, 1000, 6000):
-        root = folder / f"fashion{count if count < 6000 else 60000}"
-        for part, (images, labels) in parts.items():
-            order = np.random.default_rng(0).permutation(len(labels))
-            for label, name in enumerate(FASHION):
-                members = order[labels[order] == label]
-                for i in members[: count if part == "train" else TESTED]:
-                    write_png(root / part / name / f"{i:05}.png", images[i])
-
-
-def prepare_emoji(package: Path, folder: Path) -> None:
-    from PIL import Image
-
-    for i, emoji in enumerate(json.loads((package / "emoji.json").read_text())):
-        if not emoji["has_img_twitter"] or emoji["category"] in ("Component", "Flags"):
-            continue
-        drawing = Image.open(package / "img/twitter/64" / emoji["image"]).convert("RGBA")
-        white = Image.new("RGBA", drawing.size, "white")
-        pixels = np.array(Image.alpha_composite(white, drawing).convert("RGB"))
-        part = "test" if i % 4 == 3 else "train"
-        name = emoji["category"].split()[0]
-        write_png(folder / "emoji" / part / name / emoji["image"], pixels)
-
-
-def prepare_nsfwjs(package: Path, file: Path) -> None:
-    """TensorFlow.js' layers are numbered in the order of keras.applications'."""
-    from keras_inception import InceptionV3, Preprocessing, save_weights
-    from keras_inception.identity import attach
-    from keras_inception.weights.layouts.keras_applications import V3
-
-    models = package / "dist" / "models" / "inception_v3"
-    text = (models / "model.min.js").read_text()
-    data = b""
-    for i in range(1, 7):
-        shard = (models / f"group1-shard{i}of6.min.js").read_text()
-        data += base64.b64decode(max(re.findall(r'"([A-Za-z0-9+/=]+)"', shard), key=len))
-    arrays, at = {}, 0
-    entry = (
-        r'\{name:"([^"]+)",shape:\[([\d,]*)\],dtype:"float32",'
-        r"quantization:\{min:([-\d.e]+),scale:([-\d.e]+),"
-    )
-    for name, sizes, low, scale in re.findall(entry, text[text.index("weightsManifest") :]):
-        shape = [int(n) for n in sizes.split(",")]
-        count = int(np.prod(shape))
-        stored = np.frombuffer(data, np.uint8, count, at).reshape(shape)
-        arrays[name] = (stored * float(scale) + float(low)).astype(np.float32)
-        at += count
-    assert at == len(data), (at, len(data))
-    model = InceptionV3(weights=None, input_shape=(299, 299, 3), include_top=False, pooling="avg")
-    for theirs, ours in V3.names.items():
-        kind, _, number = theirs.rpartition("_")
-        if not number.isdecimal():
-            continue
-        layer, theirs = model.get_layer(ours), f"{kind}_{int(number) + 1}"  # theirs count from 1
-        for variable in layer.weights:
-            variable.assign(arrays[f"{theirs}/{variable.name}"])
-    contract = Preprocessing(size=(299, 299), crop_fraction=1.0, mean=0.0, std=255.0)
-    attach(model, model.identity.replace(preprocessing=contract))
-    save_weights(model, file)
 
 
 def recipe_of(options: argparse.Namespace) -> Any:
@@ -290,40 +204,62 @@ def machine() -> str:
 
 
 def table(options: argparse.Namespace) -> None:
-    """The rows of the test part as Markdown, with each way's gain over the probe."""
+    """The rows of a part as Markdown, a line a way: means over the seeds, gains on the probe."""
     from keras_inception.evaluation.metrics import compare, wilson_interval
 
     rows = [r for r in json.loads(options.results.read_text()) if r["part"] == options.part]
     print(
-        "| data set | training images | network | way | seed | accuracy (95 % interval) "
+        "| data set | training images | network | way | accuracy (95 % interval, or each seed's) "
         "| balanced | minus the probe's (95 % interval) | minutes |"
     )
-    print("| --- | ---: | --- | --- | ---: | --- | ---: | --- | ---: |")
-
-    def key(row: dict[str, Any]) -> tuple[Any, ...]:
-        return row["set"], row["seed"], row["images"]
+    print("| --- | ---: | --- | --- | --- | ---: | --- | ---: |")
 
     def of_the_data(row: dict[str, Any]) -> bool:
         return all(change.startswith("crop_fraction=") for change in row["change"])
 
-    probes = {key(r): r for r in rows if r["way"] == "probe" and of_the_data(r)}
-    bits = {id(r): np.array([c == "1" for c in r["right"]]) for r in rows}
+    probes = {
+        (r["set"], r["seed"], r["images"]): r
+        for r in rows
+        if r["way"] == "probe" and of_the_data(r)
+    }
+    ways: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for r in rows:
-        low, high = wilson_interval(bits[id(r)].sum(), r["images"])
-        probe, gain = probes.get(key(r)), ""
-        if probe is not None and probe is not r:
-            found = compare(bits[id(r)], bits[id(probe)])
-            gain = "{:+.1%} ({:+.1%} to {:+.1%})".format(
-                found["difference"], *found["difference_interval"]
-            )
         network = f"{r['model']} {r['width']:g}, {r['image_size']} px, {r['weights'] or 'random'}"
         changes = f" ({', '.join(r['change'])})" if r["change"] else ""
+        way = r["way"] + changes
+        ways.setdefault((r["set"], str(r["training_images"]), network, way), []).append(r)
+    for names, group in ways.items():
+        group.sort(key=lambda r: r["seed"])
+        low, high = wilson_interval(group[0]["right"].count("1"), group[0]["images"])
+        spread = f"{low:.1%} to {high:.1%}"
+        if len(group) > 1:
+            spread = ", ".join(f"{r['accuracy']:.1%}" for r in group)
+        gains = []
+        for r in group:
+            probe = probes.get((r["set"], r["seed"], r["images"]))
+            if probe is not None and probe is not r:
+                gains.append(compare(bits(r), bits(probe)))
+        accuracy, balanced, minutes = (
+            statistics.mean(r[name] for r in group)
+            for name in ("accuracy", "balanced_accuracy", "minutes")
+        )
+        gain = ""
+        if len(gains) == len(group):
+            each = [
+                "{:+.1%} ({:+.1%} to {:+.1%})".format(g["difference"], *g["difference_interval"])
+                for g in gains
+            ]
+            gain = "; ".join(each)
         print(
-            f"| {r['set']} | {r['training_images']} | {network} | {r['way']}{changes} "
-            f"| {r['seed']} | {r['accuracy']:.1%} ({low:.1%} to {high:.1%}) "
-            f"| {r['balanced_accuracy']:.1%} | {gain} | {r['minutes']:.1f} |"
+            f"| {' | '.join(names)} | {accuracy:.1%} ({spread}) | {balanced:.1%} | {gain} "
+            f"| {minutes:.1f} |"
         )
     print("\nMachine: " + "; ".join(sorted({r["machine"] for r in rows})))
+
+
+def bits(row: dict[str, Any]) -> np.ndarray:
+    """Of each image of the part, whether its answer was right."""
+    return np.array([c == "1" for c in row["right"]])
 
 
 def features(options: argparse.Namespace) -> None:
@@ -392,6 +328,8 @@ def main() -> None:
     elif options.verb == "table":
         table(options)
     else:
+        from finetuning_sets import prepare_emoji, prepare_fashion, prepare_nsfwjs
+
         options.folder.mkdir(parents=True, exist_ok=True)
         if options.fashion:
             prepare_fashion(options.fashion, options.folder)

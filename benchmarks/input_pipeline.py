@@ -30,7 +30,7 @@ from keras_inception.data.pipeline import AUGMENTATIONS
 from keras_inception.data.sources import shards
 from keras_inception.data.transforms import MIXES
 
-BATCH, SIDE = 64, 224
+BATCH, SIDE = 64, 299
 DRAINED = 12  # batches before the clock starts: more than a pipeline keeps while others are timed
 PER_SECOND = 1000  # images a second of a device, for which the cores are computed
 

@@ -211,10 +211,35 @@ def write_page(record: dict[str, Any], output: Path) -> None:
                 case = row["case"]
                 lines += ["", f"{case[0].upper()}{case[1:]}", "", "| | |", "| --- | --- |"]
             lines.append(f"| {row['name']} | {'; '.join(figures(row))} |")
+        if name == "input_pipeline":
+            lines += ["", *cores_for_a_gpu(record)]
     notes = HERE / "notes.md"
     lines += ["", notes.read_text().strip()] if notes.exists() else []
     (output / "benchmarks.md").write_text("\n".join(lines) + "\n")
     draw(record, output / "benchmarks.png")
+
+
+def cores_for_a_gpu(record: dict[str, Any]) -> list[str]:
+    """How many processors of the input group's machine feed the GPU of the other group's."""
+    group = record["groups"].get("gpu_jax", {"rows": []})
+    trained = [
+        (row["images_per_second"], row["case"])
+        for row in group["rows"]
+        if "InceptionV3 training" in row["case"] and "images_per_second" in row
+    ]
+    if not trained:
+        return []
+    rate, case = max(trained)
+    needs = ", ".join(
+        f"{rate / row['images_per_second_per_core']:.0f} for `{row['name']}`"
+        for row in record["groups"]["input_pipeline"]["rows"]
+        if "cores" in row and "by hand" not in row["name"]
+    )
+    return [
+        f"{group['circumstances']['gpu']} trains {rate:,.0f} images a second at most "
+        f"({case.removeprefix('GPU: ')}; below). To feed it takes so many processors like the "
+        f"one above: {needs}."
+    ]
 
 
 def draw(record: dict[str, Any], path: Path) -> None:

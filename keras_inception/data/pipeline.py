@@ -26,6 +26,9 @@ from keras_inception.data.transforms import (
 )
 from keras_inception.preprocessing import Preprocessing
 
+# Examples whose records are read together: a call of Python costs more than reading one.
+_CHUNK = 16
+
 AUGMENTATIONS = ("none", "flip", "mild", "crop", "inception", *POLICIES)
 
 
@@ -92,12 +95,18 @@ def train_batches(
     def positions() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for step in _count(start_step):
             at = step * local * hosts + host * local + np.arange(local)
-            yield at, examples_at(at, split, seed)
+            index = examples_at(at, split, seed)
+            for begin in range(0, local, _CHUNK):
+                chunk = slice(begin, begin + _CHUNK)
+                yield at[chunk], index[chunk]
 
-    def example(position: tf.Tensor, index: tf.Tensor) -> dict[str, tf.Tensor]:
+    def example(
+        position: tf.Tensor, index: tf.Tensor, encoded: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
         image = _training_image(
             split,
             index,
+            encoded,
             preprocessing,
             channels,
             augmentation,
@@ -105,16 +114,21 @@ def train_batches(
             tf.stack([seed, position]),
         )
         return {
-            "image": image,
+            "image": image if is_mixed else preprocessing.scale(image),
             "label": tf.one_hot(tf.gather(labels, index), classes),
             "index": index,
             "position": position,
         }
 
     policy = make_policy(augmentation, preprocessing.size) if augmentation in POLICIES else None
+    # What needs the batch comes before the scaling; if nothing does, each image is scaled while it
+    # is in the cache, by as many threads as there are.
+    is_mixed = policy is not None or mix != "none"
 
     def finished(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         image, label = batch["image"], batch["label"]
+        if not is_mixed:
+            return {"image": image, "label": label, "index": batch["index"]}
         key = tf.stack([tf.constant(seed, tf.int64), batch["position"][0]])
         if policy:
             image = policy(image, key)
@@ -122,10 +136,13 @@ def train_batches(
             image, label = mix_batch(mix, image, label, key)
         return {"image": preprocessing.scale(image), "label": label, "index": batch["index"]}
 
-    signature = (tf.TensorSpec((local,), tf.int64), tf.TensorSpec((local,), tf.int64))
+    signature = (tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None,), tf.int64))
+    chunks = tf.data.Dataset.from_generator(positions, output_signature=signature)
+    if split.images is not None:
+        read = split.images
+        chunks = chunks.map(lambda at, i: (at, i, read(i)), num_parallel_calls=tf.data.AUTOTUNE)
     return (
-        tf.data.Dataset.from_generator(positions, output_signature=signature)
-        .unbatch()
+        chunks.unbatch()
         .map(example, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(batch_size, drop_remainder=True)
         .map(finished)
@@ -167,7 +184,7 @@ def evaluation_batches(
     def example(index: tf.Tensor) -> dict[str, tf.Tensor]:
         real = index <= last
         index = tf.minimum(index, last)
-        image = _central_image(part, index, preprocessing, channels)
+        image = _central_image(part, index, None, preprocessing, channels)
         return {
             "image": preprocessing.scale(image),
             "label": tf.gather(labels, index),
@@ -250,16 +267,21 @@ def in_file_order(rng: np.random.Generator, shards: np.ndarray, window: int) -> 
 
 
 def _central_image(
-    split: Split, index: tf.Tensor, preprocessing: Preprocessing, channels: int
+    split: Split,
+    index: tf.Tensor,
+    encoded: tf.Tensor | None,
+    preprocessing: Preprocessing,
+    channels: int,
 ) -> tf.Tensor:
     """The contract's central crop at the contract's size: float32 in 0..255."""
-    image = preprocessing.fit(split.pixels(index, channels))
+    image = preprocessing.fit(split.pixels(index, channels, encoded))
     return tf.ensure_shape(image, (*preprocessing.size, channels))
 
 
 def _training_image(
     split: Split,
     index: tf.Tensor,
+    encoded: tf.Tensor | None,
     preprocessing: Preprocessing,
     channels: int,
     augmentation: str,
@@ -268,12 +290,13 @@ def _training_image(
 ) -> tf.Tensor:
     """An augmented image: float32 in 0..255, of the contract's size; key: (seed, position)."""
     if augmentation in ("none", "flip"):
-        image = _central_image(split, index, preprocessing, channels)
+        image = _central_image(split, index, encoded, preprocessing, channels)
     else:
         area = MILD_AREA if augmentation == "mild" else AREA
-        image = split.crop(index, lambda size: random_crop_box(size, key, area), channels)
+        image = split.crop(index, lambda size: random_crop_box(size, key, area), channels, encoded)
         image = tf.image.resize(image, preprocessing.size, preprocessing.interpolation)
-        image = tf.clip_by_value(image, 0.0, 255.0)
+        if preprocessing.interpolation == "bicubic":  # the only one that overshoots
+            image = tf.clip_by_value(image, 0.0, 255.0)
     if augmentation != "none" and mirror:
         image = random_mirror(image, key)
     if augmentation == "inception" and channels == 3:

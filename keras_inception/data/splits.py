@@ -39,6 +39,8 @@ class Split:
             numbers, where reading in that order is much faster than at random: training then
             shuffles the files and a window of the examples. None: any order is as fast.
         window: How many examples are shuffled among each other then.
+        images: int64 (n,) -> n images' encoded bytes, where a few are read faster together than
+            one after the other. None: no faster.
     """
 
     labels: np.ndarray
@@ -49,6 +51,7 @@ class Split:
     decoding: Decoding = Decoding()
     shards: np.ndarray | None = None
     window: int = 0
+    images: Callable[[tf.Tensor], tf.Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -57,10 +60,18 @@ class Split:
         """What names an example in a message."""
         return self.where + self.name(i)
 
-    def pixels(self, i: tf.Tensor | int, channels: int = 3) -> tf.Tensor:
-        """An example's image: uint8 (height, width, channels); gray is repeated for 3 channels."""
+    def pixels(
+        self, i: tf.Tensor | int, channels: int = 3, image: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """An example's image: uint8 (height, width, channels); gray is repeated for 3 channels.
+
+        Args:
+            i: int64 scalar.
+            channels: 3 or 1.
+            image: What `images` gave for it, if that was asked.
+        """
         i = tf.cast(i, tf.int64)
-        image = self.image(i)
+        image = self.image(i) if image is None else image
         if image.dtype != tf.string:
             return with_channels(image, channels)
         return self._decoded(
@@ -70,7 +81,13 @@ class Split:
             channels,
         )
 
-    def crop(self, i: tf.Tensor, choose: Choose, channels: int = 3) -> tf.Tensor:
+    def crop(
+        self,
+        i: tf.Tensor,
+        choose: Choose,
+        channels: int = 3,
+        image: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         """A rectangle of `pixels(i)`; of a JPEG only that part is decoded.
 
         Args:
@@ -78,8 +95,9 @@ class Split:
             choose: int32 (2,), the image's height and width -> int32 (4,): top, left, height,
                 width of the rectangle.
             channels: 3 or 1.
+            image: What `images` gave for it, if that was asked.
         """
-        image = self.image(i)
+        image = self.image(i) if image is None else image
         if image.dtype != tf.string:
             return crop(with_channels(image, channels), choose)
         return self._decoded(
@@ -118,13 +136,23 @@ class Split:
         def image(i: tf.Tensor) -> tf.Tensor:
             return self.image(tf.gather(chosen, i))
 
+        def images(i: tf.Tensor) -> tf.Tensor:
+            assert self.images is not None
+            return self.images(tf.gather(chosen, i))
+
         def name(i: int) -> str:
             return self.name(int(indices[i]))
 
         facts = {key: column[indices] for key, column in self.facts.items()}
         shards = None if self.shards is None else self.shards[indices]
         return dataclasses.replace(
-            self, labels=self.labels[indices], image=image, name=name, facts=facts, shards=shards
+            self,
+            labels=self.labels[indices],
+            image=image,
+            images=images if self.images else None,
+            name=name,
+            facts=facts,
+            shards=shards,
         )
 
 
@@ -331,6 +359,7 @@ def concatenated(splits: Sequence[Split]) -> Split:
         splits[0],
         labels=np.concatenate([split.labels for split in splits]),
         image=image,
+        images=None,
         name=name,
         facts={key: np.concatenate([split.facts[key] for split in splits]) for key in shared},
         shards=np.concatenate(shards) if len(shards) == len(splits) else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 
 import numpy as np
@@ -85,6 +86,22 @@ def test_batches_are_the_same_after_the_index_was_kept(shards, capsys):
     assert "indexed" not in capsys.readouterr().err
     for key in one:
         np.testing.assert_array_equal(one[key], two[key])
+
+
+def test_records_read_together_are_those_read_one_by_one(shards):
+    source = open_source(f"tfrecord:{shards}", validation_fraction=0.1)
+    train = source.splits["train"]
+    numbers = tf.constant([5, 0, 26, 5], tf.int64)
+    together = train.images(numbers).numpy().tolist()
+    assert together == [train.image(i).numpy() for i in numbers]
+    alone = dataclasses.replace(train, images=None)
+    arguments = {"batch_size": 20, "seed": 1, "augmentation": "crop", "start_step": 2}
+    batches = [
+        next(iter(train_batches(one, Preprocessing(size=(16, 16)), **arguments)))
+        for one in (source, dataclasses.replace(source, splits={**source.splits, "train": alone}))
+    ]
+    for key in batches[0]:
+        np.testing.assert_array_equal(batches[0][key], batches[1][key])
 
 
 def test_an_unreadable_image_is_named_once_and_left_out(shards, caplog):

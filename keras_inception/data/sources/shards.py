@@ -89,9 +89,27 @@ class Records:
 
     def image(self) -> Callable[[tf.Tensor], tf.Tensor]:
         """int64 i -> the encoded bytes of record i's image."""
+        read = self._read
+        return lambda i: tf.ensure_shape(tf.numpy_function(read, [i], tf.string), ())
+
+    def images(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        """int64 (n,) -> the encoded bytes of so many records' images; a call costs more than it."""
+        read = self._read
+
+        def read_all(numbers: np.ndarray) -> np.ndarray:
+            return np.array([read(i) for i in numbers], object)
+
+        def images(i: tf.Tensor) -> tf.Tensor:
+            found = tf.numpy_function(read_all, [i], tf.string)
+            return tf.ensure_shape(found, i.shape)
+
+        return images
+
+    @functools.cached_property
+    def _read(self) -> Callable[[int], bytes]:
         blocks = _Blocks() if self.is_sequential else None
 
-        def read(i: np.ndarray) -> bytes:
+        def read(i: int) -> bytes:
             path, at = self.shards[self.shard[i]], int(self.offset[i])
             if _is_array_record(path):
                 record = _array_reader(path).read([at])[0]
@@ -103,7 +121,7 @@ class Records:
                     record = file.read(int(self.length[i]))
             return _value(record, self.keys.image)[0]
 
-        return lambda i: tf.ensure_shape(tf.numpy_function(read, [i], tf.string), ())
+        return read
 
     def name(self, i: int) -> str:
         """Such as "train-00001-of-00004 at byte 1024"."""
@@ -231,6 +249,7 @@ def split_of(records: Records) -> Split:
         records.labels,
         records.image(),
         records.name,
+        images=records.images(),
         shards=records.shard if in_files else None,
         window=records.window if in_files else 0,
     )

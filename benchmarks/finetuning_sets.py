@@ -1,0 +1,96 @@
+"""The data sets and start weights of finetuning.py, out of what package registries ship."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+
+FASHION = "T-shirt Trouser Pullover Dress Coat Sandal Shirt Sneaker Bag Boot".split()
+TESTED = 100  # images a class
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """An IDX file, gzipped."""
+    data = gzip.decompress(path.read_bytes())
+    dimensions = data[3]
+    shape = np.frombuffer(data, ">i4", dimensions, 4)
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+
+
+def write_png(path: Path, pixels: np.ndarray) -> None:
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def prepare_fashion(idx: Path, folder: Path) -> None:
+    parts = {}
+    for part, name in (("train", "train"), ("test", "t10k")):
+        (images,) = idx.rglob(f"{name}-images-idx3-ubyte.gz")
+        (labels,) = idx.rglob(f"{name}-labels-idx1-ubyte.gz")
+        parts[part] = read_idx(images), read_idx(labels)
+    for count in (50, 200, 1000, 6000):
+        root = folder / f"fashion{count if count < 6000 else 60000}"
+        for part, (images, labels) in parts.items():
+            order = np.random.default_rng(0).permutation(len(labels))
+            for label, name in enumerate(FASHION):
+                members = order[labels[order] == label]
+                for i in members[: count if part == "train" else TESTED]:
+                    write_png(root / part / name / f"{i:05}.png", images[i])
+
+
+def prepare_emoji(package: Path, folder: Path) -> None:
+    from PIL import Image
+
+    for i, emoji in enumerate(json.loads((package / "emoji.json").read_text())):
+        if not emoji["has_img_twitter"] or emoji["category"] in ("Component", "Flags"):
+            continue
+        drawing = Image.open(package / "img/twitter/64" / emoji["image"]).convert("RGBA")
+        white = Image.new("RGBA", drawing.size, "white")
+        pixels = np.array(Image.alpha_composite(white, drawing).convert("RGB"))
+        part = "test" if i % 4 == 3 else "train"
+        name = emoji["category"].split()[0]
+        write_png(folder / "emoji" / part / name / emoji["image"], pixels)
+
+
+def prepare_nsfwjs(package: Path, file: Path) -> None:
+    """TensorFlow.js' layers are numbered in the order of keras.applications'."""
+    from keras_inception import InceptionV3, Preprocessing, save_weights
+    from keras_inception.identity import attach
+    from keras_inception.weights.layouts.keras_applications import V3
+
+    models = package / "dist" / "models" / "inception_v3"
+    text = (models / "model.min.js").read_text()
+    data = b""
+    for i in range(1, 7):
+        shard = (models / f"group1-shard{i}of6.min.js").read_text()
+        data += base64.b64decode(max(re.findall(r'"([A-Za-z0-9+/=]+)"', shard), key=len))
+    arrays, at = {}, 0
+    entry = (
+        r'\{name:"([^"]+)",shape:\[([\d,]*)\],dtype:"float32",'
+        r"quantization:\{min:([-\d.e]+),scale:([-\d.e]+),"
+    )
+    for name, sizes, low, scale in re.findall(entry, text[text.index("weightsManifest") :]):
+        shape = [int(n) for n in sizes.split(",")]
+        count = int(np.prod(shape))
+        stored = np.frombuffer(data, np.uint8, count, at).reshape(shape)
+        arrays[name] = (stored * float(scale) + float(low)).astype(np.float32)
+        at += count
+    assert at == len(data), (at, len(data))
+    model = InceptionV3(weights=None, input_shape=(299, 299, 3), include_top=False, pooling="avg")
+    for theirs, ours in V3.names.items():
+        kind, _, number = theirs.rpartition("_")
+        if not number.isdecimal():
+            continue
+        layer, theirs = model.get_layer(ours), f"{kind}_{int(number) + 1}"  # theirs count from 1
+        for variable in layer.weights:
+            variable.assign(arrays[f"{theirs}/{variable.name}"])
+    contract = Preprocessing(size=(299, 299), crop_fraction=1.0, mean=0.0, std=255.0)
+    attach(model, model.identity.replace(preprocessing=contract))
+    save_weights(model, file)
