@@ -31,7 +31,13 @@ def finished_run(tmp_path_factory):
     with filelock.FileLock(shared / "trained.lock"):
         if not (shared / "trained" / "model.keras").exists():
             recipe = Recipe(
-                dataset="fake", image_size=32, epochs=3, batch_size=32, learning_rate=0.016, ema=0.5
+                dataset="fake",
+                image_size=32,
+                width_multiplier=0.5,
+                epochs=3,
+                batch_size=32,
+                learning_rate=0.016,
+                ema=0.5,
             )
             train(recipe, str(shared / "trained"))
     return RunFolder(shutil.copytree(shared / "trained", own / "fake"))
