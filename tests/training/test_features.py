@@ -104,8 +104,16 @@ def test_of_equal_epochs_the_last_is_kept():
 
 
 def test_the_best_weights_are_kept_and_patience_ends(tmp_path):
-    """With a rate that ruins the later epochs."""
-    recipe = SMALL.replace(keep="best", epochs=9, learning_rate=0.5, schedule="constant", seed=1)
+    """With a rate that ruins the later epochs, and mixed images."""
+    recipe = SMALL.replace(
+        keep="best",
+        epochs=9,
+        learning_rate=0.5,
+        schedule="constant",
+        seed=1,
+        mix="either",
+        optimizer="lion",
+    )
     folder = train(recipe.replace(patience=1), str(tmp_path / "run"))
     rows = folder.history
     best = best_epoch(rows)
@@ -161,7 +169,10 @@ def test_fine_tuning_trains_the_head_first_and_keeps_the_norms(tmp_path):
             {"precision": "mixed_float16", "ema": 0.9, "accumulation_steps": 2},
             marks=pytest.mark.slow,  # half precision is slow on a CPU
         ),
-        {"mix": "either", "optimizer": "lion", "learning_rate": 0.001},
+        pytest.param(
+            {"mix": "either", "optimizer": "lion", "learning_rate": 0.001},
+            marks=pytest.mark.slow,  # the test of the best weights trains with them, too
+        ),
     ],
 )
 def test_other_settings_train(changes, tmp_path):

@@ -107,6 +107,7 @@ def alone(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow  # a process with two replicas, for what test_pipeline.py says of the batches
 def test_validation_counts_every_example_once_when_a_replicas_share_is_empty(alone):
     """26 validation images and two replicas of 48: the second one has none."""
     run = RunFolder(alone)
