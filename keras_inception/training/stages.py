@@ -232,7 +232,8 @@ def open_bound(
     """
     if not fresh:
         # Another seed or share draws other parts: the settings are named before the images.
-        folder.check_recipe(recipe, but=_WATCHED)
+        # Of what the data decide, `train` compares what they decided.
+        folder.check_recipe(recipe, but=[*_WATCHED, "epochs"] if recipe.min_steps else _WATCHED)
     record = folder.path / fingerprint.FILE
     before = None if fresh or not record.exists() else Fingerprint.read(record)
     if before is None and not fresh and folder.config_path.exists():

@@ -271,7 +271,7 @@ def test_few_images_keep_the_last_weights_and_say_so(tmp_path):
     assert stages.for_data(recipe, open_source("fake")) == (recipe, [])
 
 
-def test_epochs_are_added_for_the_steps_that_a_fine_tuning_needs():
+def test_epochs_are_added_for_the_steps_that_a_fine_tuning_needs(tmp_path):
     """462 images: 28 steps an epoch. An epoch count of the user's own is taken as it is."""
     source, recipe = open_source("fake"), named("finetune").replace(dataset="fake")
     found, (note,) = stages.for_data(recipe, source)
@@ -281,6 +281,12 @@ def test_epochs_are_added_for_the_steps_that_a_fine_tuning_needs():
     given = recipe.replace(epochs=4)
     assert stages.for_data(given, source) == (given, []) and given.min_steps == 0
     assert stages.for_data(recipe.replace(min_steps=112), source)[0].epochs == 4
+    run = RunFolder(tmp_path)  # the same command again, as it was given and not as it became
+    contract = default_preprocessing("InceptionV3")
+    run.begin(found, source.class_names, contract, source.provenance)
+    assert stages.open_bound(recipe, run).num_examples("train") == 462
+    with pytest.raises(ValueError, match="epochs was 11, is 4"):
+        stages.open_bound(given, run)
 
 
 def test_an_image_that_is_lost_during_the_training_is_named(tmp_path, monkeypatch):
