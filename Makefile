@@ -28,7 +28,7 @@ test: install
 test-all: install test-jax
 	$(BIN)/python -m pytest -m ""
 
-# About 15 minutes; writes docs/benchmarks.{json,md,png}.
+# About half an hour; writes docs/benchmarks.{json,md,png}.
 benchmark: install
 	$(BIN)/python benchmarks/run.py --peers
 
@@ -56,7 +56,7 @@ test-tpu: $(VENV)-tpu/installed
 	$(VENV)-tpu/bin/python tools/lower_for_tpu.py
 	! $(VENV)-tpu/bin/python tools/lower_for_tpu.py --forbidden InceptionV1
 
-# Runs every notebook from top to bottom and stores its outputs; about fifteen minutes on two cores.
+# Runs every notebook from top to bottom and stores its outputs; about twenty-five minutes on two cores.
 $(VENV)/notebooks: $(VENV)/installed
 	$(BIN)/pip install --quiet --editable '.[notebooks]'
 	touch $@
