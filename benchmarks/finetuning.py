@@ -10,7 +10,8 @@
 
 - `fashion50`, `fashion200`, `fashion1000`: so many images a class of Fashion-MNIST's training part
   (MIT), tested on 100 a class of its test part; `fashion60000` is the whole of it, to pretrain on.
-  DIR holds the IDX files (Debian: dataset-fashion-mnist).
+  DIR holds the IDX files (Debian: dataset-fashion-mnist). `fashion50v` is `fashion50` with 1,000
+  other images of the training part for its test: settings can be chosen on it.
 - `emoji`: Twitter's drawings at 64 px (CC-BY 4.0) in eight groups, a quarter of them for the test.
   DIR is the unpacked npm package emoji-datasource-twitter.
 - `nsfwjs.safetensors`: the trained Inception v3 of npm's nsfwjs (MIT), TensorFlow.js layers of

@@ -30,6 +30,7 @@ def write_png(path: Path, pixels: np.ndarray) -> None:
 
 
 def prepare_fashion(idx: Path, folder: Path) -> None:
+    """Random images of each class; the test parts are of the test part, but for `fashion50v`'s."""
     parts = {}
     for part, name in (("train", "train"), ("test", "t10k")):
         (images,) = idx.rglob(f"{name}-images-idx3-ubyte.gz")
@@ -43,6 +44,14 @@ def prepare_fashion(idx: Path, folder: Path) -> None:
                 members = order[labels[order] == label]
                 for i in members[: count if part == "train" else TESTED]:
                     write_png(root / part / name / f"{i:05}.png", images[i])
+    # To choose settings on more images than a validation part of 80: others of the training part.
+    images, labels = parts["train"]
+    order = np.random.default_rng(0).permutation(len(labels))
+    for label, name in enumerate(FASHION):
+        members = order[labels[order] == label]
+        for part, numbers in (("train", members[:50]), ("test", sorted(members[50:200])[:TESTED])):
+            for i in numbers:
+                write_png(folder / "fashion50v" / part / name / f"{i:05}.png", images[i])
 
 
 def prepare_emoji(package: Path, folder: Path) -> None:
