@@ -152,24 +152,29 @@ def make_optimizer(
         settings = {"rho": 0.9, "momentum": recipe.momentum, "epsilon": recipe.epsilon}
     elif recipe.optimizer == "sgd":
         settings = {"momentum": recipe.momentum}
-    elif factors is None:
-        settings = {"weight_decay": recipe.weight_decay}
-    else:
-        settings = {"weight_decay": 0.0}  # AdamW's default is not 0
-    if factors is None:
-        return kind(schedule, **settings)
     decay = recipe.weight_decay if recipe.decays_weights_apart else 0.0
-    return _with_factors(kind, factors, decay)(schedule, **settings)
+    if factors is not None or decay:
+        kind = _with_factors(kind, factors, decay)
+    optimizer = kind(schedule, **settings)
+    # Keras decays by 0 otherwise, and AdamW, which takes no None, by 0.004.
+    optimizer.weight_decay = None
+    return optimizer
 
 
-def _with_factors(kind: type, factors: Sequence[float], decay: float) -> type:
-    """An optimizer with a rate of its own for each variable, for the decay of weights, too."""
+def _with_factors(kind: type, factors: Sequence[float] | None, decay: float) -> type:
+    """An optimizer with a rate of its own for each variable, for the decay of weights, too.
+
+    Keras would compute the schedule once more for the decay of each variable.
+    """
 
     class WithFactors(kind):  # type: ignore[misc]
         def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-            rate = learning_rate * factors[self._get_variable_index(variable)]
+            rate = learning_rate
+            if factors is not None:
+                rate *= factors[self._get_variable_index(variable)]
             if decay:
-                self.assign_sub(variable, variable * ops.cast(rate * decay, variable.dtype))
+                # In Keras' order, so that the sums round as Keras' do.
+                self.assign_sub(variable, variable * decay * ops.cast(rate, variable.dtype))
             super().update_step(gradient, variable, rate)
 
     return WithFactors
