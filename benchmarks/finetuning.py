@@ -17,7 +17,8 @@
 - `nsfwjs.safetensors`: the trained Inception v3 of npm's nsfwjs (MIT), TensorFlow.js layers of
   uint8. For experiments only, and no part of the package.
 
-`elpv` comes from the package elpv-dataset. `run` trains in one way, on one set, and adds a row to
+`elpv` comes from the package elpv-dataset. The way `torch` needs torch and timm: run it with the Python of
+`.venv-peers`, which `benchmarks/run.py --peers` makes. `run` trains in one way, on one set, and adds a row to
 the results; `sklearn` fits scikit-learn's logistic regression to the features that `probe` kept in the
 same `--run_dir`. With `--part validation` nothing of the test part is read: that is for choosing settings
 (`--change learning_rate=0.001` changes a field of the recipe). `features` holds the frozen pass of
@@ -45,7 +46,7 @@ use_onednn()
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
-WAYS = ("random", "probe", "sklearn", "finetune", "finetune_slim", "keras")
+WAYS = ("random", "probe", "sklearn", "finetune", "finetune_slim", "keras", "torch")
 
 
 def recipe_of(options: argparse.Namespace) -> Any:
@@ -61,7 +62,9 @@ def recipe_of(options: argparse.Namespace) -> Any:
     if options.way == "random":
         recipe = recipes.named("demo").replace(**common)
     else:
-        named = {"keras": "finetune", "sklearn": "probe"}.get(options.way, options.way)
+        named = {"keras": "finetune", "torch": "finetune", "sklearn": "probe"}.get(
+            options.way, options.way
+        )
         recipe = recipes.named(named).replace(
             **common,
             model=options.model,
@@ -163,6 +166,11 @@ def run(options: argparse.Namespace) -> None:
         )
         if options.way == "keras":
             model, contract = train_with_keras(recipe, source, tuple(options.keras_epochs))
+            answer = model.predict_on_batch
+        elif options.way == "torch":
+            from finetuning_torch import train_with_torch
+
+            answer, contract = train_with_torch(recipe, source, options.torch_epochs)
         else:
             try:
                 training.train(recipe, folder.path, source=source)
@@ -172,9 +180,10 @@ def run(options: argparse.Namespace) -> None:
             model, contract = folder.load_model(), folder.preprocessing
             if options.way == "sklearn":
                 fit_with_sklearn(model, folder.path / "features", source)
+            answer = model.predict_on_batch
         seconds += time.perf_counter() - begun
         batches = evaluation_batches(source, options.part, contract, batch_size=64)
-        answers = predict_split(model.predict_on_batch, batches)
+        answers = predict_split(answer, batches)
         right = answers["probabilities"].argmax(1) == answers["labels"]
         recall = [right[answers["labels"] == c].mean() for c in np.unique(answers["labels"])]
         row = {
@@ -311,6 +320,7 @@ def main() -> None:
     one.add_argument("--part", choices=("validation", "test"), default="validation")
     one.add_argument("--change", nargs="*", default=[], metavar="FIELD=VALUE")
     one.add_argument("--keras_epochs", nargs=2, type=int, default=(2, 4))
+    one.add_argument("--torch_epochs", type=int, default=4)
     one.add_argument("--head", help="run_dir of a probe that finetune starts from")
     one.add_argument("--run_dir", help="where the run is kept; removed by default")
     one.add_argument("--machine", help="what the results call this machine")

@@ -6,22 +6,28 @@ import functools
 import http.server
 import os
 import shutil
+import sys
 import threading
+from pathlib import Path
 
 import filelock
 import pytest
 
 from keras_inception.cli.process import prepare_process
 
+sys.path.insert(0, str(Path(__file__).parent))
 prepare_process()
 
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory):
-    """The run folder of a real, short training on the `fake` data set.
+    """The run folder of a short training of a short GoogLeNet on the `fake` data set.
 
     The first of pytest's workers that needs it trains it; each has a copy of its own.
     """
+    import short_googlenet
+
+    from keras_inception.models import inception_v1
     from keras_inception.recipes import Recipe
     from keras_inception.runs import RunFolder
     from keras_inception.training import train
@@ -39,8 +45,20 @@ def finished_run(tmp_path_factory):
                 learning_rate=0.016,
                 ema=0.5,
             )
-            train(recipe, str(shared / "trained"))
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(inception_v1, "features", short_googlenet.features)
+                train(recipe, str(shared / "trained"))
     return RunFolder(shutil.copytree(shared / "trained", own / "fake"))
+
+
+@pytest.fixture
+def short_googlenet(monkeypatch):
+    """InceptionV1 has three of its nine blocks."""
+    from short_googlenet import features
+
+    from keras_inception.models import inception_v1
+
+    monkeypatch.setattr(inception_v1, "features", features)
 
 
 @pytest.fixture

@@ -54,9 +54,6 @@ def test_flags_need_no_tensorflow():
         ("--learning_rate=-1", "learning_rate"),
         ("--recipe=alexnet", "'alexnet'"),
         ("--config=/nowhere.json", "/nowhere.json"),
-        ("--dataset=folder:/nowhere", "no folder /nowhere"),
-        ("--batch_size=6000", "5700 images"),
-        ("--strategy=tpu", "No TPU"),
     ],
 )
 def test_what_is_wrong_is_one_line_before_training(flag, message, tmp_path):
@@ -65,6 +62,23 @@ def test_what_is_wrong_is_one_line_before_training(flag, message, tmp_path):
     lines = [line for line in process.stderr.splitlines() if line.startswith("train_tpu.py:")]
     assert len(lines) == 1 and message in lines[0]
     assert "Traceback" not in process.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--dataset=folder:/nowhere", "no folder /nowhere"),
+        ("--batch_size=6000", "5700 images"),
+        ("--strategy=tpu", "No TPU"),
+    ],
+)
+def test_what_the_data_and_the_machine_lack_is_one_line(flag, message, tmp_path, capsys):
+    from keras_inception.cli.train import main
+
+    assert main(["x", flag, f"--run_dir={tmp_path / 'run'}"]) == 2
+    (line,) = (text for text in capsys.readouterr().err.splitlines() if text.startswith("x:"))
+    assert message in line
     assert not (tmp_path / "run").exists()
 
 
@@ -160,7 +174,22 @@ def test_how_the_stages_after_training_end(
 SCRIPTS = ("Kätzchen кошка 猫", "γάτα बिल्ली قطة $1_$5")
 
 
-def test_a_folder_of_images_becomes_a_checked_model_for_a_phone(tmp_path, monkeypatch, capsys):
+# The same command with a network of three blocks: most of the time is its graphs'.
+SHORT = f"""
+import runpy, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from keras_inception.cli.process import prepare_process
+prepare_process()
+from short_googlenet import shorten
+shorten()
+runpy.run_path({str(ROOT / "train_tpu.py")!r}, run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("network", ["short", pytest.param("whole", marks=pytest.mark.slow)])
+def test_a_folder_of_images_becomes_a_checked_model_for_a_phone(
+    network, tmp_path, monkeypatch, capsys, request
+):
     """The whole chain on files as a user has them, then the same command again."""
     import tensorflow as tf
 
@@ -183,13 +212,18 @@ def test_a_folder_of_images_becomes_a_checked_model_for_a_phone(tmp_path, monkey
         "--image_size=32",
         "--width_multiplier=0.25",
         "--aux_weight=0",
-        "--epochs=12",
+        "--epochs=6",
         "--batch_size=16",
         "--augmentation=none",
         "--ema=0.5",
         "--label_smoothing=0",  # a sure network: eight bits move an uncertain one's answers most
     ]
-    process = command(*arguments)
+    if network == "short":
+        code = [sys.executable, "-c", SHORT, *arguments]
+        process = subprocess.run(code, capture_output=True, text=True)
+        request.getfixturevalue("short_googlenet")
+    else:
+        process = command(*arguments)
     assert process.returncode == 0, process.stderr[-2000:]
     assert "Test accuracy 100.0%" in process.stdout
     expected = {

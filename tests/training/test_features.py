@@ -103,7 +103,7 @@ def test_of_equal_epochs_the_last_is_kept():
     assert best_epoch(rows)["epoch"] == 3
 
 
-def test_the_best_weights_are_kept_and_patience_ends(tmp_path):
+def test_the_best_weights_are_kept_and_patience_ends(tmp_path, short_googlenet):
     """With a rate that ruins the later epochs, and mixed images."""
     recipe = SMALL.replace(
         keep="best",
@@ -132,7 +132,7 @@ def test_the_best_weights_are_kept_and_patience_ends(tmp_path):
     assert list((folder.checkpoints_path / "best").glob(f"best-{best['step']:.0f}.index"))
 
 
-def test_fine_tuning_trains_the_head_first_and_keeps_the_norms(tmp_path):
+def test_fine_tuning_trains_the_head_first_and_keeps_the_norms(tmp_path, short_googlenet):
     start = InceptionV1(
         weights=None, input_shape=(32, 32, 3), classes=7, bn_scale=True, width_multiplier=0.5
     )

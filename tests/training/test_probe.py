@@ -84,7 +84,7 @@ def test_what_cannot_be_fitted_is_refused(clusters):
         fit_head(broken, labels, features, labels, 3)
 
 
-def test_every_image_is_seen_once_and_a_stopped_run_goes_on(tmp_path, monkeypatch):
+def test_every_image_is_seen_once_and_a_stopped_run_goes_on(tmp_path, monkeypatch, short_googlenet):
     model = InceptionV1(weights=None, input_shape=(32, 32, 3), classes=4, width_multiplier=0.25)
     network = feature_network(model)
     source = open_source("fake")

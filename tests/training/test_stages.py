@@ -132,7 +132,9 @@ def test_the_second_stage_starts_where_the_first_one_ended(peer, tmp_path, monke
     assert built.identity.class_names == tuple(head.labels)
 
 
-def test_a_probe_fits_the_classifier_and_ends_as_every_run_does(tmp_path, monkeypatch):
+def test_a_probe_fits_the_classifier_and_ends_as_every_run_does(
+    tmp_path, monkeypatch, short_googlenet
+):
     """Stopped in the middle of the features, gone on with, and left alone when it has ended."""
     start = get_model("InceptionV1", weights=None, input_shape=(32, 32, 3), width_multiplier=0.25)
     recipe = TINY.replace(
@@ -184,19 +186,19 @@ def test_a_probe_fits_the_classifier_and_ends_as_every_run_does(tmp_path, monkey
     assert losses[found["penalty"]] == min(losses.values())
 
 
-def test_what_is_ahead_is_said_with_its_time(monkeypatch):
+def test_what_is_ahead_is_said_with_its_time(monkeypatch, short_googlenet):
     """Both stages are measured, on a network of their own; a processor is pointed to the probe."""
     monkeypatch.setattr(forecast, "_SHORT", 0.0)
     monkeypatch.setattr(forecast, "_LONG", 0.0)
     source, strategy = open_source("fake"), tf.distribute.get_strategy()
-    recipe = TINY.replace(probe=True, epochs=3, views="center", unfreeze_from="inception_5a")
+    recipe = TINY.replace(probe=True, epochs=3, views="center", unfreeze_from="inception_5b")
     model = training_network(recipe, 4, None)
     before = [w.numpy() for w in model.weights]
     contract = default_preprocessing("InceptionV1").replace(size=(32, 32))
     first, second, total = forecast.forecast(recipe, source, model, contract, strategy)
     assert "462 training and 50 validation images, each once through the frozen" in first
     assert re.fullmatch(
-        r"Then: the layers from inception_5a on train, 3 epochs of 7 steps: about \d+:\d\d\. "
+        r"Then: the layers from inception_5b on train, 3 epochs of 7 steps: about \d+:\d\d\. "
         r"21 steps change a network little: `batch_size=8` with `epochs=6` takes 342\.",
         second,
     )
@@ -289,7 +291,7 @@ def test_epochs_are_added_for_the_steps_that_a_fine_tuning_needs(tmp_path):
         stages.open_bound(given, run)
 
 
-def test_an_image_that_is_lost_during_the_training_is_named(tmp_path, monkeypatch):
+def test_an_image_that_is_lost_during_the_training_is_named(tmp_path, monkeypatch, short_googlenet):
     folder = images(tmp_path / "images", {"cat": 20, "dog": 20})
     recipe = TINY.replace(
         dataset=f"folder:{folder}", batch_size=16, image_size=16, epochs=8, validation_fraction=0.0

@@ -85,7 +85,7 @@ def test_a_contradiction_of_both_modes_is_seen():
     }  # fmt: skip
 
 
-def test_a_run_warns_once_and_at_its_end(tmp_path, caplog):
+def test_a_run_warns_once_and_at_its_end(tmp_path, caplog, short_googlenet):
     recipe = Recipe(
         dataset="fake", image_size=16, width_multiplier=0.25, epochs=2, batch_size=32,
         learning_rate=0.03, ema=0.0, bn_momentum=0.9999, precise_bn=0,

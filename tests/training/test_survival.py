@@ -22,9 +22,12 @@ from keras_inception.training import NonFinite, train
 from keras_inception.training.checkpoints import Store
 from keras_inception.training.loop import Run
 
-# The real loop and network, dropout included, on tiny images.
-RUN = """
+# The real loop with a short network, dropout included, on tiny images.
+RUN = f"""
 import sys
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from short_googlenet import shorten
+shorten()
 from keras_inception.recipes import Recipe
 from keras_inception.training import Interrupted, loop, repeat_bit_for_bit, train
 repeat_bit_for_bit()
@@ -143,7 +146,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(tiny_disk):
     assert small_store(tiny_disk)[1].restore_newest() == 1
 
 
-def test_a_run_that_diverges_stops_before_it_saves(tmp_path):
+def test_a_run_that_diverges_stops_before_it_saves(tmp_path, short_googlenet):
     recipe = Recipe(
         dataset="fake",
         image_size=16,
@@ -160,7 +163,7 @@ def test_a_run_that_diverges_stops_before_it_saves(tmp_path):
     assert not list(tmp_path.glob("checkpoints/*.index"))
 
 
-def test_an_average_that_is_not_finite_is_not_exported(tmp_path):
+def test_an_average_that_is_not_finite_is_not_exported(tmp_path, short_googlenet):
     source = open_source("fake")
     recipe = Recipe(dataset="fake", image_size=16, width_multiplier=0.25, ema=0.9)
     folder = RunFolder(tmp_path)
