@@ -63,8 +63,9 @@ class Recipe:
     unfreeze_from: str = setting(
         "",
         "Model",
-        "endpoint from which on the network trains, what comes before it being frozen; empty: all "
-        "of it (keras-inception info MODEL lists the endpoints)",
+        "endpoint from which on the network trains, what comes before it being frozen: its name "
+        "(keras-inception info MODEL lists them), or stride16 for the first one whose map is 16 "
+        "times smaller than the image; empty: all of it",
     )
     probe: bool = setting(
         False,

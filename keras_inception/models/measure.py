@@ -111,7 +111,7 @@ def feature_pyramid(model: keras.Model) -> keras.Model:
     Raises:
         ValueError: the model has no inception blocks.
     """
-    strides = _strides(model, last_endpoint(model))
+    strides = strides_of(model)
     blocks = endpoints(model)
     levels = {}
     for layer in model.layers:
@@ -134,11 +134,12 @@ def last_endpoint(model: keras.Model) -> str:
     return list(blocks)[-1]
 
 
-def _strides(model: keras.Model, up_to: str) -> dict[str, int]:
-    """Layer name -> pixels of the image between neighbours of its output, up to a layer."""
+def strides_of(model: keras.Model) -> dict[str, int]:
+    """Layer name -> pixels of the image between neighbours of its output, up to the last block."""
     strides: dict[int, int] = {}
     by_name = {}
-    for step in keras.Model(model.input, model.get_layer(up_to).output).operations:
+    last = model.get_layer(last_endpoint(model)).output
+    for step in keras.Model(model.input, last).operations:
         if isinstance(step, layers.InputLayer):
             stride = 1
         else:

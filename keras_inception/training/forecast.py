@@ -17,7 +17,7 @@ from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
 from keras_inception.training.features import VIEWS, feature_network
 from keras_inception.training.lost import naming_lost_images
-from keras_inception.training.networks import training_network
+from keras_inception.training.networks import first_block, training_network
 from keras_inception.training.optimizers import make_optimizer, make_schedule
 from keras_inception.training.progress import minutes
 from keras_inception.training.step import Step
@@ -100,7 +100,9 @@ def forecast(
         if second > _SHORT:
             second = seconds(_training_step(recipe, source, strategy)) * shown
         second += forward * recipe.epochs * validation
-        layers = f"the layers from {recipe.unfreeze_from} on" if recipe.unfreeze_from else "all"
+        layers = "all"
+        if recipe.unfreeze_from:
+            layers = f"the layers from {first_block(model, recipe.unfreeze_from)} on"
         if recipe.freeze == "backbone":
             layers = "the classifiers"
         lines.append(

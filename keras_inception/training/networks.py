@@ -11,7 +11,7 @@ import keras
 from keras_inception.files import write
 from keras_inception.identity import attach
 from keras_inception.models.layers import batch_norm_layer
-from keras_inception.models.measure import block_of, endpoints
+from keras_inception.models.measure import block_of, endpoints, strides_of
 from keras_inception.models.registry import get_model
 from keras_inception.models.saving import save_model
 from keras_inception.models.surgery import freeze_backbone
@@ -44,7 +44,7 @@ def training_network(recipe: Recipe, classes: int, loaded: Loaded | None) -> ker
     if recipe.freeze == "backbone":
         freeze_backbone(model)
     elif recipe.unfreeze_from:
-        _freeze_before(model, recipe.unfreeze_from)
+        _freeze_before(model, first_block(model, recipe.unfreeze_from))
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = recipe.sync_bn
@@ -52,14 +52,27 @@ def training_network(recipe: Recipe, classes: int, loaded: Loaded | None) -> ker
     return model
 
 
+def first_block(model: keras.Model, unfreeze_from: str) -> str:
+    """The endpoint that a recipe's `unfreeze_from` means: its name, or the first one at a stride.
+
+    Raises:
+        ValueError: the network has no such endpoint.
+    """
+    blocks = list(endpoints(model))
+    if unfreeze_from in blocks:
+        return unfreeze_from
+    strides = strides_of(model)
+    for block in blocks:
+        if unfreeze_from == f"stride{strides[block]}":
+            return block
+    raise ValueError(
+        "`unfreeze_from` should be a stride such as stride16, or one of the endpoints "
+        f"{', '.join(blocks)}. Received: unfreeze_from={unfreeze_from!r}"
+    )
+
+
 def _freeze_before(model: keras.Model, name: str) -> None:
     """Freezes what an endpoint's own layers are computed from."""
-    known = list(endpoints(model))
-    if name not in known:
-        raise ValueError(
-            f"`unfreeze_from` should be one of the endpoints {', '.join(known)}. "
-            f"Received: unfreeze_from={name!r}"
-        )
     for layer in keras.Model(model.input, model.get_layer(name).output).layers:
         if layer.name != name and not layer.name.startswith(f"{name}_"):
             layer.trainable = False

@@ -32,6 +32,7 @@ from keras_inception.training import (
     forecast,
     loop,
     memory,
+    networks,
     stages,
     train,
 )
@@ -383,10 +384,28 @@ def test_the_first_blocks_stay_frozen():
     frozen = {layer.name for layer in whole.layers if layer.weights and not layer.trainable}
     stem = ("stem_0", "stem_1_0", "stem_1_1")
     assert frozen == {f"{unit}_{kind}" for unit in stem for kind in ("conv", "bn")}
-    with pytest.raises(
-        ValueError, match="endpoints inception_3a, .*Received: unfreeze_from='mixed7'"
-    ):
-        training_network(TINY.replace(unfreeze_from="mixed7"), 4, None)
+    for wrong in ("mixed7", "stride64", "stride"):
+        with pytest.raises(
+            ValueError, match=f"stride16, .*endpoints inception_3a, .*unfreeze_from='{wrong}'"
+        ):
+            training_network(TINY.replace(unfreeze_from=wrong), 4, None)
+
+
+@pytest.mark.parametrize(
+    ("variant", "block"),
+    [
+        ("InceptionV1", "inception_4a"),
+        ("BNInception", "inception_3c"),
+        ("InceptionV2", "mixed3"),
+        ("InceptionV3", "mixed3"),
+        ("InceptionV4", "mixed_6a"),
+        ("InceptionResNetV1", "mixed_6a"),
+        ("InceptionResNetV2", "mixed_6a"),
+    ],
+)
+def test_a_stride_means_the_reduction_that_makes_it(variant, block):
+    model = get_model(variant, weights=None, include_top=False, width_multiplier=0.1)
+    assert networks.first_block(model, "stride16") == block
 
 
 def test_memory_is_a_lower_bound_that_counts_what_is_kept():
