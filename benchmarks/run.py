@@ -71,6 +71,8 @@ def main() -> None:
     unknown = [name for name in (*names, *[group] * bool(group)) if name not in GROUPS]
     if unknown:
         parser.error(f"groups are {', '.join(GROUPS)}. Received: {', '.join(unknown)}")
+    if options.add and not Path(file).is_file():
+        parser.error(f"--add is GROUP=FILE, of a file that is there. Received: {options.add}")
     if options.peers:
         make_peers()
     python = ROOT / ".venv-peers/bin/python"
