@@ -332,14 +332,14 @@ def test_channels_pooling_and_open_sizes(light):
     assert narrow(light, include_top=False).output_shape[:3] == (None, None, None)
 
 
-def test_the_smallest_input_is_computed_and_named(variant):
-    least = smallest_input(narrow(variant))[0]
-    inside = narrow(variant, input_shape=(least, least, 3), include_preprocessing=True)
+def test_the_smallest_input_is_computed_and_named(light):
+    least = smallest_input(narrow(light))[0]
+    inside = narrow(light, input_shape=(least, least, 3), include_preprocessing=True)
     assert inside.output_shape == (None, 1000)
     assert smallest_input(inside) == (least, least)
     if least > 1:
         with pytest.raises(ValueError, match=f"at least {least} x {least}.*{least - 1} x 300"):
-            narrow(variant, input_shape=(least - 1, 300, 3), include_preprocessing=True)
+            narrow(light, input_shape=(least - 1, 300, 3), include_preprocessing=True)
 
 
 def test_the_auxiliary_heads_smallest_input():
@@ -349,10 +349,10 @@ def test_the_auxiliary_heads_smallest_input():
         build("InceptionV1", input_shape=(64, 64, 3), aux_logits=True)
 
 
-def test_the_width_multiplier_narrows_every_convolution(variant):
+def test_the_width_multiplier_narrows_every_convolution(light):
     """But a residual's last one, which must have as many channels as what it is added to."""
     whole, half = (
-        build(variant, width_multiplier=w, aux_logits=True, classes=3) for w in (1.0, 0.5)
+        build(light, width_multiplier=w, aux_logits=True, classes=3) for w in (1.0, 0.5)
     )
     narrowed = 0
     for layer, of_all in zip(half.layers, whole.layers, strict=True):

@@ -113,7 +113,7 @@ def test_the_second_stage_starts_where_the_first_one_ended(peer, tmp_path, monke
         crop_fraction=0.875,
         freeze="norms",
         probe=True,
-        batch_size=64,
+        views="center",
         validation_fraction=0.0,
     )
     with pytest.raises(Interrupted):
