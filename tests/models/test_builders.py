@@ -351,9 +351,7 @@ def test_the_auxiliary_heads_smallest_input():
 
 def test_the_width_multiplier_narrows_every_convolution(light):
     """But a residual's last one, which must have as many channels as what it is added to."""
-    whole, half = (
-        build(light, width_multiplier=w, aux_logits=True, classes=3) for w in (1.0, 0.5)
-    )
+    whole, half = (build(light, width_multiplier=w, aux_logits=True, classes=3) for w in (1.0, 0.5))
     narrowed = 0
     for layer, of_all in zip(half.layers, whole.layers, strict=True):
         assert layer.name == of_all.name
