@@ -49,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="smaller, in about 2 minutes")
+    parser.add_argument("--quick", action="store_true", help="smaller, in some minutes")
     parser.add_argument("--only", default="", help=f"groups with commas: {', '.join(GROUPS)}")
     parser.add_argument("--peers", action="store_true", help="make .venv-peers with the peers")
     parser.add_argument("--add", default="", metavar="GROUP=FILE", help="measured elsewhere")
