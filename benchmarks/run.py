@@ -1,7 +1,7 @@
 """Measures the package beside what people would use instead, and writes what was found.
 
     python benchmarks/run.py                # about half an hour; docs/benchmarks.{json,md,png}
-    python benchmarks/run.py --quick        # about 2 minutes, smaller; into build/benchmarks
+    python benchmarks/run.py --quick        # some minutes, smaller; into build/benchmarks
     python benchmarks/run.py --peers        # first makes the environments of the peers
     python benchmarks/run.py --only gpu     # one group
     python benchmarks/run.py --add gpu_jax=FILE  # what gpu_jax.py measured on another machine
