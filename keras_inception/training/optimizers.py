@@ -173,7 +173,6 @@ def _with_factors(kind: type, factors: Sequence[float] | None, decay: float) -> 
             if factors is not None:
                 rate *= factors[self._get_variable_index(variable)]
             if decay:
-                # In Keras' order, so that the sums round as Keras' do.
                 self.assign_sub(variable, variable * decay * ops.cast(rate, variable.dtype))
             super().update_step(gradient, variable, rate)
 
