@@ -437,7 +437,7 @@ RECIPES: dict[str, Recipe] = {
     "finetune": _FINETUNE.replace(
         probe=True,
         epochs=4,
-        min_steps=300,
+        min_steps=600,
         batch_size=16,
         optimizer="adamw",
         learning_rate=0.0024,
@@ -484,7 +484,7 @@ SOURCES: dict[str, str] = {
     "probe": "multinomial logistic regression on the pooled features, each image once; as "
     "TensorFlow's retrain.py and MediaPipe Model Maker train a classifier",
     "finetune": "ours: the probe's classifier, then all layers (2202.10054) for 4 epochs and at "
-    "least 300 steps with AdamW at 1.5e-4 a batch of 16 after an epoch of warm-up, each block at "
+    "least 600 steps with AdamW at 1.5e-4 a batch of 16 after an epoch of warm-up, each block at "
     "0.85 of the rate of the next one; "
     "BatchNorm keeps its statistics (keras-team/keras#9214)",
     "finetune_slim": "TF-Slim's finetune_inception_v3_on_flowers.sh: heads at 0.01 a batch of 32, "

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from keras_inception.data import Source, train_batches
 from keras_inception.preprocessing import Preprocessing
-from keras_inception.recipes import Recipe
+from keras_inception.recipes import Recipe, named
 from keras_inception.training.features import VIEWS, feature_network
 from keras_inception.training.lost import naming_lost_images
 from keras_inception.training.networks import first_block, training_network
@@ -32,9 +32,9 @@ _PASSES = 3.0
 _SHORT = 60.0
 # Where no accelerator is at hand, a forecast of so many seconds mentions the probe.
 _LONG = 180.0
-# Fewer steps than these were not enough where it was measured (docs/training.md, fashion50). Where
-# an epoch has fewer than `_SHORT_EPOCH`, a smaller batch makes more of them.
-_FEW_STEPS, _SHORT_EPOCH, _SMALL_BATCH = 300, 10, 8
+# With fewer steps than the recipe's a fine-tuning was less accurate on every set (docs/training.md).
+# Where an epoch has fewer than `_SHORT_EPOCH`, a smaller batch makes more of them.
+_FEW_STEPS, _SHORT_EPOCH, _SMALL_BATCH = named("finetune").min_steps, 10, 8
 
 
 def forecast(
@@ -133,7 +133,7 @@ def _more_steps(recipe: Recipe, training: int) -> str:
     epochs = max(recipe.epochs, math.ceil(_FEW_STEPS / (training // batch)))
     smaller = f"`batch_size={batch}` with " if batch < recipe.batch_size else ""
     return (
-        f" {steps} steps change a network little: {smaller}`epochs={epochs}` takes "
+        f" {steps} steps are few for a fine-tuning: {smaller}`epochs={epochs}` takes "
         f"{epochs * (training // batch)}."
     )
 

@@ -303,8 +303,8 @@ def _with_enough_steps(recipe: Recipe, images: int) -> tuple[Recipe, list[str]]:
         return recipe, []
     epochs = math.ceil(recipe.min_steps / an_epoch)
     note = (
-        f"{recipe.epochs} epochs of {images} images are {recipe.epochs * an_epoch} steps, too few "
-        f"to change a network much: {epochs} epochs, for at least {recipe.min_steps} steps "
+        f"{recipe.epochs} epochs of {images} images are {recipe.epochs * an_epoch} steps, few "
+        f"for a fine-tuning: {epochs} epochs, for at least {recipe.min_steps} steps "
         "(`epochs` of your own is taken as it is)."
     )
     return recipe.replace(epochs=epochs, min_steps=recipe.min_steps), [note]

@@ -200,16 +200,16 @@ def test_what_is_ahead_is_said_with_its_time(monkeypatch, short_googlenet):
     assert "462 training and 50 validation images, each once through the frozen" in first
     assert re.fullmatch(
         r"Then: the layers from inception_5b on train, 3 epochs of 7 steps: about \d+:\d\d\. "
-        r"21 steps change a network little: `batch_size=8` with `epochs=6` takes 342\.",
+        r"21 steps are few for a fine-tuning: `batch_size=8` with `epochs=11` takes 627\.",
         second,
     )
     assert forecast._more_steps(recipe, 48) == (
-        " 0 steps change a network little: `batch_size=8` with `epochs=50` takes 300."
+        " 0 steps are few for a fine-tuning: `batch_size=8` with `epochs=100` takes 600."
     )
     assert forecast._more_steps(recipe, 40 * 64) == (
-        " 120 steps change a network little: `epochs=8` takes 320."
+        " 120 steps are few for a fine-tuning: `epochs=15` takes 600."
     )
-    assert forecast._more_steps(recipe, 100 * 64) == ""
+    assert forecast._more_steps(recipe, 200 * 64) == ""
     shown = (
         r"About \d+:\d\d in all on this machine, measured on 3 batches of {} images; then "
         r"evaluation, exports and their checks\."
@@ -278,8 +278,8 @@ def test_epochs_are_added_for_the_steps_that_a_fine_tuning_needs(tmp_path):
     """462 images: 28 steps an epoch. An epoch count of the user's own is taken as it is."""
     source, recipe = open_source("fake"), named("finetune").replace(dataset="fake")
     found, (note,) = stages.for_data(recipe, source)
-    assert (recipe.epochs, found.epochs, found.min_steps) == (4, 11, 300)
-    assert note.startswith("4 epochs of 462 images are 112 steps, too few to change a network much")
+    assert (recipe.epochs, found.epochs, found.min_steps) == (4, 22, 600)
+    assert note.startswith("4 epochs of 462 images are 112 steps, few for a fine-tuning")
     assert stages.for_data(found, source) == (found, [])  # a run that goes on, or is repeated
     given = recipe.replace(epochs=4)
     assert stages.for_data(given, source) == (given, []) and given.min_steps == 0
@@ -288,7 +288,7 @@ def test_epochs_are_added_for_the_steps_that_a_fine_tuning_needs(tmp_path):
     contract = default_preprocessing("InceptionV3")
     run.begin(found, source.class_names, contract, source.provenance)
     assert stages.open_bound(recipe, run).num_examples("train") == 462
-    with pytest.raises(ValueError, match="epochs was 11, is 4"):
+    with pytest.raises(ValueError, match="epochs was 22, is 4"):
         stages.open_bound(given, run)
 
 
