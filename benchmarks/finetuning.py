@@ -224,14 +224,18 @@ def table(options: argparse.Namespace) -> None:
     )
     print("| --- | ---: | --- | --- | --- | ---: | --- | ---: |")
 
-    def of_the_data(row: dict[str, Any]) -> bool:
-        return all(change.startswith("crop_fraction=") for change in row["change"])
+    def probe_of(row: dict[str, Any]) -> dict[str, Any] | None:
+        """The probe on the same images, best of the same network, with no change that it lacks."""
+        same = [
+            r
+            for r in rows
+            if r["way"] == "probe"
+            and all(r[name] == row[name] for name in ("set", "seed", "images"))
+            and {c for c in r["change"] if not c.startswith("crop_fraction=")} <= {*row["change"]}
+        ]
+        network = ("model", "width", "image_size")
+        return max(same, key=lambda r: [r[n] == row[n] for n in network], default=None)
 
-    probes = {
-        (r["set"], r["seed"], r["images"]): r
-        for r in rows
-        if r["way"] == "probe" and of_the_data(r)
-    }
     ways: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for r in rows:
         network = f"{r['model']} {r['width']:g}, {r['image_size']} px, {r['weights'] or 'random'}"
@@ -246,7 +250,7 @@ def table(options: argparse.Namespace) -> None:
             spread = ", ".join(f"{r['accuracy']:.1%}" for r in group)
         gains = []
         for r in group:
-            probe = probes.get((r["set"], r["seed"], r["images"]))
+            probe = probe_of(r)
             if probe is not None and probe is not r:
                 gains.append(compare(bits(r), bits(probe)))
         accuracy, balanced, minutes = (

@@ -114,14 +114,22 @@ def _answers_of_signatures(
     two = tf.constant([encoded.tobytes(), b"no image"])
     best = signatures["classify_bytes"](image_bytes=two[:1])
     marked = signatures["classify_bytes_marked"](image_bytes=two)
-    nothing = signatures["classify_bytes"](image_bytes=two[:0])
-    none = signatures["serving_default"](image=tf.constant(images[:0]))
+    nothing = {
+        "classify_bytes": {"image_bytes": two[:0]},
+        "classify_bytes_marked": {"image_bytes": two[:0]},
+        "features": {"image": tf.constant(images[:0])},
+        "image": {"image": tf.constant(pixels[None][:0])},
+        "serving_default": {"image": tf.constant(images[:0])},
+    }
+    empty = [
+        len(answer) for name in signatures for answer in signatures[name](**nothing[name]).values()
+    ]
     return {
         "raw": signatures["image"](image=tf.constant(pixels[None]))["probabilities"],
         "best_indices": best["indices"],
         "best_classes": np.char.decode(best["classes"].numpy().astype(bytes), "utf-8"),
         "marked_valid": marked["valid"],
-        "empty": np.array([len(nothing["scores"]), len(none["probabilities"])]),
+        "empty": np.array(empty),
         "refused": np.array(_refused(signatures, images.shape[1:], two)),
     }
 

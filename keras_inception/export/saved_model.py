@@ -6,7 +6,7 @@ import dataclasses
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +93,17 @@ def _archive(network: Network, decoding: Decoding) -> keras.export.ExportArchive
         # and a convolution of another rank ends the process.
         return tf.ensure_shape(image, (None, height, width, channels))
 
+    def answered(compute: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor) -> tf.Tensor:
+        """An empty batch is computed as one black image: oneDNN's convolutions of none fail."""
+        batch = tf.shape(images)[0]
+        spare = tf.zeros([tf.cast(batch < 1, tf.int32), height, width, channels])
+        return compute(tf.concat([images, spare], 0))[:batch]
+
     def serving_default(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probabilities": network.probabilities(checked(image))}
+        return {"probabilities": answered(network.probabilities, checked(image))}
 
     def features(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"features": network.features(checked(image))}
+        return {"features": answered(network.features, checked(image))}
 
     def fit(pixels: tf.Tensor) -> tf.Tensor:
         return tf.ensure_shape(contract.fit(pixels), (height, width, channels))
@@ -110,7 +116,7 @@ def _archive(network: Network, decoding: Decoding) -> keras.export.ExportArchive
             fitted = tf.map_fn(
                 fit, image, fn_output_signature=tf.TensorSpec((height, width, channels))
             )
-        return {"probabilities": network.probabilities(fitted)}
+        return {"probabilities": answered(network.probabilities, fitted)}
 
     def fitted_files(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """(batch, height, width, channels) in 0..255, and which images could be decoded.
@@ -134,7 +140,7 @@ def _archive(network: Network, decoding: Decoding) -> keras.export.ExportArchive
         return rows[:-1], marks[:-1] > 0
 
     def best(fitted: tf.Tensor) -> dict[str, tf.Tensor]:
-        scores, indices = tf.math.top_k(network.probabilities(fitted), top)
+        scores, indices = tf.math.top_k(answered(network.probabilities, fitted), top)
         return {"scores": scores, "classes": tf.gather(classes, indices), "indices": indices}
 
     def classify_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -32,7 +32,7 @@ _PASSES = 3.0
 _SHORT = 60.0
 # Where no accelerator is at hand, a forecast of so many seconds mentions the probe.
 _LONG = 180.0
-# With fewer steps than the recipe's a fine-tuning was less accurate on every set (docs/training.md).
+# With fewer steps than the recipe's, fine-tuning was less accurate on every set (docs/training.md).
 # Where an epoch has fewer than `_SHORT_EPOCH`, a smaller batch makes more of them.
 _FEW_STEPS, _SHORT_EPOCH, _SMALL_BATCH = named("finetune").min_steps, 10, 8
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -24,6 +27,7 @@ from keras_inception.export import run as run_module
 from keras_inception.export.checks import agreement, answers_of, at_most
 from keras_inception.export.networks import network_of
 from keras_inception.export.samples import held_out
+from keras_inception.export.saved_model import SIGNATURES
 from keras_inception.export.targets import TARGETS, Limits
 from keras_inception.locks import LOCK
 from keras_inception.runs import RunFolder
@@ -154,6 +158,31 @@ def test_a_saved_model_takes_files_of_any_size(tmp_path):
     assert got["best_indices"][0].tolist() == np.argsort(-want[0]).tolist()
     assert got["best_classes"][0, 0] == "abc"[want[0].argmax()]
     assert got["about"]["floats"] <= model.count_params() + 10
+
+
+EMPTY = """
+import sys, tensorflow as tf
+for name, signature in tf.saved_model.load(sys.argv[1]).signatures.items():
+    ((argument, spec),) = signature.structured_input_signature[1].items()
+    shape = [n or 9 for n in spec.shape[1:]]
+    for answer in signature(**{argument: tf.zeros([0, *shape], spec.dtype)}).values():
+        print(name, len(answer))
+"""
+
+
+@pytest.mark.parametrize("onednn", ["0", "1"])
+def test_an_empty_batch_is_answered_with_either_kernels(onednn, tmp_path):
+    """A server's processor decides which ones TensorFlow takes; oneDNN's refuse an empty batch."""
+    path = export_saved_model(toy(), tmp_path / "saved", CONTRACT, "abc")
+    process = subprocess.run(
+        [sys.executable, "-c", EMPTY, str(path)],
+        env=os.environ | {"TF_ENABLE_ONEDNN_OPTS": onednn},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr
+    answers = process.stdout.split()
+    assert set(answers[::2]) == set(SIGNATURES) and set(answers[1::2]) == {"0"}
 
 
 def test_bad_images_are_named_or_marked_and_huge_ones_are_not_decoded(tmp_path):
