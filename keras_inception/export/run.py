@@ -231,8 +231,8 @@ def _write_all(
     if not np.isfinite(want).all():
         raise ValueError(
             "The network's own answers are not finite numbers for "
-            f"{(~np.isfinite(want)).any(-1).sum()} of {count} images: its weights are broken, or "
-            "its layers overflow. Nothing was exported."
+            f"{(~np.isfinite(want)).any(-1).sum()} of {count} images: its layers overflow. Nothing "
+            "was exported."
         )
     result: dict[str, Any] = {
         "images": count,

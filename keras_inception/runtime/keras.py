@@ -31,7 +31,8 @@ class KerasEngine:
         model: A functional model with one input and one output.
 
     Raises:
-        ValueError: the model was not built, or has other inputs or outputs.
+        ValueError: the model was not built, has other inputs or outputs, or weights that are not
+            finite.
     """
 
     name = "Keras"
@@ -44,6 +45,7 @@ class KerasEngine:
                 "A classifier takes images (batch, height, width, channels), channels last, and "
                 f"returns (batch, classes). Received: {image.shape} -> {output.shape}"
             )
+        _check_finite(self.model)
         self.input_shape = tuple(image.shape[1:])
         self.classes = output.shape[-1]
         self.gives_logits = final_activation(self.model) == "linear"
@@ -54,6 +56,20 @@ class KerasEngine:
             return answers
         powers = np.exp(answers - answers.max(axis=-1, keepdims=True))
         return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def _check_finite(model: keras.Model) -> None:
+    """Answers do not show it everywhere: oneDNN's convolution with bias and ReLU makes NaN 0."""
+    broken = [
+        weight.path
+        for weight in model.weights
+        if "float" in weight.dtype and not np.isfinite(keras.ops.convert_to_numpy(weight)).all()
+    ]
+    if broken:
+        raise ValueError(
+            f"The model {model.name!r} cannot be used: {len(broken)} of its {len(model.weights)} "
+            f"weights hold numbers that are not finite, the first one is {broken[0]}."
+        )
 
 
 def of_model(model: Any) -> tuple[KerasEngine, Identity]:

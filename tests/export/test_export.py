@@ -165,6 +165,13 @@ def broken():
     return model
 
 
+def overflowing():
+    model = toy()
+    model.layers[-1].kernel.assign(np.full((8, 4), 3e38))
+    model.layers[-1].bias.assign(np.full(4, 3e38))
+    return model
+
+
 def without_dense():
     x = keras.Input((32, 32, 3))
     y = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(x))
@@ -191,7 +198,13 @@ def with_unknown_layer():
     ("model", "arguments", "error", "message"),
     [
         (unbuilt, {}, ValueError, "Sequential gets them from a `keras.Input`"),
-        (broken, {}, ValueError, "not finite numbers for 4 of 4 images"),
+        (
+            broken,
+            {},
+            ValueError,
+            "1 of its 8 weights hold numbers that are not finite.*conv2d.*bias",
+        ),
+        (overflowing, {}, ValueError, "not finite numbers for 4 of 4 images"),
         (without_dense, {"outputs": "logits"}, ValueError, "last layer is a Dense layer"),
         (
             with_unknown_layer,
