@@ -5,6 +5,7 @@
     python benchmarks/run.py --peers        # first makes the environments of the peers
     python benchmarks/run.py --only gpu     # one group
     python benchmarks/run.py --add gpu_jax=FILE  # what gpu_jax.py measured on another machine
+    python benchmarks/run.py --add inference_amx=FILE  # the inference of a benchmarks.json
 
 Each group runs in a process of its own. Within a case all configurations take turns, so that what
 else the machine does falls on all; medians, ranges and ratios to the case's first line are printed.
@@ -37,7 +38,11 @@ GROUPS = {
     "input_pipeline": "images a second and core",
     "gpu": "v3 and v4 on a GPU",
     "gpu_jax": "v3 and v4 on a GPU under JAX, without TensorFlow",
+    "inference_amx": "the engines against keras.applications, on a processor with AMX",
+    "training_amx": "steps against Keras' fit of keras.applications, on a processor with AMX",
 }
+# What another environment or machine measured, which `--add` brings in.
+ADDED = ("gpu_jax", "inference_amx", "training_amx")
 QUICK = ("startup", "inference", "exports", "training", "input_pipeline")
 # Engines and peers that this package does not need.
 PEERS = ("openvino", "onnx", "onnxruntime", "tf2onnx", "ai-edge-litert")
@@ -67,7 +72,7 @@ def main() -> None:
         names = options.only.split(",")
     else:
         names = list(QUICK if options.quick else GROUPS)
-        names = [name for name in names if name != "gpu_jax"]  # in an environment of its own
+        names = [name for name in names if name not in ADDED]
     unknown = [name for name in (*names, *[group] * bool(group)) if name not in GROUPS]
     if unknown:
         parser.error(f"groups are {', '.join(GROUPS)}. Received: {', '.join(unknown)}")
@@ -81,7 +86,9 @@ def main() -> None:
     kept = output / "benchmarks.json"
     record = json.loads(kept.read_text()) if kept.exists() else {"groups": {}}
     if options.add:
-        record["groups"][group] = json.loads(Path(file).read_text())
+        added = json.loads(Path(file).read_text())
+        groups = added.get("groups", {group: added})
+        record["groups"][group] = groups.get(group) or groups[group.removesuffix("_amx")]
         kept.write_text(json.dumps(record, indent=1) + "\n")
     for name in names:
         print(f"\n{name}: {GROUPS[name]}", flush=True)
