@@ -39,10 +39,9 @@ GROUPS = {
     "gpu": "v3 and v4 on a GPU",
     "gpu_jax": "v3 and v4 on a GPU under JAX, without TensorFlow",
     "inference_amx": "the engines against keras.applications, on a processor with AMX",
-    "training_amx": "steps against Keras' fit of keras.applications, on a processor with AMX",
 }
 # What another environment or machine measured, which `--add` brings in.
-ADDED = ("gpu_jax", "inference_amx", "training_amx")
+ADDED = ("gpu_jax", "inference_amx")
 QUICK = ("startup", "inference", "exports", "training", "input_pipeline")
 # Engines and peers that this package does not need.
 PEERS = ("openvino", "onnx", "onnxruntime", "tf2onnx", "ai-edge-litert")
