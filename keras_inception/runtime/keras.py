@@ -17,6 +17,7 @@ from keras_inception.models.registry import get_model
 from keras_inception.models.saving import load_model
 from keras_inception.models.surgery import to_inference
 from keras_inception.runs import RunFolder
+from keras_inception.runtime.opening import check_finite
 from keras_inception.weights.catalog import IMAGENET
 
 
@@ -45,7 +46,10 @@ class KerasEngine:
                 "A classifier takes images (batch, height, width, channels), channels last, and "
                 f"returns (batch, classes). Received: {image.shape} -> {output.shape}"
             )
-        _check_finite(self.model)
+        check_finite(
+            f"The model {self.model.name!r}",
+            ((weight.path, keras.ops.convert_to_numpy(weight)) for weight in self.model.weights),
+        )
         self.input_shape = tuple(image.shape[1:])
         self.classes = output.shape[-1]
         self.gives_logits = final_activation(self.model) == "linear"
@@ -56,20 +60,6 @@ class KerasEngine:
             return answers
         powers = np.exp(answers - answers.max(axis=-1, keepdims=True))
         return powers / powers.sum(axis=-1, keepdims=True)
-
-
-def _check_finite(model: keras.Model) -> None:
-    """Answers do not show it everywhere: oneDNN's convolution with bias and ReLU makes NaN 0."""
-    broken = [
-        weight.path
-        for weight in model.weights
-        if "float" in weight.dtype and not np.isfinite(keras.ops.convert_to_numpy(weight)).all()
-    ]
-    if broken:
-        raise ValueError(
-            f"The model {model.name!r} cannot be used: {len(broken)} of its {len(model.weights)} "
-            f"weights hold numbers that are not finite, the first one is {broken[0]}."
-        )
 
 
 def of_model(model: Any) -> tuple[KerasEngine, Identity]:

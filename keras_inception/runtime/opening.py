@@ -1,10 +1,12 @@
-"""How the runtimes of exported files are opened: one message for whatever goes wrong."""
+"""How models are opened, whatever runs them: one message for whatever goes wrong."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+import numpy as np
 
 
 @contextlib.contextmanager
@@ -62,3 +64,25 @@ def image_shape(path: Path, sides: list) -> tuple[int | None, int | None, int]:
             f"Received: {sides}"
         )
     return numbers[1], numbers[2], numbers[3]
+
+
+def check_finite(what: str, weights: Iterable[tuple[str, np.ndarray]]) -> None:
+    """Answers do not show it everywhere: oneDNN's convolution with bias and ReLU makes NaN 0.
+
+    Args:
+        what: What the weights are of, as the message's subject.
+        weights: Names and arrays.
+
+    Raises:
+        ValueError: some hold NaN or infinity.
+    """
+    count, broken = 0, []
+    for name, array in weights:
+        count += 1
+        if "float" in array.dtype.name and not np.isfinite(array).all():
+            broken.append(name)
+    if broken:
+        raise ValueError(
+            f"{what} cannot be used: {len(broken)} of its {count} weights hold numbers that are "
+            f"not finite, the first one is {broken[0]}."
+        )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from keras_inception.identity import Identity
-from keras_inception.runtime.opening import image_shape, one_of_each, opening
+from keras_inception.runtime.opening import check_finite, image_shape, one_of_each, opening
 
 # Where a file's run-time information holds what the network is, as JSON.
 IDENTITY = ["keras_inception", "identity"]
@@ -47,13 +49,15 @@ class OpenVINOEngine:
         precision: "float32" or "bfloat16".
 
     Raises:
-        ValueError: OpenVINO is missing, or the file cannot be opened or is no classifier.
+        ValueError: OpenVINO is missing, or the file cannot be opened, is no classifier or has
+            weights that are not finite.
     """
 
     name = "OpenVINO"
 
     def __init__(self, path: Path, threads: int | None = None, precision: str = "float32") -> None:
         self.model, self._compiled = compiled(path, threads, precision)
+        check_finite(str(path), _weights(self.model))
         image, answer = one_of_each(path, self.model.inputs, self.model.outputs)
         sides = [n.get_length() if n.is_static else None for n in image.partial_shape]
         self.input_shape = image_shape(path, sides)
@@ -61,6 +65,15 @@ class OpenVINOEngine:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         return np.asarray(self._compiled(images)[0])
+
+
+def _weights(model: Any) -> Iterator[tuple[str, np.ndarray]]:
+    """Names and values of the constants; of single numbers, infinity may be a limit."""
+    for operation in model.get_ops():
+        if operation.get_type_name() != "Constant" or operation.get_output_size() != 1:
+            continue
+        if operation.get_element_type().is_real() and math.prod(operation.shape) > 1:
+            yield operation.get_friendly_name(), operation.get_data(dtype=np.float32)
 
 
 def read(

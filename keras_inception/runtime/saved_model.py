@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_inception.identity import Identity
-from keras_inception.runtime.opening import opening
+from keras_inception.runtime.opening import check_finite, opening
 
 # Where a SavedModel's folder holds what it is; the format leaves this folder to its users.
 IDENTITY = "assets.extra/identity.json"
@@ -22,7 +22,8 @@ class SavedModelEngine:
         path: The folder.
 
     Raises:
-        ValueError: the folder cannot be loaded, or its signature is not one of a classifier.
+        ValueError: the folder cannot be loaded, its signature is not one of a classifier, or its
+            weights are not finite.
     """
 
     name = "SavedModel"
@@ -40,6 +41,7 @@ class SavedModelEngine:
                 f"Received: {sorted(inputs)} -> {sorted(outputs)}"
             )
         ((self._image, image),) = inputs.items()
+        check_finite(str(path), ((v.name, v.numpy()) for v in signature.variables))
         self._answer = "probabilities" if "probabilities" in outputs else next(iter(outputs))
         self._signature, self._tf = signature, tf
         self.input_shape = tuple(image.shape[1:])

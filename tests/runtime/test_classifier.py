@@ -128,6 +128,24 @@ def test_what_is_no_classifier_is_refused_in_a_line(make, message, model):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("format", ["SavedModel", pytest.param("OpenVINO", marks=pytest.mark.slow)])
+def test_exported_weights_that_are_not_finite_are_refused(format, tmp_path):
+    """oneDNN, which both engines compute with, makes NaN 0 and answers with equal probabilities."""
+    image = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(8, 3, activation="relu")(image)
+    x = keras.layers.Dense(4, activation="softmax")(keras.layers.GlobalAveragePooling2D()(x))
+    broken = keras.Model(image, x)
+    broken.layers[1].kernel.assign(np.full((3, 3, 3, 8), np.nan))
+    path = tmp_path / "broken"
+    broken.export(path, verbose=False)
+    if format == "OpenVINO":
+        openvino = pytest.importorskip("openvino")
+        openvino.save_model(openvino.convert_model(path), path / "model.xml")
+        path = path / "model.xml"
+    with pytest.raises(ValueError, match="1 of its . weights hold numbers that are not finite"):
+        load_classifier(path, preprocessing=CONTRACT)
+
+
 def test_contract_and_labels_have_to_fit(files, model):
     with pytest.raises(ValueError, match="toy.keras: Nothing says how images"):
         load_classifier(files["Keras"])
