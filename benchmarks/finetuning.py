@@ -13,7 +13,9 @@
   DIR holds the IDX files (Debian: dataset-fashion-mnist). `fashion50v` is `fashion50` with 1,000
   other images of the training part for its test: settings can be chosen on it.
 - `emoji`: Twitter's drawings at 64 px (CC-BY 4.0) in eight groups, a quarter of them for the test.
-  DIR is the unpacked npm package emoji-datasource-twitter.
+  DIR is the unpacked npm package emoji-datasource-twitter. `emojiv` is its training part, a quarter
+  of it for the test.
+- `elpvv`: the same of elpv's training images with seed 0.
 - `nsfwjs.safetensors`: the trained Inception v3 of npm's nsfwjs (MIT), TensorFlow.js layers of
   uint8. For experiments only, and no part of the package.
 
@@ -148,8 +150,7 @@ def fit_with_sklearn(model: keras.Model, features: Path, source: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from keras_inception import training
-    from keras_inception.data import evaluation_batches, open_source
-    from keras_inception.evaluation.run import predict_split
+    from keras_inception.data import open_source
     from keras_inception.runs import RunFolder
 
     recipe = recipe_of(options)
@@ -182,28 +183,59 @@ def run(options: argparse.Namespace) -> None:
                 fit_with_sklearn(model, folder.path / "features", source)
             answer = model.predict_on_batch
         seconds += time.perf_counter() - begun
-        batches = evaluation_batches(source, options.part, contract, batch_size=64)
-        answers = predict_split(answer, batches)
-        right = answers["probabilities"].argmax(1) == answers["labels"]
-        recall = [right[answers["labels"] == c].mean() for c in np.unique(answers["labels"])]
-        row = {
-            "set": options.set,
-            "way": options.way,
-            "change": options.change,
-            "model": recipe.model,
-            "width": recipe.width_multiplier,
-            "image_size": recipe.image_size,
-            "weights": Path(recipe.weights).stem if recipe.weights else "",
-            "seed": options.seed,
-            "part": options.part,
-            "images": len(right),
-            "training_images": source.num_examples("train"),
-            "accuracy": round(float(right.mean()), 5),
-            "balanced_accuracy": round(float(np.mean(recall)), 5),
-            "minutes": round(seconds / 60, 2),
-            "machine": options.machine or machine(),
-            "right": "".join("01"[int(r)] for r in right),
-        }
+        add_row(options, recipe, source, answer, contract, seconds)
+        if options.last:
+            model = last_epochs_network(folder, source)
+            options.change.append("keep=last")
+            add_row(options, recipe, source, model.predict_on_batch, contract, seconds)
+
+
+def last_epochs_network(folder: Any, source: Any) -> keras.Model:
+    """What the same training gives with `keep=last`."""
+    from keras_inception import training
+
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch) / "run"
+        shutil.copytree(folder.path, copy)
+        recipe = folder.recipe.replace(keep="last")
+        (copy / "config.json").write_text(json.dumps({"recipe": recipe.to_dict()}))
+        return training.train(recipe, copy, source=source).load_model()
+
+
+def add_row(
+    options: argparse.Namespace,
+    recipe: Any,
+    source: Any,
+    answer: Any,
+    contract: Any,
+    seconds: float,
+) -> None:
+    """Evaluates on the part that was asked for, and adds the row to the results."""
+    from keras_inception.data import evaluation_batches
+    from keras_inception.evaluation.run import predict_split
+
+    batches = evaluation_batches(source, options.part, contract, batch_size=64)
+    answers = predict_split(answer, batches)
+    right = answers["probabilities"].argmax(1) == answers["labels"]
+    recall = [right[answers["labels"] == c].mean() for c in np.unique(answers["labels"])]
+    row = {
+        "set": options.set,
+        "way": options.way,
+        "change": options.change,
+        "model": recipe.model,
+        "width": recipe.width_multiplier,
+        "image_size": recipe.image_size,
+        "weights": Path(recipe.weights).stem if recipe.weights else "",
+        "seed": options.seed,
+        "part": options.part,
+        "images": len(right),
+        "training_images": source.num_examples("train"),
+        "accuracy": round(float(right.mean()), 5),
+        "balanced_accuracy": round(float(np.mean(recall)), 5),
+        "minutes": round(seconds / 60, 2),
+        "machine": options.machine or machine(),
+        "right": "".join("01"[int(r)] for r in right),
+    }
     rows = json.loads(options.results.read_text()) if options.results.exists() else []
     options.results.write_text(json.dumps([*rows, row], indent=1) + "\n")
     print(json.dumps({k: v for k, v in row.items() if k != "right"}), flush=True)
@@ -312,6 +344,7 @@ def main() -> None:
     made.add_argument("--folder", type=Path, required=True)
     for name in ("fashion", "emoji", "nsfwjs"):
         made.add_argument(f"--{name}", type=Path)
+    made.add_argument("--elpv", action="store_true", help="needs the package elpv-dataset")
     one = verbs.add_parser("run")
     one.add_argument("--folder", type=Path, required=True, help="what prepare wrote")
     one.add_argument("--set", required=True)
@@ -327,6 +360,7 @@ def main() -> None:
     one.add_argument("--torch_epochs", type=int, default=4)
     one.add_argument("--head", help="run_dir of a probe that finetune starts from")
     one.add_argument("--run_dir", help="where the run is kept; removed by default")
+    one.add_argument("--last", action="store_true", help="a second row, of keep=last")
     one.add_argument("--machine", help="what the results call this machine")
     one.add_argument("--results", type=Path, required=True)
     shown = verbs.add_parser("table")
@@ -343,7 +377,7 @@ def main() -> None:
     elif options.verb == "table":
         table(options)
     else:
-        from finetuning_sets import prepare_emoji, prepare_fashion, prepare_nsfwjs
+        from finetuning_sets import prepare_elpv, prepare_emoji, prepare_fashion, prepare_nsfwjs
 
         options.folder.mkdir(parents=True, exist_ok=True)
         if options.fashion:
@@ -352,6 +386,8 @@ def main() -> None:
             prepare_emoji(options.emoji, options.folder)
         if options.nsfwjs:
             prepare_nsfwjs(options.nsfwjs, options.folder / "nsfwjs.safetensors")
+        if options.elpv:
+            prepare_elpv(options.folder)
 
 
 if __name__ == "__main__":

@@ -66,6 +66,22 @@ def prepare_emoji(package: Path, folder: Path) -> None:
         part = "test" if i % 4 == 3 else "train"
         name = emoji["category"].split()[0]
         write_png(folder / "emoji" / part / name / emoji["image"], pixels)
+        if part == "train":  # as fashion50v
+            part = "test" if i // 4 % 4 == 3 else "train"
+            write_png(folder / "emojiv" / part / name / emoji["image"], pixels)
+
+
+def prepare_elpv(folder: Path) -> None:
+    """`elpvv`: elpv's images without the test part of seed 0, a quarter of them for the test."""
+    from keras_inception.data import open_source
+    from keras_inception.data.splits import stratified
+
+    split = open_source("elpv", validation_fraction=0, seed=0).splits["train"]
+    _, tested = stratified(split.labels, 0.25, 0)
+    for i, label in enumerate(split.labels):
+        name = ("functional", "defective")[label]
+        part = "test" if i in tested else "train"
+        write_png(folder / "elpvv" / part / name / f"{i:04}.png", split.pixels(i).numpy())
 
 
 def prepare_nsfwjs(package: Path, file: Path) -> None:
