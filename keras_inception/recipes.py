@@ -445,6 +445,7 @@ RECIPES: dict[str, Recipe] = {
         schedule="cosine",
         warmup_epochs=1.0,
         augmentation="flip",
+        keep="last",
     ),
     "finetune_slim": _FINETUNE.replace(head_epochs=2, head_learning_rate=0.08),
     "modern": Recipe(
@@ -485,7 +486,7 @@ SOURCES: dict[str, str] = {
     "TensorFlow's retrain.py and MediaPipe Model Maker train a classifier",
     "finetune": "ours: the probe's classifier, then all layers (2202.10054) for 4 epochs and at "
     "least 600 steps with AdamW at 1.5e-4 a batch of 16 after an epoch of warm-up, each block at "
-    "0.85 of the rate of the next one; "
+    "0.85 of the rate of the next one; the last epoch's weights; "
     "BatchNorm keeps its statistics (keras-team/keras#9214)",
     "finetune_slim": "TF-Slim's finetune_inception_v3_on_flowers.sh: heads at 0.01 a batch of 32, "
     "then all layers at 1e-4; BatchNorm keeps its statistics (keras-team/keras#9214)",
