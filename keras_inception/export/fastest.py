@@ -31,9 +31,8 @@ CHOICES = ("auto", *ENGINES)
 # What may differ from Keras' answers, by precision: the largest difference of a probability.
 LIMITS = {"float32": 1e-4, "bfloat16": 0.05, "int8": 0.05}
 ROUNDS, WARM_UP = 7, 2  # calls of an engine that are timed, and before them
-HOPELESS = (
-    2.0  # an engine whose first calls take that many times the best's is not measured further
-)
+# An engine whose first calls take that many times the best's is not measured further.
+HOPELESS = 2.0
 CHECKED = 64  # images that answers are compared on
 
 # Packages whose versions a choice depends on.

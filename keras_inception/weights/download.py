@@ -6,7 +6,6 @@ uses as well. A file appears there under its name only when it is complete and i
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import http.client
@@ -14,19 +13,17 @@ import io
 import logging
 import os
 import re
-import tempfile
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import filelock
 import keras
 
-from keras_inception.files import cache_folder
+from keras_inception import files
 from keras_inception.weights import readers
 from keras_inception.weights.catalog import Weights
 
@@ -62,7 +59,7 @@ def fetch(record: Weights, mirror: str | None = None) -> Path:
             to do instead.
         ValueError: a file of that name in the cache is damaged.
     """
-    path = cache_folder("models") / record.filename
+    path = files.cache_folder("models") / record.filename
     if path.exists():
         _check_cached(path, record)
         return path
@@ -116,7 +113,7 @@ def _bring(url: str, path: Path, record: Weights) -> None:
                 return _bring(url, path, record)
             raise DownloadError(f"{url} is not what was published: {error}.") from error
         if not _published_in_full(record):
-            _write(path.with_name(f"{path.name}.sha256"), digest)
+            files.write(path.with_name(f"{path.name}.sha256"), digest)
         os.replace(ready, path)
     except OSError as error:
         if error.errno == errno.ENOSPC:
@@ -318,7 +315,7 @@ def _append(url: str, part: Path, limits: _Limits) -> None:
         start = _resumed_at(response, start)
         tag = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
         if re.fullmatch(_VERSION, tag):
-            _write(validator, tag)
+            files.write(validator, tag)
         else:
             validator.unlink(missing_ok=True)
         # http.client holds the body against the header's number, where that is one.
@@ -421,20 +418,3 @@ def _digests(path: Path, kinds: set[str]) -> dict[str, str]:
             for digest in digests.values():
                 digest.update(chunk)
     return {kind: digest.hexdigest() for kind, digest in digests.items()}
-
-
-@contextlib.contextmanager
-def _temporary_beside(path: Path) -> Iterator[Path]:
-    handle, name = tempfile.mkstemp(dir=path.parent)
-    os.close(handle)
-    try:
-        yield Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes a small text file as a whole or not at all."""
-    with _temporary_beside(path) as temporary:
-        temporary.write_text(text)
-        os.replace(temporary, path)

@@ -19,6 +19,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from keras_inception.files import cache_folder
 from keras_inception.weights import DownloadError, Weights, download, fetch
 
 CONTENT = np.random.default_rng(0).bytes(3 * 2**20)
@@ -78,7 +79,7 @@ def server(tmp_path, monkeypatch):
 
 def left_behind():
     """Names in the cache, the lock aside."""
-    folder = download.cache_folder("models")
+    folder = cache_folder("models")
     return (
         {p.name for p in folder.iterdir()} - {"v4.safetensors.lock"} if folder.exists() else set()
     )
@@ -131,7 +132,7 @@ def test_a_refusal_names_the_way_out(server):
         fetch(server.record())
     message = str(caught.value)
     assert "404" in message and server.url in message and "weights=" in message
-    assert str(download.cache_folder("models") / "v4.safetensors") in message
+    assert str(cache_folder("models") / "v4.safetensors") in message
     assert len(server.requests) == 1 and not left_behind()
 
 
@@ -434,7 +435,7 @@ def test_hostile_servers(kind, tmp_path, monkeypatch):
     assert str(caught.value).isprintable()
     assert "weights=" in str(caught.value) or "not what was published" in str(caught.value)
     assert 0 < server.connections <= most
-    cache = download.cache_folder("models")
+    cache = cache_folder("models")
     assert sum(p.stat().st_size for p in cache.iterdir()) < len(CONTENT) + 2**22
 
 
@@ -465,7 +466,7 @@ def test_http_without_a_digest_is_said(server, caplog):
 
 
 def test_what_is_no_file_in_the_cache_is_named(server):
-    path = download.cache_folder("models") / "v4.safetensors"
+    path = cache_folder("models") / "v4.safetensors"
     path.parent.mkdir(parents=True)
     os.mkfifo(path)
     with pytest.raises(ValueError, match=r"v4\.safetensors should be a file"):
