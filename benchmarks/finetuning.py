@@ -30,6 +30,7 @@ same `--run_dir`. With `--part validation` nothing of the test part is read: tha
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -44,6 +45,9 @@ from keras_inception.cli.process import prepare_process, use_onednn
 
 prepare_process()  # all ways, Keras' own included
 use_onednn()
+
+with contextlib.suppress(ImportError):
+    import timm  # noqa: F401 - its libraries crash where TensorFlow's are loaded before them
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
