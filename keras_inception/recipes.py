@@ -484,8 +484,8 @@ SOURCES: dict[str, str] = {
     "probe": "multinomial logistic regression on the pooled features, each image once; as "
     "TensorFlow's retrain.py and MediaPipe Model Maker train a classifier",
     "finetune": "ours: the probe's classifier, then all layers (2202.10054) for 4 epochs and at "
-    "least 600 steps with AdamW at 1.5e-4 a batch of 16 after an epoch of warm-up; the last epoch's "
-    "weights; BatchNorm keeps its statistics (keras-team/keras#9214)",
+    "least 600 steps with AdamW at 1.5e-4 a batch of 16 after an epoch of warm-up; the last "
+    "epoch's weights; BatchNorm keeps its statistics (keras-team/keras#9214)",
     "finetune_slim": "TF-Slim's finetune_inception_v3_on_flowers.sh: heads at 0.01 a batch of 32, "
     "then all layers at 1e-4; BatchNorm keeps its statistics (keras-team/keras#9214)",
     "modern": "ours, after what people do today; no paper trained an Inception with it",
