@@ -1,11 +1,13 @@
 """Images -> batches."""
 
 from keras_inception.data.fingerprint import Changes, Fingerprint
+from keras_inception.data.iteration import Batches
 from keras_inception.data.pipeline import evaluation_batches, examples_at, train_batches
 from keras_inception.data.sources import ChangedData, decoding_of, open_run, open_source
 from keras_inception.data.splits import Source
 
 __all__ = [
+    "Batches",
     "ChangedData",
     "Changes",
     "Fingerprint",

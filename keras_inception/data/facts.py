@@ -27,6 +27,7 @@ import tensorflow as tf
 from keras_inception.data import headers
 from keras_inception.data.convert import kind_by_content
 from keras_inception.data.decode import Decoding
+from keras_inception.data.iteration import Batches
 from keras_inception.data.kept import keep, kept_path, load_kept
 from keras_inception.data.plain import decode_plainly, is_plain, sixteen_bit_maximum
 
@@ -141,12 +142,13 @@ def _look(
         .ignore_errors()
     )
     shown = time.monotonic()
-    for done, (row, values) in enumerate(rows.as_numpy_iterator(), start=1):
-        for name, value in zip(_COLUMNS, values, strict=True):
-            facts[name][row] = value
-        if time.monotonic() - shown > 10:
-            shown = time.monotonic()
-            print(f"checked {done} of {count} images", file=sys.stderr, flush=True)
+    with Batches(rows) as looked_at:
+        for done, (row, values) in enumerate(looked_at, start=1):
+            for name, value in zip(_COLUMNS, values.numpy(), strict=True):
+                facts[name][row.numpy()] = value
+            if time.monotonic() - shown > 10:
+                shown = time.monotonic()
+                print(f"checked {done} of {count} images", file=sys.stderr, flush=True)
     return facts
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_inception.data import Source, evaluation_batches, open_run
+from keras_inception.data import Batches, Source, evaluation_batches, open_run
 from keras_inception.evaluation import plots
 from keras_inception.evaluation.metrics import summarize
 from keras_inception.files import write
@@ -67,7 +67,7 @@ def evaluate_run(run_dir: str | Path, source: Source | None = None) -> dict[str,
     run = RunFolder(run_dir)
     classifier, labels = load_classifier(run.path), run.labels
     unscaled = run.preprocessing.replace(inside_model=True)  # the classifier scales
-    batches = evaluation_batches(source or open_run(run), "test", unscaled, batch_size=BATCH)
+    examples = evaluation_batches(source or open_run(run), "test", unscaled, batch_size=BATCH)
 
     def views(images: Any) -> np.ndarray:
         """(batch, views, classes): the probabilities of each view of an image."""
@@ -75,7 +75,8 @@ def evaluate_run(run_dir: str | Path, source: Source | None = None) -> dict[str,
         shown = [images] if run.recipe.views == "center" else [images, images[:, :, ::-1]]
         return np.stack([classifier.predict(view) for view in shown], axis=1)
 
-    answers: dict[str, Any] = predict_split(views, batches)
+    with Batches(examples) as batches:
+        answers: dict[str, Any] = predict_split(views, batches)
     single = answers["probabilities"][:, 0]
     answers["probabilities"] = answers["probabilities"].mean(axis=1)
     result = summarize(answers["probabilities"], answers["labels"], labels)

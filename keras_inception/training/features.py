@@ -19,7 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.data import Source, evaluation_batches
+from keras_inception.data import Batches, Source, evaluation_batches
 from keras_inception.files import write
 from keras_inception.identity import attach, identity_of
 from keras_inception.preprocessing import Preprocessing
@@ -72,6 +72,7 @@ def pooled_features(
         InterruptedError: `stopped` said so.
     """
     _bind(folder, _key(network, contract, views, source_state), strategy, say)
+    step = _step(network, views, strategy)
     found = {}
     for part in PARTS:
         if not source.num_examples(part):
@@ -79,8 +80,7 @@ def pooled_features(
             continue
         path = folder / f"{part}.npy"
         if not path.exists():
-            _compute(network, source, part, contract, folder, views, batch_size, strategy, say,
-                     stopped)  # fmt: skip
+            _compute(step, source, part, contract, folder, batch_size, strategy, say, stopped)
             _barrier(strategy)
             if is_chief(strategy):
                 _join(folder, part, source.num_examples(part))
@@ -134,13 +134,30 @@ def _changed(before: str, now: str) -> str:
         return "settings that cannot be read"
 
 
+def _step(
+    network: keras.Model, views: str, strategy: tf.distribute.Strategy
+) -> Callable[[Any], Any]:
+    """A batch's (features, indices, weights) on every replica; one graph for all parts."""
+
+    @tf.function(reduce_retracing=True)
+    def step(batch: dict[str, tf.Tensor]) -> Any:
+        def of_replica(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
+            image = batch["image"]
+            seen = [image] if views == "center" else [image, tf.image.flip_left_right(image)]
+            features = [tf.cast(network(x, training=False), tf.float32) for x in seen]
+            return tf.stack(features, axis=1), batch["index"], batch["weight"]
+
+        return strategy.run(of_replica, args=(batch,))
+
+    return step
+
+
 def _compute(
-    network: keras.Model,
+    step: Callable[[Any], Any],
     source: Source,
     part: str,
     contract: Preprocessing,
     folder: Path,
-    views: str,
     batch_size: int,
     strategy: tf.distribute.Strategy,
     say: Callable[[str], None],
@@ -164,38 +181,29 @@ def _compute(
             start_step=done,
         )
 
-    @tf.function(reduce_retracing=True)
-    def step(batch: dict[str, tf.Tensor]) -> Any:
-        def of_replica(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
-            image = batch["image"]
-            seen = [image] if views == "center" else [image, tf.image.flip_left_right(image)]
-            features = [tf.cast(network(x, training=False), tf.float32) for x in seen]
-            return tf.stack(features, axis=1), batch["index"], batch["weight"]
-
-        return strategy.run(of_replica, args=(batch,))
-
     total = -(-source.num_examples(part) // (size * replicas))
     kept: list[list[np.ndarray]] = []
     first, started, written = done, time.monotonic(), time.monotonic()
-    for batch in strategy.distribute_datasets_from_function(make):
-        rows = zip(*(strategy.experimental_local_results(v) for v in step(batch)), strict=True)
-        for features, index, weight in rows:
-            real = weight.numpy() > 0
-            kept.append([features.numpy()[real], index.numpy()[real]])
-        done += 1
-        stop = stopped()
-        if stop or done == total or time.monotonic() - written > _SECONDS:
-            _write(folder / f"{part}-{worker}-{done:08d}.npz", kept)
-            kept, written = [], time.monotonic()
-            images = min(done * size * replicas, source.num_examples(part))
-            rate = (done - first) * size * replicas / (written - started)
-            left = (source.num_examples(part) - images) / rate
-            say(
-                f"features of {images} of {source.num_examples(part)} {part} images  "
-                f"{rate:.0f} images/s  {left // 60:.0f}:{left % 60:02.0f} left"
-            )
-        if stop:
-            raise InterruptedError("The computation of features was asked to stop.")
+    with Batches(strategy.distribute_datasets_from_function(make)) as batches:
+        for batch in batches:
+            rows = zip(*(strategy.experimental_local_results(v) for v in step(batch)), strict=True)
+            for features, index, weight in rows:
+                real = weight.numpy() > 0
+                kept.append([features.numpy()[real], index.numpy()[real]])
+            done += 1
+            stop = stopped()
+            if stop or done == total or time.monotonic() - written > _SECONDS:
+                _write(folder / f"{part}-{worker}-{done:08d}.npz", kept)
+                kept, written = [], time.monotonic()
+                images = min(done * size * replicas, source.num_examples(part))
+                rate = (done - first) * size * replicas / (written - started)
+                left = (source.num_examples(part) - images) / rate
+                say(
+                    f"features of {images} of {source.num_examples(part)} {part} images  "
+                    f"{rate:.0f} images/s  {left // 60:.0f}:{left % 60:02.0f} left"
+                )
+            if stop:
+                raise InterruptedError("The computation of features was asked to stop.")
 
 
 def _done(folder: Path, part: str, worker: int) -> int:

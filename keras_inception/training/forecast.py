@@ -12,10 +12,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_inception.data import Source, train_batches
+from keras_inception.data import Batches, Source, train_batches
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe, named
-from keras_inception.training.features import VIEWS, feature_network
+from keras_inception.training.features import VIEWS
 from keras_inception.training.lost import naming_lost_images
 from keras_inception.training.networks import first_block, training_network
 from keras_inception.training.optimizers import make_optimizer, make_schedule
@@ -41,6 +41,7 @@ def forecast(
     recipe: Recipe,
     source: Source,
     model: keras.Model,
+    network: keras.Model,
     contract: Preprocessing,
     strategy: tf.distribute.Strategy,
 ) -> list[str]:
@@ -50,7 +51,8 @@ def forecast(
         recipe: The run's, with `probe` or `head_epochs`.
         source: The data set.
         model: The network of the first stage; it is not changed.
-        contract: How an image becomes its input.
+        network: What computes the features of that stage.
+        contract: How an image becomes their input.
         strategy: Which devices compute.
 
     Returns:
@@ -75,11 +77,10 @@ def forecast(
 
     def seconds(step: Callable[[Any], tf.Tensor]) -> float:
         """Of an image."""
-        with naming_lost_images(source, "train"):
-            batches = strategy.distribute_datasets_from_function(make)
+        batches = Batches(strategy.distribute_datasets_from_function(make))
+        with naming_lost_images(source, "train"), batches:
             return _seconds(strategy, step, batches) / (images * replicas)
 
-    network = feature_network(model)
     forward = seconds(lambda batch: tf.reduce_sum(network(batch["image"], training=False)))
     if recipe.probe:
         views = VIEWS[recipe.views]

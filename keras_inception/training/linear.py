@@ -12,14 +12,14 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import optimize
+from scipy import optimize, sparse
 
 # Penalties that are tried, from strong to weak: each fit starts from the one before.
 PENALTIES = tuple(10.0 ** (exponent / 2) for exponent in range(2, -13, -1))
 # The search stops when so many penalties in a row did not improve on the best one.
 PATIENCE = 2
 MAX_ITERATIONS = 300
-# Rows of features that are multiplied at once, in float64.
+# Rows of features that are multiplied at once, in float64; so few are projected once.
 _ROWS = 16384
 
 
@@ -81,9 +81,11 @@ def fit_head(
         raise ValueError("The network's features are not finite: its weights cannot be used.")
     weights = np.ones(len(labels)) if class_weights is None else class_weights[labels]
     weights = weights / weights.sum()
-    if len(features) <= _ROWS:
-        features = features.astype(np.float64)  # once; more rows are cast by and by
-    kernel, bias = np.zeros((features.shape[1], classes)), np.zeros(classes)  # of scaled features
+    directions = axes / scale  # from raw features to their coordinates along the axes
+    rows, center, projected = features, mean, len(features) <= _ROWS
+    if projected:
+        rows, center = (features - mean) @ directions, np.zeros(directions.shape[1])
+    point, bias = np.zeros((directions.shape[1], classes)), np.zeros(classes)
     curvature = (classes - 1) / classes**2  # of the cross-entropy, where all classes are as likely
     best: tuple[float, np.ndarray, np.ndarray, float, bool] | None = None
     path: list[dict[str, float]] = []
@@ -91,17 +93,19 @@ def fit_head(
     for penalty in penalties:
         # Along each principal axis, in steps that suit the objective's curvature there.
         steps = np.sqrt(variances * curvature + penalty)
+        basis = sparse.diags(1 / steps) if projected else directions / steps
         found = optimize.minimize(
             _objective,
-            np.concatenate([(axes.T @ kernel) * steps[:, None], bias[None]]).ravel(),
-            (features, labels, weights, mean, scale, axes / steps, penalty),
+            np.concatenate([point * steps[:, None], bias[None]]).ravel(),
+            (rows, labels, weights, center, basis, penalty / steps**2),
             method="L-BFGS-B",
             jac=True,
             options={"maxiter": MAX_ITERATIONS, "ftol": 1e-10, "gtol": 1e-6},
         )
         parameters = found.x.reshape(-1, classes)
-        kernel, bias = (axes / steps) @ parameters[:-1], parameters[-1]
-        raw = _for_raw_features(kernel, bias, mean, scale)
+        point, bias = parameters[:-1] / steps[:, None], parameters[-1]
+        kernel = directions @ point
+        raw = kernel, bias - mean @ kernel  # for features as they are
         loss, accuracy, curvature = _measure(features, labels, *raw)
         held_loss, held_accuracy, _ = _measure(validation_features, validation_labels, *raw)
         path.append(
@@ -133,28 +137,27 @@ def fit_head(
 
 def _objective(
     flat: np.ndarray,
-    features: np.ndarray,
+    rows: np.ndarray,
     labels: np.ndarray,
     weights: np.ndarray,
-    mean: np.ndarray,
-    scale: float,
-    axes: np.ndarray,
-    penalty: float,
+    center: np.ndarray,
+    basis: np.ndarray | sparse.dia_matrix,
+    penalties: np.ndarray,
 ) -> tuple[float, np.ndarray]:
     """The weighted cross-entropy with its penalty, and its gradient.
 
-    Its parameters are a kernel for scaled features along `axes`, and a bias.
+    Its parameters are coordinates of a kernel for `rows - center` in a basis, the columns of
+    `basis`, each with a penalty of its own; and a bias.
     """
-    parameters = flat.reshape(axes.shape[1] + 1, -1)
-    scaled = axes @ parameters[:-1]
-    kernel, bias = _for_raw_features(scaled, parameters[-1], mean, scale)
+    parameters = flat.reshape(basis.shape[1] + 1, -1)
+    kernel = basis @ parameters[:-1]
+    bias = parameters[-1] - center @ kernel
     # float64: the line search cannot tell float32's rounding from the slope near the optimum.
-    total = penalty / 2 * float((scaled**2).sum())
-    slope = np.zeros_like(kernel)  # with respect to the kernel for raw features
-    sums = np.zeros(len(bias))
+    total = float((penalties @ parameters[:-1] ** 2).sum()) / 2
+    slope, sums = np.zeros_like(kernel), np.zeros(len(bias))
     for begin in range(0, len(labels), _ROWS):
-        rows = slice(begin, begin + _ROWS)
-        x, y, w = features[rows].astype(np.float64, copy=False), labels[rows], weights[rows]
+        chosen = slice(begin, begin + _ROWS)
+        x, y, w = rows[chosen].astype(np.float64, copy=False), labels[chosen], weights[chosen]
         logs = _log_softmax(x @ kernel + bias)
         at = np.arange(len(y))
         total -= float(w @ logs[at, y])
@@ -163,7 +166,8 @@ def _objective(
         slope += x.T @ residual
         sums += residual.sum(0)
     gradient = np.empty_like(parameters)
-    gradient[:-1] = axes.T @ ((slope - mean[:, None] * sums) / scale + penalty * scaled)
+    gradient[:-1] = basis.T @ (slope - center[:, None] * sums)
+    gradient[:-1] += penalties[:, None] * parameters[:-1]
     gradient[-1] = sums
     return total, gradient.ravel()
 
@@ -190,14 +194,6 @@ def _moments(features: np.ndarray) -> tuple[np.ndarray, float, np.ndarray, np.nd
     variances, axes = np.linalg.eigh(products / scale**2)
     used = variances > 1e-12 * len(variances)  # fewer images than features leave axes unused
     return mean, scale, variances[used], axes[:, used]
-
-
-def _for_raw_features(
-    kernel: np.ndarray, bias: np.ndarray, mean: np.ndarray, scale: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel and bias that give raw features the logits of scaled ones."""
-    kernel = kernel / scale
-    return kernel, bias - mean @ kernel
 
 
 def _measure(

@@ -14,7 +14,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.data import Source, evaluation_batches, examples_at, train_batches
+from keras_inception.data import (
+    Batches,
+    Source,
+    evaluation_batches,
+    examples_at,
+    train_batches,
+)
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
 from keras_inception.runs import RunFolder, best_epoch
@@ -111,7 +117,11 @@ class Run:
             self.progress.say(f"Going on from step {self.step} of {self.total_steps}.")
         if self.step == self.total_steps:
             return
-        batches = iter(self._training_batches(self.step))
+        with self._training_batches(self.step) as batches:
+            self._train(batches, rows, stop)
+
+    def _train(self, batches: Batches, rows: list[dict[str, float]], stop: dict[str, int]) -> None:
+        """Steps, epochs, checkpoints; `rows` are the epochs before."""
         saved = time.monotonic()
         while self.step < self.total_steps and not self._is_out_of_patience(rows):
             epoch_end = (self.step // self.steps_per_epoch + 1) * self.steps_per_epoch
@@ -124,7 +134,8 @@ class Run:
                 asked = [tf.constant(float(v)) for v in (stop.get("signal", 0), due)]
                 with self._lost("train", functools.partial(self._indices, count)):
                     loss, correct, norm, signals, dues = (
-                        float(v) for v in self._loop(batches, tf.constant(count, tf.int32), asked)
+                        float(v)
+                        for v in self._loop(batches.iterator, tf.constant(count, tf.int32), asked)
                     )
                 self._check_finite(loss, norm, count)
                 self.step += count
@@ -208,7 +219,7 @@ class Run:
         shares = self.strategy.run(self.step_functions.evaluate, args=(batch,))
         return {k: self.strategy.reduce("SUM", v, axis=None) for k, v in shares.items()}
 
-    def _training_batches(self, start_step: int) -> tf.distribute.DistributedDataset:
+    def _training_batches(self, start_step: int) -> Batches:
         recipe, replicas = self.recipe, self.strategy.num_replicas_in_sync
 
         def make(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -226,9 +237,9 @@ class Run:
                 replicas=replicas // hosts,
             )
 
-        return self.strategy.distribute_datasets_from_function(make)
+        return Batches(self.strategy.distribute_datasets_from_function(make))
 
-    def _plain_batches(self) -> tf.distribute.DistributedDataset:
+    def _plain_batches(self) -> Batches:
         """Training images as evaluation sees them, in the order of the first epoch.
 
         Always the same ones, so that a run that goes on has the statistics of one that did not
@@ -252,7 +263,7 @@ class Run:
                 replicas=replicas // hosts,
             ).map(as_evaluated)
 
-        return self.strategy.distribute_datasets_from_function(make)
+        return Batches(self.strategy.distribute_datasets_from_function(make))
 
     def _validate(self) -> dict[str, float]:
         """Loss and accuracy on the validation part, every example once."""
@@ -271,9 +282,10 @@ class Run:
 
         sums = {"loss": 0.0, "correct": 0.0, "examples": 0.0}
         with self._lost("validation"):
-            for batch in self.strategy.distribute_datasets_from_function(make):
-                for key, value in self._evaluate_batch(batch).items():
-                    sums[key] += float(value)
+            with Batches(self.strategy.distribute_datasets_from_function(make)) as batches:
+                for batch in batches:
+                    for key, value in self._evaluate_batch(batch).items():
+                        sums[key] += float(value)
         return {
             "validation_loss": sums["loss"] / sums["examples"],
             "validation_accuracy": sums["correct"] / sums["examples"],
@@ -344,10 +356,8 @@ class Run:
                 batch = self.recipe.batch_size // self.recipe.accumulation_steps
                 whole = self.source.num_examples("train") // batch
                 steps = min(-(-self.recipe.precise_bn // batch), whole)
-                with self._lost("train"):
-                    modes = stack.enter_context(
-                        self._statistics.applied(self._plain_batches(), steps, batch)
-                    )
+                with self._lost("train"), self._plain_batches() as batches:
+                    modes = stack.enter_context(self._statistics.applied(batches, steps, batch))
                 self._check_weights("a statistic of BatchNorm")
                 self._warn(modes)
             yield

@@ -30,6 +30,7 @@ from keras_inception.recipes import Recipe
 from keras_inception.runs import RunFolder
 from keras_inception.training import balance, memory
 from keras_inception.training.endings import LostWorker, stop_requests
+from keras_inception.training.features import feature_network
 from keras_inception.training.forecast import forecast
 from keras_inception.training.loop import Run
 from keras_inception.training.lost import replaced_images, some
@@ -167,7 +168,8 @@ def train(
         for note in notes:
             run.progress.say(note)
         if new and (len(stages) > 1 or not recipe.epochs):
-            for line in forecast(recipe, source, run.model, run.contract, strategy):
+            network = run.network if isinstance(run, Probe) else feature_network(run.model)
+            for line in forecast(recipe, source, run.model, network, run.contract, strategy):
                 run.progress.say(line)
         for i, (kind, stage, where) in enumerate(stages):
             if i:

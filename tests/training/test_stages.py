@@ -36,6 +36,7 @@ from keras_inception.training import (
     stages,
     train,
 )
+from keras_inception.training.features import feature_network
 from keras_inception.training.lost import lost_images, replaced_images
 from keras_inception.training.networks import training_network
 from keras_inception.training.progress import Progress
@@ -194,9 +195,10 @@ def test_what_is_ahead_is_said_with_its_time(monkeypatch, short_googlenet):
     source, strategy = open_source("fake"), tf.distribute.get_strategy()
     recipe = TINY.replace(probe=True, epochs=3, views="center", unfreeze_from="inception_5b")
     model = training_network(recipe, 4, None)
+    network = feature_network(model)
     before = [w.numpy() for w in model.weights]
     contract = default_preprocessing("InceptionV1").replace(size=(32, 32))
-    first, second, total = forecast.forecast(recipe, source, model, contract, strategy)
+    first, second, total = forecast.forecast(recipe, source, model, network, contract, strategy)
     assert "462 training and 50 validation images, each once through the frozen" in first
     assert re.fullmatch(
         r"Then: the layers from inception_5b on train, 3 epochs of 7 steps: about \d+:\d\d\. "
@@ -226,7 +228,7 @@ def test_what_is_ahead_is_said_with_its_time(monkeypatch, short_googlenet):
         np.testing.assert_array_equal(weight.numpy(), value)
     slim = recipe.replace(probe=False, head_epochs=2, unfreeze_from="")
     monkeypatch.setattr(forecast, "_SHORT", 1e9)
-    first, second, _ = forecast.forecast(slim, source, model, contract, strategy)
+    first, second, _ = forecast.forecast(slim, source, model, network, contract, strategy)
     assert first.startswith("First: the classifiers alone, 2 epochs of 462 images: about ")
     assert second.startswith("Then: all layers train, 3 epochs of 7 steps: about ")
 
