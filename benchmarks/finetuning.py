@@ -5,6 +5,7 @@
         --model InceptionV3 --image_size 150 --results results.json
     python benchmarks/finetuning.py table --results results.json
     python benchmarks/finetuning.py features --image_size 150
+    python benchmarks/finetuning.py passes --folder data --set elpv --weights data/nsfwjs.safetensors
 
 `prepare` writes the data sets as folders of images, and the start weights:
 
@@ -24,7 +25,9 @@
 the results; `sklearn` fits scikit-learn's logistic regression to the features that `probe` kept in the
 same `--run_dir`. With `--part validation` nothing of the test part is read: that is for choosing settings
 (`--change learning_rate=0.001` changes a field of the recipe). `features` holds the frozen pass of
-`probe` against the fastest inference of the package, in images a second.
+`probe` against the fastest inference of the package, in images a second; `passes` holds the whole of
+`probe`, with its network built, the classifier fitted and the model saved, against Keras' own `predict`
+of the same images. The data set is open before either.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -317,14 +320,14 @@ def features(options: argparse.Namespace) -> None:
     import tensorflow as tf
     from timing import circumstances, randomise, rows
 
-    from keras_inception import InceptionV3, optimize
+    from keras_inception import InceptionV3, fuse, optimize
     from keras_inception.training.features import feature_network
 
-    side, batch = options.image_size, 32
+    side, batch = options.image_size, options.batch_size
     model = randomise(InceptionV3(weights=None, input_shape=(side, side, 3), classes=10))
     images = np.random.default_rng(0).integers(0, 256, (batch, side, side, 3)).astype(np.float32)
     scaled = tf.constant(images / np.float32(127.5) - 1)
-    network = feature_network(model)
+    network = fuse(feature_network(model))
     probe = tf.function(lambda x: network(x, training=False))
     fastest = optimize(model, batch_size=batch, fresh=True)
     calls = {
@@ -339,6 +342,48 @@ def features(options: argparse.Namespace) -> None:
             f"{row['name']}: {row['images_per_second']:.1f} images/s, {row['ratio']:.2f}x "
             f"({row['ratio_low']:.2f} to {row['ratio_high']:.2f}) {row['word']}"
         )
+
+
+def passes(options: argparse.Namespace) -> None:
+    """The probe's time in passes of Keras' `predict` over the training and validation images."""
+    from timing import circumstances, rows
+
+    from keras_inception import get_model, training
+    from keras_inception.data import evaluation_batches, open_source
+    from keras_inception.weights import resolve
+
+    recipe = recipe_of(options).replace(formats="")
+    source = open_source(recipe.dataset, validation_fraction=0.15, seed=recipe.seed)
+    contract = resolve(recipe.weights, recipe.model).identity.preprocessing
+    contract = contract.replace(size=(recipe.image_size,) * 2, crop_fraction=recipe.crop_fraction)
+    images = sum(source.num_examples(part) for part in ("train", "validation"))
+
+    def predict() -> None:
+        side = recipe.image_size
+        network = get_model(
+            recipe.model,
+            weights=recipe.weights,
+            input_shape=(side, side, 3),
+            include_top=False,
+            pooling="avg",
+        )
+        for part in ("train", "validation"):
+            batches = evaluation_batches(source, part, contract, batch_size=recipe.batch_size)
+            network.predict(batches.map(lambda batch: batch["image"]), verbose=0)
+
+    def probe() -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            training.train(recipe, Path(scratch) / "run", source=source)
+
+    print(circumstances())
+    case = f"{recipe.model} at {recipe.image_size} px, {images} images of {options.set}"
+    calls = {"Keras' predict": predict, "probe": probe}
+    base, ours = rows(case, calls, rounds=options.rounds, images=images, warm_up=1)
+    print(
+        f"{case}: Keras' predict {base['milliseconds'] / 1000:.1f} s, probe "
+        f"{ours['milliseconds'] / 1000:.1f} s, {1 / ours['ratio']:.2f} passes "
+        f"({1 / ours['ratio_high']:.2f} to {1 / ours['ratio_low']:.2f})"
+    )
 
 
 def main() -> None:
@@ -367,17 +412,27 @@ def main() -> None:
     one.add_argument("--last", action="store_true", help="a second row, of keep=last")
     one.add_argument("--machine", help="what the results call this machine")
     one.add_argument("--results", type=Path, required=True)
+    whole = verbs.add_parser("passes")
+    for option in ("folder", "set", "weights"):
+        whole.add_argument(f"--{option}", type=str if option == "set" else Path, required=True)
+    whole.add_argument("--image_size", type=int, default=150)
+    whole.add_argument("--rounds", type=int, default=3)
+    whole.add_argument("--change", nargs="*", default=["crop_fraction=1.0"])
+    whole.set_defaults(way="probe", model="InceptionV3", width=1.0, seed=0)
     shown = verbs.add_parser("table")
     shown.add_argument("--results", type=Path, required=True)
     shown.add_argument("--part", choices=("validation", "test"), default="test")
     pass_only = verbs.add_parser("features")
     pass_only.add_argument("--image_size", type=int, default=150)
+    pass_only.add_argument("--batch_size", type=int, default=32)
     pass_only.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     if options.verb == "run":
         run(options)
     elif options.verb == "features":
         features(options)
+    elif options.verb == "passes":
+        passes(options)
     elif options.verb == "table":
         table(options)
     else:

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_inception.data import Batches, Source, train_batches
+from keras_inception.data import Batches, Source, evaluation_batches, train_batches
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe, named
 from keras_inception.training.features import VIEWS
@@ -64,19 +64,25 @@ def forecast(
     images = max(1, min(recipe.batch_size, training) // (replicas * parts))
     images = parts * (min(images, _IMAGES) if slow else images)
 
-    def make(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        hosts = context.num_input_pipelines
-        return train_batches(
-            source,
-            contract,
-            batch_size=images,
-            seed=recipe.seed,
-            shard=(context.input_pipeline_id, hosts),
-            replicas=replicas // hosts,
-        )
-
-    def seconds(step: Callable[[Any], tf.Tensor]) -> float:
+    def seconds(step: Callable[[Any], tf.Tensor], trains: bool = False) -> float:
         """Of an image."""
+
+        def make(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            hosts = context.num_input_pipelines
+            shard, here = (context.input_pipeline_id, hosts), replicas // hosts
+            if trains:
+                return train_batches(
+                    source,
+                    contract,
+                    batch_size=images,
+                    seed=recipe.seed,
+                    shard=shard,
+                    replicas=here,
+                )
+            return evaluation_batches(
+                source, "train", contract, batch_size=images, shard=shard, replicas=here
+            ).repeat()
+
         batches = Batches(strategy.distribute_datasets_from_function(make))
         with naming_lost_images(source, "train"), batches:
             return _seconds(strategy, step, batches) / (images * replicas)
@@ -99,7 +105,7 @@ def forecast(
         shown = recipe.epochs * (training // recipe.batch_size) * recipe.batch_size
         second = _PASSES * forward * shown
         if second > _SHORT:
-            second = seconds(_training_step(recipe, source, strategy)) * shown
+            second = seconds(_training_step(recipe, source, strategy), trains=True) * shown
         second += forward * recipe.epochs * validation
         layers = "all"
         if recipe.unfreeze_from:
