@@ -40,5 +40,7 @@ class Batches(contextlib.AbstractContextManager["Batches"]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # No daemon: one that wakes while the program ends would abort it.
-        threading.Thread(target=self._held.clear).start()
+        # After an error the program is to end at once, and waits for threads. The thread is no
+        # daemon: one that wakes while the program ends would abort it.
+        if kind is None:
+            threading.Thread(target=self._held.clear).start()

@@ -45,3 +45,10 @@ def test_an_iterator_ends_in_a_thread_of_its_own(stopped):
     for thread in set(threading.enumerate()) - before:
         thread.join()
     assert len(ended) == 1 and ended[0] is not threading.main_thread()
+
+
+def test_after_an_error_no_thread_delays_the_end_of_the_program():
+    before = set(threading.enumerate())
+    with pytest.raises(KeyError), Batches([1, 2]) as batches:
+        raise KeyError(next(batches.iterator))
+    assert set(threading.enumerate()) == before
