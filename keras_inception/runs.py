@@ -9,7 +9,7 @@ labels.txt           class names in the order of the outputs
 preprocessing.json   the contract of the model's input
 checkpoints/         to go on from; model, optimizer, average, step, dropout's state
 history.csv          a row an epoch
-curves.png           the same, drawn
+curves.png           the same, drawn; of a probe, what it tried
 tensorboard/         the same, for TensorBoard
 weights.safetensors  the trained weights, auxiliary heads included, with the network's identity:
                      what the next stage, or a builder's `weights=`, starts from

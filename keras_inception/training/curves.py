@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def draw(rows: list[dict[str, float]], path: Path) -> None:
-    """Loss and accuracy against the epoch, training and validation; a PNG image.
+def draw(
+    rows: list[dict[str, float]], path: Path, by: str = "epoch", chosen: float | None = None
+) -> None:
+    """Loss and accuracy, training and validation; a PNG image.
 
     Args:
-        rows: The rows of history.csv.
+        rows: The rows of history.csv, or of a probe's path.
         path: Where the image is written.
+        by: "epoch", or "penalty" for the strengths of regularization that a probe tried.
+        chosen: A value of `by` that is marked.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -18,16 +22,23 @@ def draw(rows: list[dict[str, float]], path: Path) -> None:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for key, label in ((name, "training"), (f"validation_{name}", "validation")):
-            points = [(row["epoch"], row[key]) for row in rows if key in row]
+            points = [(row[by], row[key]) for row in rows if key in row]
             if points:
                 axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
-        axes.set_xlabel("epoch")
         axes.set_title(name)
         axes.grid(alpha=0.3)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend()
+        if by == "penalty":
+            axes.set_xlabel("regularization")
+            axes.set_xscale("log")
+            axes.invert_xaxis()  # from strong to weak, as they are tried
+        else:
+            axes.set_xlabel("epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if chosen is not None:
+            axes.axvline(chosen, color="gray", linestyle="--", label="chosen")
         if name == "accuracy":
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.legend()
     figure.savefig(path, dpi=120)
 
 

@@ -191,7 +191,8 @@ class Run:
         with self._evaluated():  # every worker takes part in the statistics
             if is_chief(self.strategy):
                 names = self.source.class_names
-                write_network(self.recipe, self.folder, self.model, self.contract, names)
+                draw = functools.partial(curves.draw, self.folder.history)
+                write_network(self.recipe, self.folder, self.model, self.contract, names, draw)
         wait_for_all(self.strategy)
 
     @tf.function(reduce_retracing=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -18,7 +18,6 @@ from keras_inception.models.surgery import freeze_backbone
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
 from keras_inception.runs import RunFolder
-from keras_inception.training import curves
 from keras_inception.training.fused import FusedBatchNormalization
 from keras_inception.weights import Loaded, save_weights
 
@@ -115,8 +114,9 @@ def write_network(
     trained: keras.Model,
     contract: Preprocessing,
     class_names: Sequence[str],
+    draw: Callable[[Path], None],
 ) -> None:
-    """Writes a stage's network, its weights and the curves of its history.
+    """Writes a stage's network, its weights and its curves.
 
     Args:
         recipe: The stage's.
@@ -124,13 +124,13 @@ def write_network(
         trained: The network that trained.
         contract: How an image becomes its input.
         class_names: Names in the order of its outputs.
+        draw: Writes the image of the curves.
     """
     inference = inference_network(recipe, trained)
     known = inference.identity.replace(preprocessing=contract, class_names=tuple(class_names))
     attach(inference, known)
     save_model(inference, folder.model_path)
-    rows = folder.history
-    write(folder.path / "curves.png", lambda path: curves.draw(rows, path))
+    write(folder.path / "curves.png", draw)
     # The arrays of the network that trained, so that auxiliary heads are among them.
     attach(trained, known)
 

@@ -4,6 +4,7 @@ regression to convergence on the features.
 
 from __future__ import annotations
 
+import functools
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from keras_inception.models.fusion import fuse
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
 from keras_inception.runs import RunFolder
-from keras_inception.training import balance
+from keras_inception.training import balance, curves
 from keras_inception.training.endings import Interrupted
 from keras_inception.training.features import feature_network, pooled_features
 from keras_inception.training.linear import Head, fit_head
@@ -70,10 +71,13 @@ class Probe:
         features = self._features(stop)
         kept = self.folder.path / "features" / "head.npz"
         if is_chief(self.strategy):
-            head = self._fit(features)
+            head, tried = self._fit(features)
             arrays = {"kernel": head.kernel, "bias": head.bias}
             write(kept, lambda path: _save(path, arrays))
-            self._note(head, len(features["train"]) / (time.monotonic() - started))
+            self._draw = functools.partial(
+                curves.draw, tried.path, by="penalty", chosen=head.penalty
+            )
+            self._note(head, tried, len(features["train"]) / (time.monotonic() - started))
         wait_for_all(self.strategy)
         # All workers take the chief's: theirs could differ in the last bit.
         layer = self.model.get_layer("predictions")
@@ -86,7 +90,7 @@ class Probe:
         """Writes the network with its classifier."""
         if is_chief(self.strategy):
             names = self.source.class_names
-            write_network(self.recipe, self.folder, self.model, self.contract, names)
+            write_network(self.recipe, self.folder, self.model, self.contract, names, self._draw)
         wait_for_all(self.strategy)
 
     def _features(self, stop: dict[str, int]) -> dict[str, np.ndarray]:
@@ -110,7 +114,8 @@ class Probe:
                 stop["signal"],
             ) from error
 
-    def _fit(self, features: dict[str, np.ndarray]) -> Head:
+    def _fit(self, features: dict[str, np.ndarray]) -> tuple[Head, Head]:
+        """The classifier, and the fit that chose its regularization: another without validation."""
         classes = len(self.source.class_names)
         weights = None
         if self.recipe.class_weight != "none":
@@ -118,15 +123,14 @@ class Probe:
         rows, labels = self._rows(features, "train")
         held_rows, held_labels = self._rows(features, "validation")
         if len(held_labels):
-            return fit_head(rows, labels, held_rows, held_labels, classes, weights)
+            head = fit_head(rows, labels, held_rows, held_labels, classes, weights)
+            return head, head
         # The views of an image stay together.
         held = np.repeat(
             _some_of_each(self.source.splits["train"].labels), features["train"].shape[1]
         )
-        penalty = fit_head(
-            rows[~held], labels[~held], rows[held], labels[held], classes, weights
-        ).penalty
-        return fit_head(rows, labels, rows, labels, classes, weights, (penalty,))
+        tried = fit_head(rows[~held], labels[~held], rows[held], labels[held], classes, weights)
+        return fit_head(rows, labels, rows, labels, classes, weights, (tried.penalty,)), tried
 
     def _rows(self, features: dict[str, np.ndarray], part: str) -> tuple[np.ndarray, np.ndarray]:
         """A part's features and labels, a row for each view of an image."""
@@ -134,7 +138,7 @@ class Probe:
         rows = features[part].reshape(images * views, width)
         return rows, np.repeat(self.source.splits[part].labels, views)
 
-    def _note(self, head: Head, images_per_second: float) -> None:
+    def _note(self, head: Head, tried: Head, images_per_second: float) -> None:
         """Says what was fitted, and writes it as the history's only row and as probe.json."""
         (chosen,) = [row for row in head.path if row["penalty"] == head.penalty]
         held = bool(self.source.num_examples("validation"))
@@ -149,7 +153,7 @@ class Probe:
         row |= {name: round(chosen[name], 6) for name in names}
         row["images_per_second"] = round(images_per_second, 6)
         self.folder.write_history([row])
-        content: dict[str, Any] = {"penalty": head.penalty, "path": head.path}
+        content: dict[str, Any] = {"penalty": head.penalty, "path": tried.path}
         self.folder.write_json("probe.json", content)
 
 

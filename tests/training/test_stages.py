@@ -132,6 +132,10 @@ def test_the_second_stage_starts_where_the_first_one_ended(peer, tmp_path, monke
     np.testing.assert_array_equal(built(x, training=False), keras.ops.softmax(logits))
     assert built.preprocessing == contract
     assert built.identity.class_names == tuple(head.labels)
+    # What was tried on held-out training images is kept, not the final fit's own row.
+    found = head.read_json("probe.json")
+    losses = {row["penalty"]: row["validation_loss"] for row in found["path"]}
+    assert len(losses) > 1 and losses[found["penalty"]] == min(losses.values())
 
 
 def test_a_probe_fits_the_classifier_and_ends_as_every_run_does(
