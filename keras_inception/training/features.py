@@ -23,7 +23,7 @@ from keras_inception.data import Batches, Source, evaluation_batches
 from keras_inception.files import write
 from keras_inception.identity import attach, identity_of
 from keras_inception.preprocessing import Preprocessing
-from keras_inception.training.strategy import is_chief, is_multi_worker
+from keras_inception.training.strategy import is_chief, is_multi_worker, wait_for_all
 
 PARTS = ("train", "validation")
 VIEWS = {"center": 1, "mirror": 2}
@@ -81,10 +81,10 @@ def pooled_features(
         path = folder / f"{part}.npy"
         if not path.exists():
             _compute(step, source, part, contract, folder, batch_size, strategy, say, stopped)
-            _barrier(strategy)
+            wait_for_all(strategy)
             if is_chief(strategy):
                 _join(folder, part, source.num_examples(part))
-            _barrier(strategy)
+            wait_for_all(strategy)
         found[part] = np.load(path, mmap_mode="r")
     return found
 
@@ -122,7 +122,7 @@ def _bind(
                 say(f"The features kept in {folder} are not used: other {changed}.")
                 shutil.rmtree(folder)
             write(path, key)
-    _barrier(strategy)
+    wait_for_all(strategy)
 
 
 def _changed(before: str, now: str) -> str:
@@ -244,10 +244,3 @@ def _join(folder: Path, part: str, count: int) -> None:
     write(folder / f"{part}.npy", save)
     for path in _chunks(folder, part):
         path.unlink()
-
-
-def _barrier(strategy: tf.distribute.Strategy) -> None:
-    """Waits until every worker is here."""
-    if strategy.num_replicas_in_sync > 1:
-        ones = strategy.run(lambda: tf.constant(1.0))
-        strategy.reduce("SUM", ones, axis=None).numpy()
