@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -137,3 +140,42 @@ def test_every_image_is_seen_once_and_a_stopped_run_goes_on(tmp_path, monkeypatc
     moved = compute(state="2")
     assert len(seen) == batches and "other weights" in said[0]
     assert np.abs(moved["train"] - found["train"]).max() > 1e-3
+
+
+# A process of its own: the number of devices is a process's.
+TWO_REPLICAS = """
+import sys
+from pathlib import Path
+import numpy as np, tensorflow as tf
+from keras_inception.data import open_source
+from keras_inception.models.registry import default_preprocessing
+from keras_inception.recipes import Recipe
+from keras_inception.runs import RunFolder
+from keras_inception.training import make_strategy
+from keras_inception.training.probe import Probe
+mirrored = make_strategy("mirrored", num_virtual_devices=2)
+recipe = Recipe(dataset="fake", image_size=32, width_multiplier=0.25, batch_size=64, probe=True,
+                epochs=0, views="mirror")
+source, found = open_source("fake"), []
+contract = default_preprocessing("InceptionV1").replace(size=(32, 32))
+weights = None
+for name, strategy in (("one", tf.distribute.OneDeviceStrategy("CPU:0")), ("two", mirrored)):
+    probe = Probe(recipe, RunFolder(Path(sys.argv[1]) / name), source, contract, strategy, None)
+    weights = weights or probe.network.get_weights()
+    probe.network.set_weights(weights)
+    found.append(probe._features({}))
+for part, count in (("train", 462), ("validation", 50)):
+    one, two = (f[part] for f in found)
+    assert one.shape == two.shape == (count, 2, 256), one.shape
+    np.testing.assert_allclose(two, one, atol=1e-5)
+    assert np.abs(one).max() > 0.01
+print("SAME")
+"""
+
+
+def test_replicas_share_the_images(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_REPLICAS, str(tmp_path)], capture_output=True, text=True
+    )
+    assert "SAME" in done.stdout, done.stderr
+    assert "significant overhead" not in done.stderr
