@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "keras_inception"
 
 # Bottom floor first. A module may import its own floor and those before it.
 FLOORS = [
+    "messages",
     "files",
     "buckets",
     "settings",
@@ -31,7 +32,7 @@ FLOORS = [
     "cli",
 ]
 # What the lower floors may import besides Python's own library, so that they run on every backend.
-KERAS_ONLY = {"files", "preprocessing", "identity", "weights", "models"}
+KERAS_ONLY = {"messages", "files", "preprocessing", "identity", "weights", "models"}
 ALLOWED_THERE = {"keras", "numpy", "h5py", "filelock"}
 
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")

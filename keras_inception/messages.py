@@ -1,0 +1,25 @@
+"""Names and texts of others in the form that a message can show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def some(names: Iterable[str], shown: int = 3) -> str:
+    """The first names, and how many more there are: "a, b, c and 4 more"."""
+    listed = list(names)
+    more = f" and {len(listed) - shown:,} more" if len(listed) > shown else ""
+    return ", ".join(listed[:shown]) + more
+
+
+def printable(text: str, longest: int = 0) -> str:
+    """Text on one line: control characters, and bytes that are no Unicode, are escaped.
+
+    Args:
+        text: A path, or what others wrote.
+        longest: Characters that are shown; 0 for all.
+    """
+    if longest and len(text) > longest:
+        text = f"{text[:longest]}..."
+    text = text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
