@@ -183,7 +183,7 @@ class Preprocessing:
         crop_h, crop_w = _scaled(fit_h, self.crop_fraction), _scaled(fit_w, self.crop_fraction)
         return (height - crop_h) // 2, (width - crop_w) // 2, crop_h, crop_w
 
-    def fit(self, image: Any) -> Any:
+    def crop_and_resize(self, image: Any) -> Any:
         """Crops the middle and resizes to `size`: uint8 or float (H, W, C) -> float32 in 0..255.
 
         Args:

@@ -62,7 +62,7 @@ def test_crop_box(contract, box):
 
 def test_fit_keeps_a_constant_image_and_gives_the_size():
     contract = Preprocessing(size=(9, 7), interpolation="bicubic")
-    fitted = contract.fit(np.full((31, 50, 1), 200, np.uint8))
+    fitted = contract.crop_and_resize(np.full((31, 50, 1), 200, np.uint8))
     assert fitted.shape == (9, 7, 1)
     np.testing.assert_allclose(fitted, 200, atol=1e-3)
 
@@ -104,7 +104,7 @@ def test_arrays_are_fitted_as_tensors_are(interpolation, antialias):
     image = np.random.default_rng(0).integers(0, 256, (50, 83, 3)).astype(np.uint8)
     for size in ((24, 31), (70, 90)):  # smaller and larger than the image
         contract = Preprocessing(size, interpolation=interpolation, antialias=antialias)
-        tensor = contract.fit(keras.ops.convert_to_tensor(image))
+        tensor = contract.crop_and_resize(keras.ops.convert_to_tensor(image))
         # TensorFlow looks this one kernel up in a table of 1024 steps.
         limit = 0.3 if (interpolation, antialias) == ("bicubic", False) else 0.01
-        np.testing.assert_allclose(contract.fit(image), tensor, atol=limit)
+        np.testing.assert_allclose(contract.crop_and_resize(image), tensor, atol=limit)

@@ -274,7 +274,7 @@ def _central_image(
     channels: int,
 ) -> tf.Tensor:
     """The contract's central crop at the contract's size: float32 in 0..255."""
-    image = preprocessing.fit(split.pixels(index, channels, encoded))
+    image = preprocessing.crop_and_resize(split.pixels(index, channels, encoded))
     return tf.ensure_shape(image, (*preprocessing.size, channels))
 
 

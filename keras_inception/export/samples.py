@@ -66,7 +66,7 @@ def made_up(network: Network, count: int) -> Samples:
         coarse = rng.uniform(0, 255, (2 + i % 7, 2 + i % 7, channels)).astype(np.float32)
         smooth = Preprocessing((height, width), crop_fraction=1.0, interpolation="bicubic")
         noise = rng.normal(0, 4 * (i % 5), (height, width, channels))
-        images.append(np.clip(smooth.fit(coarse) + noise, 0, 255).astype(np.float32))
+        images.append(np.clip(smooth.crop_and_resize(coarse) + noise, 0, 255).astype(np.float32))
     pixels = images[0].round().astype(np.uint8)
     encoded = tf.io.encode_png(pixels).numpy()
     origin = "made-up images, since no data set was given"

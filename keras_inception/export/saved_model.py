@@ -106,7 +106,7 @@ def _archive(network: Network, decoding: Decoding) -> keras.export.ExportArchive
         return {"features": answered(network.features, checked(image))}
 
     def fit(pixels: tf.Tensor) -> tf.Tensor:
-        return tf.ensure_shape(contract.fit(pixels), (height, width, channels))
+        return tf.ensure_shape(contract.crop_and_resize(pixels), (height, width, channels))
 
     def image(image: tf.Tensor) -> dict[str, tf.Tensor]:
         image = tf.ensure_shape(image, (None, None, None, channels))

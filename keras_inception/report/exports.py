@@ -140,7 +140,7 @@ print(labels[probabilities.argmax()], probabilities.max())"""
 
 
 def fitted_by_pillow(contract: Preprocessing) -> str:
-    """`Preprocessing.fit` as an expression of Pillow's, of an `image`."""
+    """`Preprocessing.crop_and_resize` as an expression of Pillow's, of an `image`."""
     height, width = contract.size
     how = f"({width}, {height}), Image.{contract.interpolation.upper()}"
     margin = (1 - contract.crop_fraction) / 2

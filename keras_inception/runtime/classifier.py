@@ -126,7 +126,7 @@ class Classifier:
                 f"`image` should be (height, width, {channels}) with at least one pixel. "
                 f"Received: shape {image.shape}"
             )
-        return self.preprocessing.fit(image)
+        return self.preprocessing.crop_and_resize(image)
 
     def predict(self, images: Any, batch_size: int = BATCH) -> np.ndarray:
         """The probabilities of images that were fitted to the network's size.

@@ -109,7 +109,7 @@ def test_the_single_view_is_the_contracts_and_ten_crops_center_is_near_it(keep_a
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (12, 15, 3)).repeat(10, 0).repeat(10, 1).astype(np.uint8)
     contract = Preprocessing(size=(64, 64), keep_aspect=keep_aspect, interpolation="bicubic")
-    single = contract.fit(image)
+    single = contract.crop_and_resize(image)
     mirror = take(image, contract, "mirror")
     np.testing.assert_array_equal(mirror[0], single)
     np.testing.assert_array_equal(mirror[1], single[:, ::-1])

@@ -51,7 +51,7 @@ def model():
 def trained(model, epochs, count=384):
     images, labels, _ = scenes(count, seed=0)
     contract = Preprocessing(size=(SIDE, SIDE))
-    x = contract.scale(np.stack([contract.fit(image) for image in images]))
+    x = contract.scale(np.stack([contract.crop_and_resize(image) for image in images]))
     model.compile("adam", "sparse_categorical_crossentropy")
     model.fit(x, labels, batch_size=32, epochs=epochs, verbose=0)
     return model

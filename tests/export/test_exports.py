@@ -150,7 +150,7 @@ def test_a_saved_model_takes_files_of_any_size(tmp_path):
     model = toy()
     path = export_saved_model(model, tmp_path / "saved", CONTRACT, ["a", "b", "c"])
     pixels = np.random.default_rng(3).integers(0, 256, (37, 50, 3)).astype(np.uint8)
-    fitted = CONTRACT.fit(pixels)
+    fitted = CONTRACT.crop_and_resize(pixels)
     got = answers_of(path, fitted[None], png(pixels), pixels)
     want = model.predict(CONTRACT.scale(fitted)[None], verbose=0)
     np.testing.assert_allclose(got["raw"], want, atol=1e-5)

@@ -71,7 +71,7 @@ def test_the_page_classifies_as_the_model_does(quantization, model, tmp_path):
     classifier = load_classifier(model)
     for i, (height, width) in enumerate([(24, 20), (61, 130), (300, 200), (16, 12)]):
         smooth = Preprocessing((height, width), crop_fraction=1.0, interpolation="bicubic")
-        pixels = smooth.fit(rng.uniform(0, 255, (6, 7, 3))).astype(np.uint8)
+        pixels = smooth.crop_and_resize(rng.uniform(0, 255, (6, 7, 3))).astype(np.uint8)
         images.append(tmp_path / f"{i}.png")
         images[-1].write_bytes(tf.io.encode_png(pixels).numpy())
         want.append(dict(classifier.classify(pixels)))

@@ -216,4 +216,4 @@ def test_the_phones_code_fits_an_image_as_the_contract_does(contract):
     expression = exports.fitted_by_pillow(contract)
     fitted = eval(expression, {"image": image, "Image": Image, "ImageOps": ImageOps})
     assert fitted.size == contract.size[::-1]
-    assert np.abs(np.float32(fitted) - contract.fit(pixels)).max() < 3
+    assert np.abs(np.float32(fitted) - contract.crop_and_resize(pixels)).max() < 3

@@ -124,7 +124,7 @@ def test_every_image_is_seen_once_and_a_stopped_run_goes_on(tmp_path, monkeypatc
         part: (n, 2, 256) for part, n in count.items()
     }
     for i in (0, 63, 64, count["train"] - 1):
-        image = contract.fit(source.splits["train"].pixels(i).numpy())
+        image = contract.crop_and_resize(source.splits["train"].pixels(i).numpy())
         both = contract.scale(np.stack([image, image[:, ::-1]]))
         want = network(both, training=False).numpy()
         np.testing.assert_allclose(found["train"][i], want, atol=1e-5)

@@ -179,7 +179,7 @@ def test_a_probe_fits_the_classifier_and_ends_as_every_run_does(
         logits = pooled[:, 0] @ head["kernel"] + head["bias"]
     want = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
     part = open_run(run).splits["train"]
-    images = np.stack([run.preprocessing.fit(part.pixels(i).numpy()) for i in range(8)])
+    images = np.stack([run.preprocessing.crop_and_resize(part.pixels(i).numpy()) for i in range(8)])
     network = network_of(run.path)
     export_saved_model(network, tmp_path / "saved_model")
     export_tflite(network, tmp_path / "model.tflite")
