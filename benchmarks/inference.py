@@ -12,7 +12,7 @@ import numpy as np
 from timing import InAProcess, randomise, rows
 
 import keras_inception
-from keras_inception.export import fastest
+from keras_inception.exporting import fastest
 from keras_inception.runtime import litert, load_classifier, openvino
 
 # (variant, keras.applications' name or none, batch): the second half is left out by --quick.

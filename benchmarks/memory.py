@@ -56,7 +56,7 @@ def one(name: str, batch: int) -> None:
         print(f"{peak_megabytes():.0f}")
         return
     import keras_inception
-    from keras_inception.export import fastest
+    from keras_inception.exporting import fastest
     from keras_inception.runtime import load_classifier
 
     model = randomise(keras_inception.InceptionV3(weights=None))

@@ -20,9 +20,9 @@ from pathlib import Path
 
 TRAIN = """
 import resource, sys
-from keras_inception import evaluation, export, report
+from keras_inception import evaluation, exporting, report
 from keras_inception.cli.train import main
-evaluation.evaluate_run = export.export_run = report.write_report = lambda *given: None
+evaluation.evaluate_run = exporting.export_run = report.write_report = lambda *given: None
 code = main(sys.argv)
 print("PEAK", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 sys.exit(code)

@@ -150,7 +150,7 @@ def cores() -> int:
 
 def circumstances() -> dict[str, Any]:
     """The machine, its load and the versions."""
-    from keras_inception.export.fastest import machine, versions
+    from keras_inception.exporting.fastest import machine, versions
 
     return {
         **machine(),

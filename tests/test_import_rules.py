@@ -27,7 +27,7 @@ FLOORS = [
     "training",
     "evaluation",
     "explain",
-    "export",
+    "exporting",
     "report",
     "cli",
 ]

@@ -83,7 +83,7 @@ def test_what_the_data_and_the_machine_lack_is_one_line(flag, message, tmp_path,
 
 
 def test_one_command_opens_its_data_set_once(tmp_path, monkeypatch):
-    from keras_inception import evaluation, export, report, training
+    from keras_inception import evaluation, exporting, report, training
     from keras_inception.cli import train
     from keras_inception.data import sources
     from keras_inception.training import stages
@@ -102,7 +102,7 @@ def test_one_command_opens_its_data_set_once(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "train", trained, raising=False)
     for module, name in (
         (evaluation, "evaluate_run"),
-        (export, "export_run"),
+        (exporting, "export_run"),
         (report, "write_report"),
     ):
         monkeypatch.setattr(module, name, lambda path, source: seen.append(source), raising=False)
@@ -131,7 +131,7 @@ def test_how_the_stages_after_training_end(
     """With stages that do nothing but this; the lock is given back however it ends."""
     import tensorflow as tf
 
-    from keras_inception import data, evaluation, export, report, training
+    from keras_inception import data, evaluation, exporting, report, training
     from keras_inception.cli.train import main
     from keras_inception.locks import FolderLock
 
@@ -152,7 +152,7 @@ def test_how_the_stages_after_training_end(
 
     for module, name in (
         (evaluation, "evaluate_run"),
-        (export, "export_run"),
+        (exporting, "export_run"),
         (report, "write_report"),
     ):
         monkeypatch.setattr(module, name, act if name == stage else lambda *arguments: None)
@@ -193,7 +193,7 @@ def test_a_folder_of_images_becomes_a_checked_model_for_a_phone(
     """The whole chain on files as a user has them, then the same command again."""
     import tensorflow as tf
 
-    from keras_inception import evaluation, export, report
+    from keras_inception import evaluation, exporting, report
     from keras_inception.cli.train import main
 
     rng = np.random.default_rng(0)
@@ -255,7 +255,7 @@ def test_a_folder_of_images_becomes_a_checked_model_for_a_phone(
     assert load_classifier(tmp_path / "run" / "model_int8.tflite").labels == SCRIPTS
     assert load_classifier(tmp_path / "run" / "saved_model").labels == SCRIPTS
     # The same command again trains no further.
-    for module, name in ((evaluation, "evaluate_run"), (export, "export_run")):
+    for module, name in ((evaluation, "evaluate_run"), (exporting, "export_run")):
         monkeypatch.setattr(module, name, lambda *arguments: None)
     monkeypatch.setattr(report, "write_report", lambda *arguments: "as before")
     assert main(["x", f"--config={tmp_path / 'run' / 'config.json'}", arguments[1]]) == 0

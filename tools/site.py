@@ -86,7 +86,7 @@ SECTIONS = {
     "Changing and saving": ("models.",),
     "Running": ("runtime",),
     "Evaluating": ("evaluation",),
-    "Exporting": ("export",),
+    "Exporting": ("exporting",),
     "Other names": ("",),
 }
 # Modules of which every name in `__all__` is public, too.
@@ -368,8 +368,6 @@ def write_reference(target: Path) -> None:
 
 def defined(name: str, module: str) -> str:
     """The path of a public name that static analysis finds."""
-    if name == "export":  # the package can be called
-        return "keras_inception.export.run.export"
     origin = getattr(getattr(keras_inception, name), "__module__", module)
     return f"{origin}.{name}"
 

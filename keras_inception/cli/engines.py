@@ -30,7 +30,7 @@ def chooser(engine: str, batch_size: int) -> Callable[[Any, Any], Any] | None:
         return None
 
     def choose(classifier: Any, images: Any) -> Any:
-        from keras_inception.export.fastest import optimize
+        from keras_inception.exporting.fastest import optimize
 
         # Standard output is the command's answers.
         return optimize(

@@ -77,9 +77,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Exports; returns 0, or 4 if a file differs from the network and was removed."""
     from keras_inception.cli.report import renew
-    from keras_inception.export.checks import ExportCheckError
-    from keras_inception.export.run import export
-    from keras_inception.export.targets import names
+    from keras_inception.exporting.checks import ExportCheckError
+    from keras_inception.exporting.run import export
+    from keras_inception.exporting.targets import names
 
     options = {
         k: getattr(arguments, k)

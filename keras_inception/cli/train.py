@@ -29,12 +29,12 @@ def main(argv: list[str]) -> int:
     prepare_process()
     use_onednn()
 
-    from keras_inception import evaluation, export, report, training
+    from keras_inception import evaluation, exporting, report, training
     from keras_inception.locks import FolderLock
     from keras_inception.runs import RunFolder
 
     try:
-        export.check_recipe(recipe)
+        exporting.check_recipe(recipe)
         with training.stop_at_once(), FolderLock(options.run_dir) as lock:
             if options.deterministic:
                 training.repeat_bit_for_bit()
@@ -71,13 +71,13 @@ def main(argv: list[str]) -> int:
                 return 0
             with training.naming_lost_images(source, "test"):
                 evaluation.evaluate_run(run.address, source)
-                export.export_run(run.address, source)
+                exporting.export_run(run.address, source)
                 print(f"Report: {report.write_report(run.address, source)}")
     except training.Ending as ending:
         shown = isinstance(ending, training.Interrupted)
         print(flags.with_flags(f"{ending}" if shown else f"{program}: {ending}"), file=sys.stderr)
         return ending.exit_code
-    except export.ExportCheckError as error:
+    except exporting.ExportCheckError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return FAILED_CHECK
     except (ValueError, OSError) as error:

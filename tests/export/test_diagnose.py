@@ -10,8 +10,8 @@ import pytest
 
 import keras_inception
 from keras_inception import Preprocessing, cli
-from keras_inception.export import ExportCheckError
-from keras_inception.export.diagnose import LayerError, relative_error, verdict
+from keras_inception.exporting import ExportCheckError
+from keras_inception.exporting.diagnose import LayerError, relative_error, verdict
 from keras_inception.identity import Identity, attach
 
 CONTRACT = Preprocessing(size=(32, 32), crop_fraction=1.0)

@@ -17,8 +17,8 @@ import tensorflow as tf
 
 import keras_inception
 from keras_inception import Preprocessing, cli, load_classifier, save_model
-from keras_inception.export import export_tflite
-from keras_inception.export.metadata import with_metadata
+from keras_inception.exporting import export_tflite
+from keras_inception.exporting.metadata import with_metadata
 from keras_inception.identity import Identity, attach
 from keras_inception.runtime.litert import interpreter
 
@@ -143,7 +143,7 @@ def test_metadata_are_replaced_not_added(exported):
 def test_bad_input_is_one_line_before_anything_is_converted(
     arguments, message, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr("keras_inception.export.run._write_all", None)
+    monkeypatch.setattr("keras_inception.exporting.run._write_all", None)
     (tmp_path / "two.txt").write_text("a\nb\n")
     save_model(toy(), tmp_path / "toy.keras")
     command = ["export", str(tmp_path / "toy.keras"), "--output", str(tmp_path / "out")]
@@ -232,7 +232,7 @@ def test_what_cannot_be_exported_is_said_before_it_is_tried(
         usage = shutil.disk_usage(tmp_path)._replace(free=100_000)
         monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    monkeypatch.setattr("keras_inception.export.targets.export_saved_model", None)
+    monkeypatch.setattr("keras_inception.exporting.targets.export_saved_model", None)
     with pytest.raises(error, match=message) as raised:
         keras_inception.export(source, output=tmp_path / "out", images=4, **arguments)
     assert "\n" not in str(raised.value)
@@ -258,7 +258,7 @@ sys.path.insert(0, {str(tmp_path)!r})
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 import keras
 from keras_inception import Preprocessing
-from keras_inception.export import export_saved_model
+from keras_inception.exporting import export_saved_model
 x = keras.Input((8, 8, 3))
 y = keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(x))
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
@@ -282,7 +282,7 @@ def test_a_disk_that_fills_up_is_one_line_that_names_the_file(tmp_path, monkeypa
     def full(path, content):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("keras_inception.export.tflite.write", full)
+    monkeypatch.setattr("keras_inception.exporting.tflite.write", full)
     with pytest.raises(OSError, match=r"/out/model\.tflite cannot be written: No space left on"):
         keras_inception.export(
             toy(), ["tflite"], ["float32"], tmp_path / "out", images=4, latency=False

@@ -16,19 +16,19 @@ import tensorflow as tf
 
 from keras_inception import Preprocessing, load_classifier
 from keras_inception.data import open_run
-from keras_inception.export import (
+from keras_inception.exporting import (
     ExportCheckError,
     export_run,
     export_saved_model,
     export_tflite,
     targets,
 )
-from keras_inception.export import run as run_module
-from keras_inception.export.checks import agreement, answers_of, at_most
-from keras_inception.export.networks import network_of
-from keras_inception.export.samples import held_out
-from keras_inception.export.saved_model import SIGNATURES
-from keras_inception.export.targets import TARGETS, Limits
+from keras_inception.exporting import run as run_module
+from keras_inception.exporting.checks import agreement, answers_of, at_most
+from keras_inception.exporting.networks import network_of
+from keras_inception.exporting.samples import held_out
+from keras_inception.exporting.saved_model import SIGNATURES
+from keras_inception.exporting.targets import TARGETS, Limits
 from keras_inception.locks import LOCK
 from keras_inception.runs import RunFolder
 

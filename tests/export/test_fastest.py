@@ -10,8 +10,8 @@ import pytest
 
 from keras_inception import Preprocessing, load_classifier, optimize, save_model
 from keras_inception.cli import run as command_line
-from keras_inception.export import fastest
-from keras_inception.export.fastest import Candidate
+from keras_inception.exporting import fastest
+from keras_inception.exporting.fastest import Candidate
 from keras_inception.identity import Identity, attach
 from keras_inception.runtime import Classifier
 

@@ -13,8 +13,8 @@ import pytest
 import tensorflow as tf
 
 from keras_inception import Preprocessing, load_classifier
-from keras_inception.export import export_web
-from keras_inception.export.web import LITERT_JS
+from keras_inception.exporting import export_web
+from keras_inception.exporting.web import LITERT_JS
 from keras_inception.identity import Identity, attach
 
 CONTRACT = Preprocessing(size=(24, 20), crop_fraction=0.875, interpolation="bicubic")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from keras_inception import Classifier, Preprocessing, get_model, load_classifier, save_weights
-from keras_inception.export import export_saved_model, export_tflite
+from keras_inception.exporting import export_saved_model, export_tflite
 from keras_inception.identity import Identity, attach, identity_of
 from keras_inception.runtime.keras import in_float32
 

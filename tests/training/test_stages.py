@@ -17,9 +17,9 @@ import tensorflow as tf
 
 from keras_inception import get_model, get_weights, save_weights
 from keras_inception.data import open_run, open_source
-from keras_inception.export.networks import network_of
-from keras_inception.export.saved_model import export_saved_model
-from keras_inception.export.tflite import export_tflite
+from keras_inception.exporting.networks import network_of
+from keras_inception.exporting.saved_model import export_saved_model
+from keras_inception.exporting.tflite import export_tflite
 from keras_inception.models.registry import default_preprocessing
 from keras_inception.recipes import Recipe, named
 from keras_inception.runs import RunFolder

@@ -14,16 +14,16 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception.data.decode import Decoding
-from keras_inception.export.networks import Function, Network, write_archive
-from keras_inception.export.onnx import (
+from keras_inception.exporting.networks import Function, Network, write_archive
+from keras_inception.exporting.onnx import (
     export_onnx,
     export_openvino,
     onnx_model,
     write_openvino,
 )
-from keras_inception.export.saved_model import MAX_PIXELS, export_saved_model
-from keras_inception.export.tflite import converted, export_tflite
-from keras_inception.export.web import export_web
+from keras_inception.exporting.saved_model import MAX_PIXELS, export_saved_model
+from keras_inception.exporting.tflite import converted, export_tflite
+from keras_inception.exporting.web import export_web
 from keras_inception.files import write
 
 

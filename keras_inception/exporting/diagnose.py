@@ -10,9 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.export.checks import layers_of
-from keras_inception.export.networks import Network
-from keras_inception.export.targets import Settings, Target
+from keras_inception.exporting.checks import layers_of
+from keras_inception.exporting.networks import Network
+from keras_inception.exporting.targets import Settings, Target
 from keras_inception.models.measure import block_of, endpoints
 
 IMAGES = 4  # those whose answers moved most; each layer's output is held in memory

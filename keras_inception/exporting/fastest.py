@@ -92,7 +92,7 @@ def _tensorflow(precision: str, frozen: bool) -> Candidate:
 
 def _litert(precision: str, quantization: str) -> Candidate:
     def make(fused: Classifier, folder: Path) -> Classifier:
-        from keras_inception.export.tflite import export_tflite
+        from keras_inception.exporting.tflite import export_tflite
 
         path = folder / f"{quantization}.tflite"
         if not path.exists():
@@ -103,7 +103,7 @@ def _litert(precision: str, quantization: str) -> Candidate:
 
 
 def _onnx(fused: Classifier, folder: Path) -> Classifier:
-    from keras_inception.export.onnx import export_onnx
+    from keras_inception.exporting.onnx import export_onnx
 
     path = folder / "model.onnx"
     if not path.exists():
@@ -113,7 +113,7 @@ def _onnx(fused: Classifier, folder: Path) -> Classifier:
 
 def _openvino(precision: str) -> Candidate:
     def make(fused: Classifier, folder: Path) -> Classifier:
-        from keras_inception.export.onnx import export_openvino
+        from keras_inception.exporting.onnx import export_openvino
         from keras_inception.runtime import openvino
 
         path = folder / "openvino" / "model.xml"

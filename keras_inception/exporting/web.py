@@ -11,8 +11,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from keras_inception.export.networks import network_of
-from keras_inception.export.tflite import export_tflite
+from keras_inception.exporting.networks import network_of
+from keras_inception.exporting.tflite import export_tflite
 from keras_inception.preprocessing import Preprocessing
 
 LITERT_JS = "2.5.3"
@@ -108,7 +108,7 @@ def export_web(
         "runtime": described,
     }
     (path / "network.json").write_text(json.dumps(about, ensure_ascii=False), encoding="utf-8")
-    pages = resources.files("keras_inception.export") / "page"
+    pages = resources.files("keras_inception.exporting") / "page"
     version = hashlib.sha256((path / "model.tflite").read_bytes()).hexdigest()[:16]
     for name in ("index.html", "offline.js"):
         text = (pages / name).read_text(encoding="utf-8")

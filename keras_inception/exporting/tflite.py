@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python.convert import ConverterError
 
-from keras_inception.export.metadata import with_metadata
-from keras_inception.export.networks import Function, network_of, write_archive
+from keras_inception.exporting.metadata import with_metadata
+from keras_inception.exporting.networks import Function, network_of, write_archive
 from keras_inception.files import write
 from keras_inception.preprocessing import Preprocessing
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception import data
-from keras_inception.export.networks import Network
+from keras_inception.exporting.networks import Network
 from keras_inception.preprocessing import Preprocessing
 
 

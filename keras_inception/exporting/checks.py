@@ -127,7 +127,7 @@ def _run_fresh(
     with tempfile.TemporaryDirectory() as scratch:
         inputs, outputs = Path(scratch) / "inputs.npz", Path(scratch) / "outputs.npz"
         np.savez(inputs, **given)  # type: ignore[arg-type]
-        command = [sys.executable, "-m", "keras_inception.export.fresh", *arguments]
+        command = [sys.executable, "-m", "keras_inception.exporting.fresh", *arguments]
         command += [str(inputs), str(outputs), *files]
         # As TensorFlow is by itself, and not with the kernels that training chose.
         clean = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}

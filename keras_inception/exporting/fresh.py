@@ -1,8 +1,8 @@
 """Runs an exported file as its user would: in a process of its own, without Keras.
 
-    python -m keras_inception.export.fresh answers FILE INPUTS.npz OUTPUTS.npz
-    python -m keras_inception.export.fresh layers FILE INPUTS.npz OUTPUTS.npz
-    python -m keras_inception.export.fresh latency THREADS INPUTS.npz OUTPUTS.npz FILE...
+    python -m keras_inception.exporting.fresh answers FILE INPUTS.npz OUTPUTS.npz
+    python -m keras_inception.exporting.fresh layers FILE INPUTS.npz OUTPUTS.npz
+    python -m keras_inception.exporting.fresh latency THREADS INPUTS.npz OUTPUTS.npz FILE...
 
 INPUTS.npz holds "images", float32 (n, height, width, channels) in 0..255, and for a SavedModel
 "encoded", the bytes of one image file, and "pixels", the same image as uint8. OUTPUTS.npz receives

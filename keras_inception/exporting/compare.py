@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.export import checks, fresh
-from keras_inception.export.checks import Check, agreement, at_most, equal
-from keras_inception.export.networks import Network
-from keras_inception.export.samples import Samples
-from keras_inception.export.saved_model import SIGNATURES
-from keras_inception.export.targets import FLOAT32, GRAPH_BYTES, Settings, Target
+from keras_inception.exporting import checks, fresh
+from keras_inception.exporting.checks import Check, agreement, at_most, equal
+from keras_inception.exporting.networks import Network
+from keras_inception.exporting.samples import Samples
+from keras_inception.exporting.saved_model import SIGNATURES
+from keras_inception.exporting.targets import FLOAT32, GRAPH_BYTES, Settings, Target
 from keras_inception.preprocessing import Preprocessing
 
 

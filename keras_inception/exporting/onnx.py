@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_inception.export.networks import Function, Network, network_of, write_archive
+from keras_inception.exporting.networks import Function, Network, network_of, write_archive
 from keras_inception.files import write
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.runtime.openvino import IDENTITY

@@ -16,17 +16,17 @@ import numpy as np
 from keras_inception import buckets, data
 from keras_inception.data.decode import Decoding
 from keras_inception.evaluation.metrics import wilson_interval
-from keras_inception.export import checks
-from keras_inception.export.checks import Check
-from keras_inception.export.compare import compare, files, keras_probabilities, size
-from keras_inception.export.diagnose import layer_errors, verdict
-from keras_inception.export.diagnose import table as errors_table
-from keras_inception.export.networks import Network, network_of
-from keras_inception.export.samples import Samples, drawn, held_out, made_up
-from keras_inception.export.saved_model import MAX_PIXELS
-from keras_inception.export.targets import GRAPH_BYTES, TARGETS, Settings, Target, chosen, names
-from keras_inception.export.tflite import FEWEST_IMAGES, calibration_images, check_form
-from keras_inception.export.web import runtime_files
+from keras_inception.exporting import checks
+from keras_inception.exporting.checks import Check
+from keras_inception.exporting.compare import compare, files, keras_probabilities, size
+from keras_inception.exporting.diagnose import layer_errors, verdict
+from keras_inception.exporting.diagnose import table as errors_table
+from keras_inception.exporting.networks import Network, network_of
+from keras_inception.exporting.samples import Samples, drawn, held_out, made_up
+from keras_inception.exporting.saved_model import MAX_PIXELS
+from keras_inception.exporting.targets import GRAPH_BYTES, TARGETS, Settings, Target, chosen, names
+from keras_inception.exporting.tflite import FEWEST_IMAGES, calibration_images, check_form
+from keras_inception.exporting.web import runtime_files
 from keras_inception.files import write
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe

@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from keras_inception.data.decode import Decoding
-from keras_inception.export.networks import Network, network_of, write_archive
+from keras_inception.exporting.networks import Network, network_of, write_archive
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.runtime.saved_model import IDENTITY
 
