@@ -3,7 +3,7 @@
     python benchmarks/run.py                # about half an hour; docs/benchmarks.{json,md,png}
     python benchmarks/run.py --quick        # some minutes, smaller; into build/benchmarks
     python benchmarks/run.py --peers        # first makes the environments of the peers
-    python benchmarks/run.py --only gpu     # one group
+    python benchmarks/run.py --only memory  # one group
     python benchmarks/run.py --add gpu_jax=FILE  # what gpu_jax.py measured on another machine
     python benchmarks/run.py --add inference_amx=FILE  # the inference of a benchmarks.json
 
@@ -36,7 +36,6 @@ GROUPS = {
     "training": "steps against Keras' fit of keras.applications",
     "memory": "peak memory of inference",
     "input_pipeline": "images a second and core",
-    "gpu": "v3 and v4 on a GPU",
     "gpu_jax": "v3 and v4 on a GPU under JAX, without TensorFlow",
     "inference_amx": "the engines against keras.applications, on a processor with AMX",
 }
@@ -259,7 +258,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
 
     shown = [
         row
-        for name in ("inference", "exports", "training", "gpu", "gpu_jax")
+        for name in ("inference", "exports", "training", "gpu_jax")
         for row in record["groups"].get(name, {}).get("rows", [])
         if "ratio" in row
     ]

@@ -5,6 +5,7 @@ As a program it is the other end of `InAProcess`.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -15,9 +16,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 HOPELESS = 6.0
+# Packages whose versions stand beside what was measured.
+PACKAGES = (
+    "keras",
+    "tensorflow",
+    "tensorflow_cpu",
+    "ai-edge-litert",
+    "onnxruntime",
+    "openvino",
+)
 
 
 def rows(
@@ -150,8 +162,6 @@ def cores() -> int:
 
 def circumstances() -> dict[str, Any]:
     """The machine, its load and the versions."""
-    from keras_inception.exporting.fastest import machine, versions
-
     return {
         **machine(),
         "load": [round(n, 2) for n in os.getloadavg()],
@@ -159,6 +169,32 @@ def circumstances() -> dict[str, Any]:
         "versions": versions(),
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def machine() -> dict[str, Any]:
+    """The processor and its instructions, on which the fastest engine depends."""
+    facts: dict[str, Any] = {"architecture": platform.machine(), "processors": cores()}
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return facts | {"model": platform.processor()}
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        fields.setdefault(name.strip(), value.strip())
+    flags = sorted(fields.get("flags", fields.get("Features", "")).split())
+    return facts | {"model": fields.get("model name", ""), "flags": " ".join(flags)}
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package and of what runs networks."""
+    import keras_inception
+
+    found = {"keras-inception": keras_inception.__version__}
+    for package in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
 
 
 def peak_megabytes() -> float:

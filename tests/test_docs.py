@@ -112,6 +112,12 @@ def test_python_calls_public_names_with_their_arguments(page):
                 pytest.fail(f"{page.name}, line {line}: {ast.unparse(node)}: {error}")
 
 
+def test_the_table_of_fine_tuning_is_that_of_its_measurements(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    page = importlib.import_module("finetuning_page")
+    assert page.table() in (ROOT / "docs/fine_tuning.md").read_text(), page.__doc__
+
+
 @pytest.fixture(scope="module")
 def readers_folder(tmp_path_factory, module_monkeypatch) -> Path:
     """What the pages take for granted: images, a run, and files of a trained network."""
