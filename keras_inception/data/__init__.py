@@ -2,7 +2,8 @@
 
 from keras_inception.data.fingerprint import Changes, Fingerprint
 from keras_inception.data.iteration import Batches
-from keras_inception.data.pipeline import evaluation_batches, examples_at, train_batches
+from keras_inception.data.order import Order
+from keras_inception.data.pipeline import evaluation_batches, train_batches
 from keras_inception.data.sources import ChangedData, decoding_of, open_run, open_source
 from keras_inception.data.splits import Source
 
@@ -11,10 +12,10 @@ __all__ = [
     "ChangedData",
     "Changes",
     "Fingerprint",
+    "Order",
     "Source",
     "decoding_of",
     "evaluation_batches",
-    "examples_at",
     "open_run",
     "open_source",
     "train_batches",

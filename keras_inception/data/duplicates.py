@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception.data.facts import as_scalars
-from keras_inception.data.splits import Source, some
+from keras_inception.data.splits import Source
+from keras_inception.messages import some
 
 Pair = tuple[str, str]
 _ALL_BITS = 64
@@ -139,7 +140,12 @@ def _near(mine: np.ndarray, others: np.ndarray, distance: int) -> list[tuple[int
             if i in best or value not in buckets:
                 continue
             candidates = np.array(buckets[value])
-            differing = np.bitwise_count(others[candidates] ^ mine[i])
+            differing = _set_bits(others[candidates] ^ mine[i])
             if differing.min() <= distance:
                 best[i] = int(candidates[differing.argmin()])
     return sorted(best.items())
+
+
+def _set_bits(values: np.ndarray) -> np.ndarray:
+    """How many bits of each uint64 are 1; numpy has a function for it from version 2.0 on."""
+    return np.unpackbits(values.view(np.uint8).reshape(-1, 8), axis=1).sum(axis=1)

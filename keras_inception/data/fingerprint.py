@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from keras_inception.files import write
+from keras_inception.messages import some
 
 # Its name in a run folder.
 FILE = "data.json.gz"
@@ -55,9 +56,8 @@ class Changes:
         for field in dataclasses.fields(self):
             names = getattr(self, field.name)
             if field.name != "classes" and names:
-                more = f" and {len(names) - 3} more" if len(names) > 3 else ""
                 noun = "image" if len(names) == 1 else "images"
-                lines.append(f"{len(names)} {noun} {field.name}: {', '.join(names[:3])}{more}")
+                lines.append(f"{len(names)} {noun} {field.name}: {some(names)}")
         return lines
 
     def __str__(self) -> str:
@@ -153,10 +153,8 @@ def _classes(before: tuple[str, ...], now: tuple[str, ...]) -> str:
         return ""
     lost, new = Counter(before) - Counter(now), Counter(now) - Counter(before)
     if not lost and not new:
-        return f"the classes are in another order: they were {_list(before)}, and are {_list(now)}"
-    said = [f"classes that are gone: {_list(tuple(lost))}"] if lost else []
-    return "; ".join(said + ([f"new classes: {_list(tuple(new))}"] if new else []))
-
-
-def _list(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        return (
+            f"the classes are in another order: they were {some(before, 5)}, and are {some(now, 5)}"
+        )
+    said = [f"classes that are gone: {some(lost, 5)}"] if lost else []
+    return "; ".join(said + ([f"new classes: {some(new, 5)}"] if new else []))

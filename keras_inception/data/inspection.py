@@ -18,9 +18,9 @@ from keras_inception.data.duplicates import (
     near_across_parts,
 )
 from keras_inception.data.headers import FORMATS
-from keras_inception.data.listing import printable
-from keras_inception.data.splits import SPLITS, Source, Split, some
+from keras_inception.data.splits import SPLITS, Source, Split
 from keras_inception.files import write
+from keras_inception.messages import printable, some
 
 # The largest class in units of the smallest above which `inspect` suggests weights.
 _UNEQUAL = 10

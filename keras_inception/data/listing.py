@@ -186,9 +186,3 @@ def _is_unicode(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def printable(path: str) -> str:
-    """A path for a message: bytes that are no Unicode and control characters are escaped."""
-    text = path.encode(errors="surrogateescape").decode(errors="backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -7,11 +7,13 @@ resumed at step s sees what it would have seen.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 
+from keras_inception.data.order import Order
 from keras_inception.data.policies import POLICIES, make_policy
 from keras_inception.data.splits import Source, Split
 from keras_inception.data.transforms import (
@@ -93,9 +95,10 @@ def train_batches(
     labels = tf.constant(split.labels)
 
     def positions() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for step in _count(start_step):
+        order = Order(split, seed)  # one an iterator, since each iterator has its own thread
+        for step in itertools.count(start_step):
             at = step * local * hosts + host * local + np.arange(local)
-            index = examples_at(at, split, seed)
+            index = order.examples_at(at)
             for begin in range(0, local, _CHUNK):
                 chunk = slice(begin, begin + _CHUNK)
                 yield at[chunk], index[chunk]
@@ -198,72 +201,6 @@ def evaluation_batches(
         .batch(batch_size, drop_remainder=True)
         .prefetch(2 * replicas)
     )
-
-
-def _count(start: int) -> Iterator[int]:
-    while True:
-        yield start
-        start += 1
-
-
-def examples_at(positions: np.ndarray, split: Split, seed: int) -> np.ndarray:
-    """The training example at each position: every epoch is a permutation of its own.
-
-    Args:
-        positions: int64 (n,); step s of a run takes s * batch ... (s + 1) * batch - 1.
-        split: The training part.
-        seed: Decides the permutations.
-
-    Returns:
-        int64 (n,): numbers of examples.
-    """
-    examples = len(split)
-    indices = np.empty(len(positions), np.int64)
-    for epoch in np.unique(positions // examples):
-        here = positions // examples == epoch
-        indices[here] = _permutation(seed, int(epoch), split)[positions[here] % examples]
-    return indices
-
-
-_last_permutation: dict[tuple[int, int, int], tuple[Split, np.ndarray]] = {}
-
-
-def _permutation(seed: int, epoch: int, split: Split) -> np.ndarray:
-    """Computed once an epoch; the newest two are kept, since a batch can straddle epochs."""
-    key = (seed, epoch, id(split))
-    if key not in _last_permutation:
-        if len(_last_permutation) > 1:
-            del _last_permutation[next(iter(_last_permutation))]
-        rng = np.random.default_rng([seed, epoch])
-        permutation = (
-            rng.permutation(len(split))
-            if split.shards is None
-            else in_file_order(rng, split.shards, split.window)
-        )
-        _last_permutation[key] = split, permutation  # kept with the split, so that its id stays its
-    return _last_permutation[key][1]
-
-
-def in_file_order(rng: np.random.Generator, shards: np.ndarray, window: int) -> np.ndarray:
-    """A permutation that reads files from their beginning to their end, one after the other.
-
-    The files come in an order drawn anew. Of the examples in that order, every `window` ones are
-    shuffled among each other; where windows begin is drawn, too, so that no two examples are always
-    in one window.
-
-    Args:
-        rng: Decides the permutation.
-        shards: int (n,), the file of each example.
-        window: Examples; what lies in the files between the first and the last of a window has to
-            be kept in memory, and nothing more.
-
-    Returns:
-        int64 (n,).
-    """
-    files, number = np.unique(shards, return_inverse=True)
-    in_order = np.argsort(rng.permutation(len(files))[number], kind="stable")
-    place = (np.arange(len(shards)) + rng.integers(window)) // window
-    return in_order[np.argsort(place + rng.random(len(shards)))]
 
 
 def _central_image(

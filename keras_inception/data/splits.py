@@ -14,6 +14,7 @@ from keras_inception.data.decode import SIXTEEN_BITS, Choose, Decoding, crop, wi
 from keras_inception.data.facts import PROBLEMS, Facts, digest, groups_of_equals
 from keras_inception.data.fingerprint import Fingerprint
 from keras_inception.data.plain import decode_crop_plainly, decode_plainly
+from keras_inception.messages import some
 
 SPLITS = ("train", "validation", "test")
 # Share of unreadable images above which a data set is refused rather than used without them.
@@ -365,12 +366,6 @@ def concatenated(splits: Sequence[Split]) -> Split:
         shards=np.concatenate(shards) if len(shards) == len(splits) else None,
         window=max(split.window for split in splits),
     )
-
-
-def some(names: Sequence[str], count: int = 3) -> str:
-    """The first names, and how many more there are."""
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more
 
 
 def _with_white(decoding: Decoding, splits: dict[str, Split], where: str) -> Decoding:

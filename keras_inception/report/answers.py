@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from keras_inception.data import Source
-from keras_inception.data.listing import printable
 from keras_inception.data.splits import SPLITS
 from keras_inception.explain import GradCAM
+from keras_inception.messages import printable
 from keras_inception.report import images
 from keras_inception.report.images import Picture
 from keras_inception.report.table import Reliability, Table, number, reliability, share, text

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from keras_inception.data import Fingerprint, Source, fingerprint, inspection
-from keras_inception.data.listing import printable
 from keras_inception.data.splits import SPLITS
+from keras_inception.messages import printable
 from keras_inception.report import images
 from keras_inception.report.images import Picture
 from keras_inception.report.table import Table, number, share, text

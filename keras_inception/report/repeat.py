@@ -7,7 +7,7 @@ import shlex
 from typing import Any
 
 from keras_inception import recipes
-from keras_inception.data.listing import printable
+from keras_inception.messages import printable
 from keras_inception.recipes import Recipe
 from keras_inception.report.table import Table, text
 from keras_inception.runs import RunFolder

@@ -16,9 +16,9 @@ import tensorflow as tf
 
 from keras_inception.data import (
     Batches,
+    Order,
     Source,
     evaluation_batches,
-    examples_at,
     train_batches,
 )
 from keras_inception.preprocessing import Preprocessing
@@ -330,7 +330,7 @@ class Run:
         """Numbers of the training images of the next `count` steps."""
         batch = self.recipe.batch_size
         at = np.arange(self.step * batch, (self.step + count) * batch)
-        return examples_at(at, self.source.splits["train"], self.recipe.seed).tolist()
+        return Order(self.source.splits["train"], self.recipe.seed).examples_at(at).tolist()
 
     def _save(self) -> None:
         self._merge()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_inception import Preprocessing
-from keras_inception.data import evaluation_batches, open_source, train_batches
+from keras_inception.data import Order, evaluation_batches, open_source, train_batches
 from keras_inception.data.policies import POLICIES
 
 CONTRACT = Preprocessing(size=(32, 32), crop_fraction=1.0)
@@ -62,6 +66,26 @@ def test_a_step_depends_on_seed_and_step_only(mini, augmentation):
             np.testing.assert_array_equal(np.concatenate(parts), whole[step][key])
     other = take(stream(seed=4), 1)
     assert not np.array_equal(other[0]["index"], whole[0]["index"])
+
+
+def test_streams_of_one_data_set_do_not_share_what_they_remember():
+    """As when the statistics of BatchNorm are computed while the next training batches are read."""
+    split = open_source("fake").splits["train"].subset(np.arange(8))
+    begins, at = range(0, 8000, 1000), np.arange(8)
+
+    def read(begin):
+        order = Order(split, seed=0)
+        return [order.examples_at(8 * epoch + at) for epoch in range(begin, begin + 2000)]
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(len(begins)) as pool:
+            together = list(pool.map(read, begins))
+    finally:
+        sys.setswitchinterval(interval)
+    for one, following in itertools.pairwise(together):
+        np.testing.assert_array_equal(one[1000:], following[:1000])
 
 
 def test_augmentation_changes_images_from_epoch_to_epoch():

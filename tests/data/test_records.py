@@ -12,7 +12,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from keras_inception import Preprocessing
 from keras_inception.data import open_source, train_batches
-from keras_inception.data.pipeline import in_file_order
+from keras_inception.data.order import in_file_order
 from keras_inception.data.sources import shards as module
 
 SHADES = {1: 40, 2: 120, 3: 220}  # label, counted from 1 -> brightness of its images

@@ -85,6 +85,24 @@ def test_what_is_wrong_with_a_table_is_said(table, text, message):
         open_source(table(text))
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_cell_keeps_unicodes_other_line_ends(table, tmp_path, end):
+    """Only \\n, \\r and both end a line of CSV, also where the line of a mistake is counted."""
+    odd = "images/a\x0b\x0c\x1c\x85\u2028b.png"
+    (tmp_path / "images" / "0.png").rename(tmp_path / odd)
+    lines = ["path,label", f"{odd},a", *(f"images/{i}.png,b" for i in range(1, 12))]
+    (tmp_path / "table.csv").write_bytes(end.join(lines).encode())
+    dataset = f"csv:{tmp_path / 'table.csv'}"
+    assert odd in names(open_source(dataset))
+    (tmp_path / "table.csv").write_bytes(end.join([*lines, "images/1.png,"]).encode())
+    with pytest.raises(ValueError, match="line 14: a row needs a path and a label"):
+        open_source(dataset)
+
+
+def names(source):
+    return {part.name(i) for part in source.splits.values() for i in range(len(part))}
+
+
 def test_inspect_prints_what_a_data_set_holds(table, tmp_path, capsys):
     text = rows(
         lambda i: (

@@ -17,8 +17,9 @@ from keras_inception.data.convert import CannotConvert, NeedsPackage, converted,
 from keras_inception.data.decode import Decoding
 from keras_inception.data.facts import find_facts
 from keras_inception.data.kept import state_of
-from keras_inception.data.listing import FOLLOWED, LEFTOVER, head_of, printable
-from keras_inception.data.splits import Checked, Split, check_images, some
+from keras_inception.data.listing import FOLLOWED, LEFTOVER, head_of
+from keras_inception.data.splits import Checked, Split, check_images
+from keras_inception.messages import printable, some
 
 
 @dataclasses.dataclass(frozen=True)

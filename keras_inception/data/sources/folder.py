@@ -14,7 +14,6 @@ from keras_inception.data.listing import (
     folders_in,
     is_folder,
     list_images,
-    printable,
 )
 from keras_inception.data.sources.files import (
     ImageFile,
@@ -24,7 +23,8 @@ from keras_inception.data.sources.files import (
     say_left_out,
 )
 from keras_inception.data.sources.opening import PART_OF, Opening, part_named
-from keras_inception.data.splits import Source, draw_missing_parts, some
+from keras_inception.data.splits import Source, draw_missing_parts
+from keras_inception.messages import printable, some
 
 
 def open_folder(root: Path, opening: Opening) -> Source:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -21,7 +22,8 @@ from keras_inception.data.sources.files import (
     say_left_out,
 )
 from keras_inception.data.sources.opening import PART_OF, Opening
-from keras_inception.data.splits import Source, draw_missing_parts, some
+from keras_inception.data.splits import Source, draw_missing_parts
+from keras_inception.messages import some
 
 _MANY_LABELS = "Only one class an image is supported, no multi-label classification."
 
@@ -105,7 +107,7 @@ def _rows(file: Path) -> list[tuple[str, str, str, int]]:
         raise ValueError(f"{file} should be in UTF-8: {error}") from error
     first = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         head = [name.strip().lower() for name in next(reader, [])]
         if "path" not in head or "label" not in head:
