@@ -28,9 +28,10 @@ test: install
 test-all: install test-jax
 	$(BIN)/python -m pytest -m ""
 
-# About half an hour; writes docs/benchmarks.{json,md,png}.
+# About half an hour; writes docs/benchmarks.json and its page.
 benchmark: install
 	$(BIN)/python benchmarks/run.py --peers
+	$(BIN)/python benchmarks/pages.py
 
 # Models and weights need no TensorFlow: an environment without it.
 $(VENV)-jax/installed: setup.cfg pyproject.toml

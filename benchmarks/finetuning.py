@@ -4,7 +4,6 @@
     python benchmarks/finetuning.py run --folder data --set emoji --way probe --image_size 96 \
         --weights data/nsfwjs.safetensors --results results.json
     python benchmarks/finetuning.py rows --results results.json
-    python benchmarks/finetuning.py page
 
 `prepare` writes the data sets as folders of images, and the start weights:
 
@@ -22,8 +21,7 @@
 `elpv` comes from the package elpv-dataset. `run` trains in one way, on one set, and adds a row to
 the results. With `--part validation` nothing of the test part is read: that is for choosing settings
 (`--change learning_rate=0.001` changes a field of the recipe). `rows` prints the results as
-docs/fine_tuning.json holds them, a line a way; `page` draws docs/fine_tuning.png and writes the
-table of docs/fine_tuning.md from that file.
+docs/fine_tuning.json holds them, a line a way; pages.py makes the picture and the table of that.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -37,8 +35,6 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
-
-from finetuning_page import write_page
 
 WAYS = ("random", "probe", "finetune", "finetune_slim")
 
@@ -224,7 +220,6 @@ def main() -> None:
     shown.set_defaults(call=print_rows)
     shown.add_argument("--results", type=Path, required=True)
     shown.add_argument("--part", choices=("validation", "test"), default="test")
-    verbs.add_parser("page").set_defaults(call=lambda options: write_page())
     options = parser.parse_args()
     options.call(options)
 

@@ -81,8 +81,8 @@ def of_case(variant: str, peer: str | None, batch: int, rounds: int) -> list[dic
         if hand is not None:
             calls[f"{name}, by hand"] = lambda hand=hand: hand(images)
     chosen = fastest.optimize(ours, images, batch_size=batch, say=lambda line: None, fresh=True)
-    calls["auto"] = lambda: chosen.predict(images)
-    words["auto"] = f"chose {chosen.engine.name}"
+    calls["optimize"] = lambda: chosen.predict(images)
+    words["optimize"] = f"chose {chosen.engine.name}"
     if variant not in TIMM:
         words["timm"] = f"it has no {variant}"
     elif not importlib.util.find_spec("timm"):

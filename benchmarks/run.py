@@ -1,6 +1,6 @@
 """Measures the package beside what people would use instead, and writes what was found.
 
-    python benchmarks/run.py                # about half an hour; docs/benchmarks.{json,md,png}
+    python benchmarks/run.py                # about half an hour; docs/benchmarks.json
     python benchmarks/run.py --quick        # some minutes, smaller; into build/benchmarks
     python benchmarks/run.py --peers        # first makes the environments of the peers
     python benchmarks/run.py --only memory  # one group
@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -107,8 +106,7 @@ def main() -> None:
         print(f"  {time.monotonic() - began:.0f} s", flush=True)
         # After each group, so that a run that is stopped leaves what it has.
         kept.write_text(json.dumps(record, indent=1) + "\n")
-    write_page(record, output)
-    print(f"\n{output}: benchmarks.json, benchmarks.md, benchmarks.png")
+    print(f"\n{kept}; benchmarks/pages.py makes the page of docs/benchmarks.json")
 
 
 def one_group(name: str, quick: bool) -> None:
@@ -179,108 +177,6 @@ def figures(row: dict[str, Any]) -> list[str]:
         rate = row["images_per_second_per_core"]
         found.append(f"{rate:.0f} images/s a core: {row['cores']:.1f} cores for 1,000 images/s")
     return found + ([row["word"]] if row["word"] else [])
-
-
-def write_page(record: dict[str, Any], output: Path) -> None:
-    """benchmarks.md and benchmarks.png out of the record."""
-    lines = [
-        "# Benchmarks",
-        "",
-        "Written by `make benchmark` (`python benchmarks/run.py`) out of `benchmarks.json`; no "
-        "figure is typed. Within a table all lines took turns in one process: medians, with the "
-        "range in brackets; the ratio is to the table's first line, by rounds. Tables of other "
-        "machines, and other tables, cannot be compared by their milliseconds.",
-        "",
-        "![Ratios](benchmarks.png)",
-    ]
-    for name, what in GROUPS.items():
-        if name not in record["groups"]:
-            lines += ["", f"## {what[0].upper()}{what[1:]}", "", "Not measured yet."]
-            continue
-        group = record["groups"][name]
-        facts = group["circumstances"]
-        wanted = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
-        flags = [flag for flag in wanted if flag in facts.get("flags", "").split()]
-        lines += [
-            "",
-            f"## {what[0].upper()}{what[1:]}",
-            "",
-            f"{facts['date']}, {facts['processors']} processors of {facts.get('model', '?')} "
-            f"({', '.join(flags) or 'no vector extensions known'}), "
-            + (f"{facts['gpu']}, " if "gpu" in facts else "")
-            + f"load {facts['load'][0]} when it began, Python {facts['python']}, "
-            + ", ".join(f"{k} {v}" for k, v in facts["versions"].items())
-            + (". A quick run." if group["quick"] else "."),
-        ]
-        case = None
-        for row in group["rows"]:
-            if row["case"] != case:
-                case = row["case"]
-                lines += ["", f"{case[0].upper()}{case[1:]}", "", "| | |", "| --- | --- |"]
-            lines.append(f"| {row['name']} | {'; '.join(figures(row))} |")
-        if name == "input_pipeline":
-            lines += ["", *cores_for_a_gpu(record)]
-    notes = HERE / "notes.md"
-    lines += ["", notes.read_text().strip()] if notes.exists() else []
-    (output / "benchmarks.md").write_text("\n".join(lines) + "\n")
-    draw(record, output / "benchmarks.png")
-
-
-def cores_for_a_gpu(record: dict[str, Any]) -> list[str]:
-    """How many processors of the input group's machine feed the GPU of the other group's."""
-    group = record["groups"].get("gpu_jax", {"rows": []})
-    trained = [
-        (row["images_per_second"], row["case"])
-        for row in group["rows"]
-        if "InceptionV3 training" in row["case"] and "images_per_second" in row
-    ]
-    if not trained:
-        return []
-    rate, case = max(trained)
-    needs = ", ".join(
-        f"{rate / row['images_per_second_per_core']:.0f} for `{row['name']}`"
-        for row in record["groups"]["input_pipeline"]["rows"]
-        if "cores" in row and "by hand" not in row["name"]
-    )
-    return [
-        f"{group['circumstances']['gpu']} trains {rate:,.0f} images a second at most "
-        f"({case.removeprefix('GPU: ')}; below). To feed it takes so many processors like the "
-        f"one above: {needs}."
-    ]
-
-
-def draw(record: dict[str, Any], path: Path) -> None:
-    """Ratios with their ranges, a bar a line, of what has a ratio."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    shown = [
-        row
-        for name in ("inference", "exports", "training", "gpu_jax")
-        for row in record["groups"].get(name, {}).get("rows", [])
-        if "ratio" in row
-    ]
-    if not shown:
-        return
-    figure, axes = pyplot.subplots(figsize=(9, 0.22 * len(shown) + 1.2))
-    cases = [re.sub(r" at \d+ px", "", row["case"]) for row in shown]
-    names = [f"{case}: {row['name']}" for case, row in zip(cases, shown, strict=True)]
-    places = range(len(shown))
-    ratios = [row["ratio"] for row in shown]
-    spread = [
-        [row["ratio"] - row["ratio_low"] for row in shown],
-        [row["ratio_high"] - row["ratio"] for row in shown],
-    ]
-    axes.barh(places, ratios, xerr=spread, color="#4878a8", ecolor="#999999", height=0.7)
-    axes.axvline(1.0, color="black", linewidth=0.8)
-    axes.set_yticks(places, names, fontsize=6)
-    axes.margins(y=0.01)
-    axes.invert_yaxis()
-    axes.set_xlabel("times as fast as the first line of its case")
-    figure.tight_layout()
-    figure.savefig(path, dpi=110, bbox_inches="tight")
 
 
 if __name__ == "__main__":

@@ -112,10 +112,12 @@ def test_python_calls_public_names_with_their_arguments(page):
                 pytest.fail(f"{page.name}, line {line}: {ast.unparse(node)}: {error}")
 
 
-def test_the_table_of_fine_tuning_is_that_of_its_measurements(monkeypatch):
+@pytest.mark.parametrize("name", ("fine_tuning", "benchmarks"))
+def test_a_table_of_measurements_is_that_of_its_json(name, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    page = importlib.import_module("finetuning_page")
-    assert page.table() in (ROOT / "docs/fine_tuning.md").read_text(), page.__doc__
+    pages = importlib.import_module("pages")
+    table = getattr(pages, f"{name}_table")()
+    assert pages.MARK + table in (ROOT / f"docs/{name}.md").read_text(), pages.__doc__
 
 
 @pytest.fixture(scope="module")
