@@ -120,6 +120,13 @@ def test_a_table_of_measurements_is_that_of_its_json(name, monkeypatch):
     assert pages.MARK + table in (ROOT / f"docs/{name}.md").read_text(), pages.__doc__
 
 
+def test_the_floors_are_those_of_the_import_table(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    floors = importlib.import_module("floors")
+    page = (ROOT / "docs/architecture.md").read_text()
+    assert floors.MARK + floors.drawing() in page, floors.__doc__
+
+
 @pytest.fixture(scope="module")
 def readers_folder(tmp_path_factory, module_monkeypatch) -> Path:
     """What the pages take for granted: images, a run, and files of a trained network."""

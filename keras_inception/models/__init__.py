@@ -1,0 +1,1 @@
+"""The architectures: a module a variant, and what all of them share."""
