@@ -252,8 +252,8 @@ def test_a_folder_of_images_becomes_a_checked_model_for_a_phone(
     assert (tmp_path / "run" / "labels.txt").read_text("utf-8").split("\n")[:-1] == list(SCRIPTS)
     page = (tmp_path / "run" / "report.html").read_text("utf-8")
     assert all(f"<bdi>{name}</bdi>" in page for name in SCRIPTS)
-    assert load_classifier(tmp_path / "run" / "model_int8.tflite").labels == SCRIPTS
-    assert load_classifier(tmp_path / "run" / "saved_model").labels == SCRIPTS
+    assert load_classifier(tmp_path / "run" / "model_int8.tflite").class_names == SCRIPTS
+    assert load_classifier(tmp_path / "run" / "saved_model").class_names == SCRIPTS
     # The same command again trains no further.
     for module, name in ((evaluation, "evaluate_run"), (exporting, "export_run")):
         monkeypatch.setattr(module, name, lambda *arguments: None)

@@ -58,7 +58,7 @@ def of_images(model: Any, engine: str, listed: Sequence[Any], batch_size: int) -
     fitted = []
     for image in listed[:CHECKED]:
         try:
-            fitted.append(classifier.fit(pixels(image, classifier.input_shape[2])))
+            fitted.append(classifier.crop_and_resize(pixels(image, classifier.input_shape[2])))
         except OSError:
             continue  # the command itself names the images that cannot be read
     return choose(classifier, np.stack(fitted) if fitted else None)

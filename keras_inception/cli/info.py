@@ -77,10 +77,10 @@ def _print_classifier(source: str) -> Any:
     from keras_inception.models.measure import endpoints
 
     classifier = keras_inception.load_classifier(source)
-    identity, labels = classifier.identity, classifier.labels
+    identity, names = classifier.identity, classifier.class_names
     path = Path(source)
     files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
-    shown = ", ".join(labels[:5]) + (", ..." if len(labels) > 5 else "")
+    shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     shown = shown if identity.class_names else "their names are not known"
     height, width, channels = classifier.input_shape
     rows = {
@@ -89,7 +89,7 @@ def _print_classifier(source: str) -> Any:
         "engine": classifier.engine.name,
         "input": f"{height} x {width} x {channels}",
         "contract": _contract(classifier.preprocessing),
-        "classes": f"{len(labels)}: {shown}",
+        "classes": f"{len(names)}: {shown}",
         "size": f"{sum(p.stat().st_size for p in files) / 2**20:.1f} MiB",
     }
     _print_rows(path.name, rows)

@@ -53,13 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Prints a line a class, and at the end which images could not be read."""
     from keras_inception.cli.bar import Bar
-    from keras_inception.runtime.predict import image_list, predictions
+    from keras_inception.runtime.predict import image_list, predict
 
     with tempfile.TemporaryDirectory() as folder:
         listed: list[Any] = []
         for one in arguments.images:
             listed += _standard_input(Path(folder)) if one == "-" else image_list(one)
-        records = predictions(
+        records = predict(
             engines.of_images(arguments.model, arguments.engine, listed, arguments.batch_size),
             listed,
             top=arguments.top,

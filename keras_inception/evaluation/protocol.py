@@ -149,8 +149,9 @@ def _some_images(split: Split, numbers: np.ndarray, classifier: Classifier) -> n
     """float32 (n, *input_shape): some of the images that can be read, fitted to a network."""
     fitted = []
     spread = numbers[:: max(1, len(numbers) // SOME_IMAGES)][:SOME_IMAGES]
+    channels = classifier.input_shape[2]
     for _, seen in stream(
-        spread, lambda n: classifier.fit(split.pixels(int(n), classifier.input_shape[2]))
+        spread, lambda n: classifier.crop_and_resize(split.pixels(int(n), channels))
     ):
         if not isinstance(seen, Exception):
             fitted.append(seen)

@@ -79,7 +79,7 @@ class GradCAM:
         return Heat(
             as_rgb(fitted),
             _enlarged(heat, fitted.shape[:2], self.layer),
-            classifier.labels[number],
+            classifier.class_names[number],
             float(probabilities[number]),
             f"Grad-CAM of {self.layer}, {heat.shape[0]} x {heat.shape[1]}",
         )

@@ -51,7 +51,7 @@ class Network:
         from keras_inception.runtime.predict import pixels
 
         channels, decoding = self.classifier.input_shape[2], self.classifier.decoding
-        return self.classifier.fit(pixels(image, channels, decoding=decoding))
+        return self.classifier.crop_and_resize(pixels(image, channels, decoding=decoding))
 
     def target(self, target: int | str | None, probabilities: np.ndarray) -> int:
         """The class that is asked about: a number, a name, or None for the best one."""
@@ -140,12 +140,12 @@ def target_of(classifier: Classifier, target: int | str | None, probabilities: n
     """
     if target is None:
         return int(probabilities.argmax())
-    labels = classifier.labels
+    names = classifier.class_names
     if isinstance(target, str):
-        if target in labels:
-            return labels.index(target)
+        if target in names:
+            return names.index(target)
         if not target.isdecimal():
-            close = [name for name in labels if target.lower() in name.lower()][:3]
+            close = [name for name in names if target.lower() in name.lower()][:3]
             hint = f" Did you mean {' or '.join(close)}?" if close else ""
             raise ValueError(f"The network knows no class {target!r}.{hint}")
         target = int(target)

@@ -47,7 +47,7 @@ def occlusion(
             f"`window` should be from 1 to {min(height, width)} pixels, and `stride` from 1 to the "
             f"window. Received: window={window}, stride={stride}"
         )
-    fitted = classifier.fit(pixels(image, channels, decoding=classifier.decoding))
+    fitted = classifier.crop_and_resize(pixels(image, channels, decoding=classifier.decoding))
     (probabilities,) = classifier.predict(fitted[None])
     number = target_of(classifier, target, probabilities)
     squares = list(
@@ -69,7 +69,7 @@ def occlusion(
     return Heat(
         as_rgb(fitted),
         np.float32(heat / heat.max() if heat.max() else heat),
-        classifier.labels[number],
+        classifier.class_names[number],
         float(probabilities[number]),
         f"occlusion by {window} x {window}, at most -{heat.max():.1%}",
     )

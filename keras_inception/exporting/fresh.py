@@ -31,7 +31,7 @@ def answers(path: Path, given: dict[str, np.ndarray]) -> dict[str, Any]:
     classifier = load_classifier(path)
     found: dict[str, Any] = {"probabilities": classifier.predict(given["images"])}
     about = {
-        "labels": list(classifier.labels),
+        "labels": list(classifier.class_names),
         "preprocessing": classifier.preprocessing.to_dict(),
         "engine": classifier.engine.name,
     }

@@ -40,7 +40,7 @@ class Network:
                 f"built model. Received: {classifier!r}"
             )
         self.model = in_float32(classifier.engine.model)
-        self.preprocessing, self.labels = classifier.preprocessing, list(classifier.labels)
+        self.preprocessing, self.labels = classifier.preprocessing, list(classifier.class_names)
         self.input_shape = classifier.input_shape
         self.identity = classifier.identity
         self._gives_logits = final_activation(self.model) == "linear"
@@ -121,7 +121,7 @@ def network_of(
     """
     if isinstance(source, Network):
         return source
-    return Network(load_classifier(source, preprocessing=preprocessing, labels=labels))
+    return Network(load_classifier(source, preprocessing=preprocessing, class_names=labels))
 
 
 def write_archive(archive: keras.export.ExportArchive, folder: Path, what: Path) -> None:

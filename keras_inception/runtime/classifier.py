@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -14,25 +14,9 @@ from keras_inception import buckets
 from keras_inception.buckets import is_remote
 from keras_inception.identity import Identity
 from keras_inception.preprocessing import Preprocessing
+from keras_inception.runtime.engine import Engine
 
 BATCH = 64  # images that an engine is given at once
-
-
-class Engine(Protocol):
-    """What runs a network: Keras, a SavedModel, LiteRT, onnxruntime, OpenVINO.
-
-    Attributes:
-        name: Name of the engine, for messages.
-        input_shape: (height, width, channels); height and width are None where they are free.
-        classes: Number of outputs.
-    """
-
-    name: str
-    input_shape: tuple[int | None, int | None, int]
-    classes: int
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """The probabilities (batch, classes) of float32 images, at least one, of `input_shape`."""
 
 
 class Classifier:
@@ -62,8 +46,8 @@ class Classifier:
         names = identity.class_names
         if names and len(names) != engine.classes:
             raise ValueError(
-                f"There should be one label for each of the network's {engine.classes} outputs. "
-                f"Received: {len(names)} labels"
+                f"There should be one class name for each of the network's {engine.classes} "
+                f"outputs. Received: {len(names)} class names"
             )
         height, width = identity.preprocessing.size
         for have, want in zip(engine.input_shape, (height, width), strict=False):
@@ -97,7 +81,7 @@ class Classifier:
         return self.identity.preprocessing
 
     @property
-    def labels(self) -> tuple[str, ...]:
+    def class_names(self) -> tuple[str, ...]:
         """Class names in the order of the outputs: "class 0" and so on where none are known."""
         known = self.identity.class_names
         return known or tuple(f"class {i}" for i in range(self.engine.classes))
@@ -107,7 +91,7 @@ class Classifier:
         """(height, width, channels) of the images that `predict` takes."""
         return (*self.preprocessing.size, self.engine.input_shape[2])
 
-    def fit(self, image: np.ndarray) -> np.ndarray:
+    def crop_and_resize(self, image: np.ndarray) -> np.ndarray:
         """Crops and resizes one image by the contract.
 
         Args:
@@ -148,7 +132,7 @@ class Classifier:
         if images.ndim != 4 or images.shape[1:] != self.input_shape:
             shape = ", ".join(map(str, self.input_shape))
             raise ValueError(
-                f"`images` should be (batch, {shape}); `fit` crops and resizes an image to that. "
+                f"`images` should be (batch, {shape}), which `crop_and_resize` makes of an image. "
                 f"Received: shape {images.shape}"
             )
         if images.dtype != np.uint8 and images.dtype.kind not in "fiu":
@@ -174,11 +158,11 @@ class Classifier:
             top: How many classes.
 
         Returns:
-            (label, probability) pairs, best first.
+            (class name, probability) pairs, best first.
         """
-        (probabilities,) = self.predict(self.fit(image)[None])
+        (probabilities,) = self.predict(self.crop_and_resize(image)[None])
         best = np.argsort(-probabilities, kind="stable")[:top]
-        return [(self.labels[i], float(probabilities[i])) for i in best]
+        return [(self.class_names[i], float(probabilities[i])) for i in best]
 
     def __repr__(self) -> str:
         what = self.identity.variant or "a network"
@@ -193,7 +177,7 @@ def load_classifier(
     source: Any,
     *,
     preprocessing: Preprocessing | None = None,
-    labels: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
     threads: int | None = None,
 ) -> Classifier:
     """A classifier of whatever holds a trained network.
@@ -205,7 +189,7 @@ def load_classifier(
             `Classifier`.
         preprocessing: The contract of the network's input, where `source` does not hold it, or to
             use another one.
-        labels: Class names in the order of the outputs, likewise.
+        class_names: Names of the classes in the order of the outputs, likewise.
         threads: How many threads LiteRT, onnxruntime or OpenVINO compute with; None lets them
             choose.
 
@@ -223,8 +207,8 @@ def load_classifier(
         run = _run_of(source)
     if preprocessing is not None:
         identity = identity.replace(preprocessing=preprocessing)
-    if labels is not None:
-        identity = identity.replace(class_names=tuple(labels))
+    if class_names is not None:
+        identity = identity.replace(class_names=tuple(class_names))
     try:
         return Classifier(engine, identity, run)
     except ValueError as error:

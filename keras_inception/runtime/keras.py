@@ -17,7 +17,7 @@ from keras_inception.models.registry import get_model
 from keras_inception.models.saving import load_model
 from keras_inception.models.surgery import to_inference
 from keras_inception.runs import RunFolder
-from keras_inception.runtime.opening import check_finite
+from keras_inception.runtime.engine import check_finite, softmax
 from keras_inception.weights.catalog import IMAGENET
 
 
@@ -56,10 +56,7 @@ class KerasEngine:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         answers = np.asarray(self.model.predict_on_batch(images), np.float32)
-        if not self.gives_logits:
-            return answers
-        powers = np.exp(answers - answers.max(axis=-1, keepdims=True))
-        return powers / powers.sum(axis=-1, keepdims=True)
+        return softmax(answers) if self.gives_logits else answers
 
 
 def of_model(model: Any) -> tuple[KerasEngine, Identity]:
@@ -76,7 +73,7 @@ def of_model(model: Any) -> tuple[KerasEngine, Identity]:
 
 
 def of_run(path: Path) -> tuple[KerasEngine, Identity]:
-    """The engine of a finished run, with the contract and the labels that stand in its folder."""
+    """The engine of a finished run, with the contract and the class names of its folder."""
     run = RunFolder(path)
     engine = KerasEngine(run.load_model())
     identity = identity_of(engine.model) or Identity(run.recipe.model)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_inception.identity import Identity
-from keras_inception.runtime.opening import image_shape, one_of_each, opening
+from keras_inception.runtime.engine import image_shape, loading, one_of_each, softmax
 
 # Members of the zip archive that ends a .tflite file with metadata.
 LABELS, IDENTITY = "labels.txt", "identity.json"
@@ -34,7 +34,7 @@ class LiteRTEngine:
     name = "LiteRT"
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
-        with opening(path, "a .tflite file"):
+        with loading(path, "a .tflite file"):
             self.interpreter = interpreter(path, threads)
             self.runner = self.interpreter.get_signature_runner()
         (self._image, self._input), (self._answer, self._output) = one_of_each(
@@ -54,11 +54,8 @@ class LiteRTEngine:
             self.runner(**{self._image: _quantized(part, self._input)})[self._answer]
             for part in parts
         ]
-        probabilities = _dequantized(np.concatenate(answers), self._output)
-        if self._answer != "logits":
-            return probabilities
-        powers = np.exp(probabilities - probabilities.max(axis=-1, keepdims=True))
-        return powers / powers.sum(axis=-1, keepdims=True)
+        found = _dequantized(np.concatenate(answers), self._output)
+        return softmax(found) if self._answer == "logits" else found
 
 
 def interpreter(path: Path, threads: int | None = None) -> Any:
@@ -73,16 +70,16 @@ def interpreter(path: Path, threads: int | None = None) -> Any:
 def read(path: Path, threads: int | None = None) -> tuple[LiteRTEngine, Identity]:
     """The engine of a .tflite file, and the identity in its metadata."""
     said: dict[str, str] = {}
-    labels: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             members = archive.namelist()
             if IDENTITY in members:
                 said = json.loads(archive.read(IDENTITY))
             if LABELS in members:
-                labels = tuple(archive.read(LABELS).decode("utf-8").split("\n")[:-1])
+                names = tuple(archive.read(LABELS).decode("utf-8").split("\n")[:-1])
     identity = Identity.from_metadata(said)
-    return LiteRTEngine(path, threads), identity.replace(class_names=identity.class_names or labels)
+    return LiteRTEngine(path, threads), identity.replace(class_names=identity.class_names or names)
 
 
 def _quantized(images: np.ndarray, details: dict[str, Any]) -> np.ndarray:

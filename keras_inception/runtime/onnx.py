@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_inception.identity import Identity
-from keras_inception.runtime.opening import image_shape, one_of_each, opening
+from keras_inception.runtime.engine import image_shape, loading, one_of_each
 
 
 def session(path: Path, threads: int | None = None) -> Any:
@@ -17,7 +17,7 @@ def session(path: Path, threads: int | None = None) -> Any:
     Raises:
         ValueError: onnxruntime is missing, or cannot open the file.
     """
-    with opening(path, "a .onnx file", "onnx"):
+    with loading(path, "a .onnx file", "onnx"):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()

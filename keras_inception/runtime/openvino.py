@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_inception.identity import Identity
-from keras_inception.runtime.opening import check_finite, image_shape, one_of_each, opening
+from keras_inception.runtime.engine import check_finite, image_shape, loading, one_of_each
 
 # Where a file's run-time information holds what the network is, as JSON.
 IDENTITY = ["keras_inception", "identity"]
@@ -28,7 +28,7 @@ def compiled(path: Path, threads: int | None = None, precision: str = "float32")
     Raises:
         ValueError: OpenVINO is missing, or cannot open the file.
     """
-    with opening(path, "an OpenVINO model", "openvino", line=-1):
+    with loading(path, "an OpenVINO model", "openvino", line=-1):
         import openvino
 
         hint = {"float32": "f32", "bfloat16": "bf16"}[precision]

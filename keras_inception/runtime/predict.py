@@ -12,12 +12,10 @@ from typing import Any
 import numpy as np
 
 from keras_inception.buckets import as_path
+from keras_inception.data import views
 from keras_inception.data.listing import LEFTOVER, SUFFIXES, list_images
 from keras_inception.data.stream import stream
-from keras_inception.data.views import CROPS, check, take
-from keras_inception.runtime.classifier import Classifier, load_classifier
-
-BATCH = 64
+from keras_inception.runtime.classifier import BATCH, Classifier, load_classifier
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +24,7 @@ class Prediction:
 
     Attributes:
         image: The image's path, or its number among arrays.
-        top: (label, probability) pairs, best first; empty if the image could not be read.
+        top: (class name, probability) pairs, best first; empty if the image could not be read.
         error: Why the image could not be read, else empty.
     """
 
@@ -42,27 +40,7 @@ class Prediction:
         return record | {"top": [{"label": n, "probability": round(p, 6)} for n, p in self.top]}
 
 
-def predict(model: Any, images: Any, **options: Any) -> list[Prediction]:
-    """Names the best classes of images.
-
-    Args:
-        model: What `load_classifier` takes: a run folder, a file, a published name, a model.
-        images: The path of an image, of a folder (searched through and through) or a pattern such
-            as "photos/*.jpg"; an array uint8 (height, width, channels) in 0..255; or a list of
-            paths and arrays.
-        **options: See `predictions`.
-
-    Returns:
-        A record an image, in the order of the paths. An image that cannot be read has an `error`
-        and no classes.
-
-    Raises:
-        ValueError: there are no such images, or an option is out of range.
-    """
-    return list(predictions(model, images, **options))
-
-
-def predictions(
+def predict(
     model: Any,
     images: Any,
     *,
@@ -72,10 +50,13 @@ def predictions(
     max_pixels: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Prediction]:
-    """What `predict` returns, one record after the other, in bounded memory.
+    """Names the best classes of images, one record after the other and in bounded memory.
 
     Args:
-        model, images: See `predict`.
+        model: What `load_classifier` takes: a run folder, a file, a published name, a model.
+        images: The path of an image, of a folder (searched through and through) or a pattern such
+            as "photos/*.jpg"; an array uint8 (height, width, channels) in 0..255; or a list of
+            paths and arrays.
         top: How many classes an image.
         crops: "1", "mirror", "10", "12" or "144" views whose probabilities are averaged.
         batch_size: Views that the network is given at once.
@@ -83,8 +64,12 @@ def predictions(
             more than 150 million.
         progress: Called with (images done, images) now and then.
 
+    Returns:
+        An iterator with a record an image, in the order of the paths. An image that cannot be read
+        has an `error` and no classes.
+
     Raises:
-        ValueError: see `predict`.
+        ValueError: there are no such images, or an option is out of range.
     """
     if top < 1:
         raise ValueError(f"`top` should be at least 1. Received: top={top}")
@@ -92,7 +77,7 @@ def predictions(
         raise ValueError(f"`max_pixels` should be at least 1. Received: max_pixels={max_pixels}")
     listed = image_list(images)
     classifier = load_classifier(model)
-    check(classifier.preprocessing, crops)
+    views.check(classifier.preprocessing, crops)
     return _records(classifier, listed, top, crops, batch_size, max_pixels, progress)
 
 
@@ -107,13 +92,13 @@ def _records(
 ) -> Iterator[Prediction]:
     def look(numbered: tuple[int, Any]) -> np.ndarray:
         image = pixels(numbered[1], classifier.input_shape[2], max_pixels, classifier.decoding)
-        return take(image, classifier.preprocessing, crops)
+        return views.take(image, classifier.preprocessing, crops)
 
-    group = max(1, batch_size // CROPS[crops])
+    group = max(1, batch_size // views.CROPS[crops])
     pending: list[tuple[str, Any]] = []
-    for (number, image), views in stream(enumerate(listed), look):
+    for (number, image), seen in stream(enumerate(listed), look):
         name = f"image {number}" if isinstance(image, np.ndarray) else os.fspath(image)
-        pending.append((name, views))
+        pending.append((name, seen))
         if len(pending) == group or number + 1 == len(listed):
             yield from _named(classifier, pending, top, batch_size)
             pending = []
@@ -124,11 +109,11 @@ def _records(
 def _named(
     classifier: Classifier, pending: list[tuple[str, Any]], top: int, batch_size: int
 ) -> Iterator[Prediction]:
-    views = [seen for _, seen in pending if not isinstance(seen, Exception)]
+    readable = [seen for _, seen in pending if not isinstance(seen, Exception)]
     answers: Iterator[np.ndarray] = iter(())
-    if views:
-        probabilities = classifier.predict(np.concatenate(views), batch_size)
-        per_image = probabilities.reshape(len(views), -1, probabilities.shape[1])
+    if readable:
+        probabilities = classifier.predict(np.concatenate(readable), batch_size)
+        per_image = probabilities.reshape(len(readable), -1, probabilities.shape[1])
         answers = iter(per_image.mean(1, dtype=np.float64))
     for name, seen in pending:
         if isinstance(seen, Exception):
@@ -136,7 +121,7 @@ def _named(
             continue
         row = next(answers)
         best = np.argsort(-row, kind="stable")[:top]
-        yield Prediction(name, tuple((classifier.labels[i], float(row[i])) for i in best))
+        yield Prediction(name, tuple((classifier.class_names[i], float(row[i])) for i in best))
 
 
 def pixels(

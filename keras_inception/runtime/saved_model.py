@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_inception.identity import Identity
-from keras_inception.runtime.opening import check_finite, opening
+from keras_inception.runtime.engine import check_finite, loading
 
 # Where a SavedModel's folder holds what it is; the format leaves this folder to its users.
 IDENTITY = "assets.extra/identity.json"
@@ -29,7 +29,7 @@ class SavedModelEngine:
     name = "SavedModel"
 
     def __init__(self, path: Path) -> None:
-        with opening(path, "a SavedModel", "tf"):
+        with loading(path, "a SavedModel", "tf"):
             import tensorflow as tf
 
             self.loaded = tf.saved_model.load(str(path))

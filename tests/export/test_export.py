@@ -119,7 +119,7 @@ def test_metadata_are_replaced_not_added(exported):
     identity = Identity("", preprocessing=CONTRACT, class_names=("a", "b", "c", "d"))
     path = exported[0].parent / "renamed.tflite"
     path.write_bytes(with_metadata(content, identity))
-    assert load_classifier(path).labels == ("a", "b", "c", "d")
+    assert load_classifier(path).class_names == ("a", "b", "c", "d")
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_metadata_are_replaced_not_added(exported):
         (["--format", "coreml"], "saved_model, tflite"),
         (["--quantize", "int4"], "float32, float16, dynamic, int8"),
         (["--quantize", "int8"], "real training images"),
-        (["--labels", "{tmp}/two.txt"], "2 labels"),
+        (["--labels", "{tmp}/two.txt"], "2 class names"),
         (["--output", "{tmp}"], "toy.keras"),
         (["--images", "0"], "at least 1"),
         (["--dataset", "folder:/nowhere"], "/nowhere"),
@@ -331,7 +331,7 @@ def test_other_runtimes_give_the_models_probabilities(format, tmp_path):
     assert len(file["layers"]) == 5 and max(one["error"] for one in file["layers"]) < 1e-5
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
     classifier = load_classifier(tmp_path / name)
-    assert classifier.labels == NAMES
+    assert classifier.class_names == NAMES
     np.testing.assert_allclose(
         classifier.predict(images), load_classifier(model).predict(images), atol=1e-5
     )

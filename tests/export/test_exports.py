@@ -202,7 +202,7 @@ def test_bad_images_are_named_or_marked_and_huge_ones_are_not_decoded(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"labels": ["a"]}, "1 labels"),
+        ({"labels": ["a"]}, "1 class names"),
         ({"quantization": "int4"}, "'int4'"),
         ({"quantization": "int8"}, "Received: 0 images"),
     ],

@@ -91,7 +91,7 @@ def test_every_engine_that_is_there_gives_the_answers(model, images, race, capsy
     for winner in ("TensorFlow", "LiteRT"):
         race(**{winner: 1.0})
         chosen = optimize(model, images, fresh=True)
-        assert chosen.engine.name == winner and chosen.labels == LABELS
+        assert chosen.engine.name == winner and chosen.class_names == LABELS
         answers = chosen.predict(images)
         np.testing.assert_array_equal(answers.argmax(1), truth.argmax(1))
         np.testing.assert_allclose(answers, truth, atol=0.05)

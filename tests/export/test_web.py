@@ -41,7 +41,7 @@ def test_a_page_pins_its_runtime_and_needs_nothing_else(model, tmp_path):
         assert f"@{LITERT_JS}/" in file["url"] and file["url"].startswith("https://")
         assert file["integrity"].startswith("sha384-") and len(file["integrity"]) == 71
     assert "VERSION" not in (folder / "offline.js").read_text("utf-8").split("\n")[2]
-    assert load_classifier(folder / "model.tflite").labels == LABELS
+    assert load_classifier(folder / "model.tflite").class_names == LABELS
 
 
 def test_another_runtime_is_refused(model, tmp_path):

@@ -57,12 +57,12 @@ def files(model, tmp_path_factory):
 
 @pytest.mark.parametrize("kind", ["Keras", "SavedModel", "LiteRT", "free batch", "logits"])
 def test_every_engine_gives_the_models_probabilities(kind, files, model, images):
-    given = {"preprocessing": CONTRACT, "labels": LABELS} if kind == "Keras" else {}
+    given = {"preprocessing": CONTRACT, "class_names": LABELS} if kind == "Keras" else {}
     classifier = load_classifier(files[kind], **given)
     want = model.predict(CONTRACT.scale(images), verbose=0)
     np.testing.assert_allclose(classifier.predict(images), want, atol=1e-6)
     np.testing.assert_allclose(classifier.predict(images, batch_size=2), want, atol=1e-6)
-    assert classifier.labels == LABELS
+    assert classifier.class_names == LABELS
     assert classifier.input_shape == (12, 10, 3)
     label, probability = classifier.classify(np.repeat(images[0], 3, axis=0))[0]
     assert label in LABELS and 0 < probability <= 1
@@ -99,7 +99,7 @@ def test_logits_become_probabilities(images):
 
 def test_a_run_folder_and_native_weights(finished_run, images, tmp_path):
     from_run = load_classifier(finished_run.path)
-    assert from_run.labels == ("darkest", "dark", "bright", "brightest")
+    assert from_run.class_names == ("darkest", "dark", "bright", "brightest")
     assert from_run.preprocessing == finished_run.preprocessing
     model = get_model(
         "InceptionV1", weights=None, input_shape=(32, 32, 3), classes=8, width_multiplier=0.25
@@ -107,7 +107,7 @@ def test_a_run_folder_and_native_weights(finished_run, images, tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
     attach(model, identity_of(model).replace(class_names=LABELS))
     from_file = load_classifier(save_weights(model, tmp_path / "own.safetensors"))
-    assert from_file.labels == LABELS
+    assert from_file.class_names == LABELS
     want = load_classifier(model).predict(images)
     np.testing.assert_array_equal(from_file.predict(images), want)
 
@@ -149,8 +149,8 @@ def test_exported_weights_that_are_not_finite_are_refused(format, tmp_path):
 def test_contract_and_labels_have_to_fit(files, model):
     with pytest.raises(ValueError, match="toy.keras: Nothing says how images"):
         load_classifier(files["Keras"])
-    with pytest.raises(ValueError, match="2 labels"):
-        load_classifier(model, labels=["a", "b"])
+    with pytest.raises(ValueError, match="2 class names"):
+        load_classifier(model, class_names=["a", "b"])
     with pytest.raises(ValueError, match="12 x 10 pixels. Received: 20 x 20"):
         load_classifier(model, preprocessing=CONTRACT.replace(size=(20, 20)))
 

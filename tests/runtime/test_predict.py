@@ -19,7 +19,7 @@ from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
 from keras_inception.runs import RunFolder
 from keras_inception.runtime import Classifier
-from keras_inception.runtime.predict import pixels, predict, predictions
+from keras_inception.runtime.predict import pixels, predict
 
 
 class Brightness:
@@ -114,8 +114,8 @@ def test_images_are_decoded_as_the_run_decoded_its_own(model, tmp_path):
     Image.fromarray(np.zeros((16, 16, 4), np.uint8)).save(tmp_path / "clear.png")
 
     run = RunFolder(tmp_path / "run")
-    run.begin(Recipe(background="000000"), model.labels, model.preprocessing, {})
-    Fingerprint(model.labels, {}, white=4095).write(run.path / fingerprint.FILE)
+    run.begin(Recipe(background="000000"), model.class_names, model.preprocessing, {})
+    Fingerprint(model.class_names, {}, white=4095).write(run.path / fingerprint.FILE)
 
     def answers(folder):
         known = Classifier(model.engine, model.identity, folder)
@@ -155,7 +155,7 @@ def test_arrays_patterns_and_lists(model, photos):
         with pytest.raises(ValueError, match=message):
             predict(model, images)
     with pytest.raises(ValueError, match="top=0"):
-        predictions(model, white, top=0)
+        predict(model, white, top=0)
 
 
 def run(arguments, code):

@@ -84,7 +84,7 @@ def test_a_run_is_trained_goes_on_and_is_evaluated(run, monkeypatch, capsys):
     stored = json.loads(tf.io.read_file(f"{run}/evaluation.json").numpy())
     assert stored["accuracy"] == result["accuracy"]
     classifier = load_classifier(run)
-    assert classifier.labels == ("darkest", "dark", "bright", "brightest")
+    assert classifier.class_names == ("darkest", "dark", "bright", "brightest")
     assert classifier.decoding.background == (0x10, 0x20, 0x30)
     assert classifier.decoding == decoding_of(RunFolder(run))
     image = np.zeros((1, 32, 32, 3), np.uint8)

@@ -1,16 +1,40 @@
-"""How models are opened, whatever runs them: one message for whatever goes wrong."""
+"""What runs a network, and what all engines share: one message for whatever goes wrong."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 
+class Engine(Protocol):
+    """What runs a network: Keras, a SavedModel, LiteRT, onnxruntime, OpenVINO.
+
+    Attributes:
+        name: Name of the engine, for messages.
+        input_shape: (height, width, channels); height and width are None where they are free.
+        classes: Number of outputs.
+    """
+
+    name: str
+    input_shape: tuple[int | None, int | None, int]
+    classes: int
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """The probabilities (batch, classes) of float32 images, at least one, of `input_shape`."""
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities (batch, classes) of logits (batch, classes)."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
 @contextlib.contextmanager
-def opening(path: Path, what: str, extra: str = "", line: int = 0) -> Iterator[None]:
+def loading(path: Path, what: str, extra: str = "", line: int = 0) -> Iterator[None]:
     """Turns the errors of a runtime that opens a file into one line.
 
     Args:
