@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,6 @@ from timing import rows
 
 import keras_inception
 from keras_inception.runtime.litert import interpreter
-
-WARM_UP = 3  # calls of each file that are not counted
 
 
 def bytes_of(path: Path) -> int:
@@ -81,17 +78,6 @@ def saved_model_call(folder: Path, size: int) -> Callable[[], object]:
     return lambda: (loaded, next(iter(signature(**{name: image}).values())).numpy())
 
 
-def medians(calls: list[Callable[[], object]], rounds: int) -> list[float]:
-    """Median milliseconds of each function; they take turns."""
-    taken: list[list[float]] = [[] for _ in calls]
-    for _ in range(rounds + WARM_UP):
-        for call, times in zip(calls, taken, strict=True):
-            began = time.perf_counter()
-            call()
-            times.append(1000 * (time.perf_counter() - began))
-    return [float(np.median(times[WARM_UP:])) for times in taken]
-
-
 def operations(file: Path) -> int:
     """How many operations a file's graph has."""
     one = interpreter(file, 1)
@@ -133,25 +119,20 @@ def main() -> None:
             plain.mkdir(parents=True)
             export_plainly(options.size, plain, options.int16x8)
             export_ours(options.size, ours)
-        rows = [
-            (folder.name, path.name, path)
-            for folder in (plain, ours)
-            for path in sorted(folder.iterdir())
-            if path.suffix == ".tflite" or path.is_dir()
-        ]
-        tflite = [path for _, _, path in rows if path.suffix == ".tflite"]
-        servers = [path for _, _, path in rows if path.suffix != ".tflite"]
-        one, two = (
-            medians([tflite_call(path, threads) for path in tflite], options.rounds)
-            for threads in (1, 2)
-        )
-        times = {path: f"{a:.1f} / {b:.1f}" for path, a, b in zip(tflite, one, two, strict=True)}
-        calls = [saved_model_call(path, options.size) for path in servers]
-        for path, ms in zip(servers, medians(calls, options.rounds), strict=True):
-            times[path] = f"{ms:.1f}"
+        found = {f"{f.name} {p.name}": p for f in (plain, ours) for p in sorted(f.iterdir())}
+        tflite = {name: path for name, path in found.items() if path.suffix == ".tflite"}
+        servers = {name: path for name, path in found.items() if path.is_dir()}
+        times: dict[str, list[str]] = {name: [] for name in (*tflite, *servers)}
+        for calls in (
+            {name: tflite_call(path, 1) for name, path in tflite.items()},
+            {name: tflite_call(path, 2) for name, path in tflite.items()},
+            {name: saved_model_call(path, options.size) for name, path in servers.items()},
+        ):
+            for row in rows("", calls, rounds=options.rounds, images=1, warm_up=3):
+                times[row["name"]].append(f"{row['milliseconds']:.1f}")
         print("| file | MB | ms |\n| --- | ---: | ---: |")
-        for who, name, path in rows:
-            print(f"| {who} {name} | {bytes_of(path) / 1e6:.1f} | {times[path]} |")
+        for name, taken in times.items():
+            print(f"| {name} | {bytes_of(found[name]) / 1e6:.1f} | {' / '.join(taken)} |")
 
 
 if __name__ == "__main__":

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
-import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
 import tensorflow as tf
+from timing import rows
 
 from keras_inception import InceptionV1
 from keras_inception.recipes import Recipe
@@ -75,32 +74,25 @@ def main() -> None:
             norm = tf.maximum(norm, strategy.reduce("SUM", sums["norm"], axis=None))
         return norm
 
-    def of_loop() -> float:
-        begun = time.perf_counter()
+    def of_loop() -> None:
         done = 0
         while done < options.steps:
             count = min(10, options.steps - done)
             assert np.isfinite(float(loop(batches, tf.constant(count))))
             done += count
-        return time.perf_counter() - begun
 
-    def of_fit() -> float:
-        begun = time.perf_counter()
+    def of_fit() -> None:
         fitted.fit(same, steps_per_epoch=options.steps, epochs=1, verbose=0, shuffle=False)
-        return time.perf_counter() - begun
 
-    of_loop(), of_fit()  # tracing
-    ratios, rates = [], []
-    for _ in range(options.rounds):
-        ours, theirs = of_loop(), of_fit()
-        ratios.append(ours / theirs)
-        rates.append([options.steps * options.batch_size / t for t in (ours, theirs)])
-    ours, theirs = (statistics.median(column) for column in zip(*rates, strict=True))
+    case = f"InceptionV1, {options.image_size} px, batch {options.batch_size}"
+    count = options.steps * options.batch_size
+    calls = {"fit": of_fit, "loop": of_loop}
+    fit, ours = rows(case, calls, rounds=options.rounds, images=count, warm_up=1)
     print(
-        f"InceptionV1, {options.image_size} px, batch {options.batch_size}, {options.replicas} "
-        f"replica(s): loop {ours:.0f} images/s, fit {theirs:.0f} images/s; time of the loop / "
-        f"time of fit: median {statistics.median(ratios):.3f} of {options.rounds} rounds "
-        f"({min(ratios):.3f} to {max(ratios):.3f})"
+        f"{case}, {options.replicas} replica(s): loop {ours['images_per_second']:.0f} images/s, "
+        f"fit {fit['images_per_second']:.0f} images/s; time of the loop / time of fit: median "
+        f"{1 / ours['ratio']:.3f} of {options.rounds} rounds "
+        f"({1 / ours['ratio_high']:.3f} to {1 / ours['ratio_low']:.3f})"
     )
 
 
