@@ -37,7 +37,7 @@ benchmark: install
 $(VENV)-jax/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)-jax
 	$(VENV)-jax/bin/pip install --quiet --upgrade pip
-	$(VENV)-jax/bin/pip install --quiet 'jax[cpu]' keras numpy h5py filelock absl-py pytest pytest-xdist
+	$(VENV)-jax/bin/pip install --quiet 'jax[cpu]' keras numpy h5py safetensors filelock absl-py pytest pytest-xdist
 	$(VENV)-jax/bin/pip install --quiet --no-deps --editable .
 	touch $@
 
@@ -48,7 +48,7 @@ test-jax: $(VENV)-jax/installed
 $(VENV)-tpu/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)-tpu
 	$(VENV)-tpu/bin/pip install --quiet --upgrade pip
-	$(VENV)-tpu/bin/pip install --quiet tensorflow-tpu==2.20.0 keras numpy h5py filelock absl-py
+	$(VENV)-tpu/bin/pip install --quiet tensorflow-tpu==2.20.0 keras numpy h5py safetensors filelock absl-py
 	$(VENV)-tpu/bin/pip uninstall --quiet --yes libtpu
 	$(VENV)-tpu/bin/pip install --quiet --no-deps --editable .
 	touch $@

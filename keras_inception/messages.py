@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 
@@ -21,5 +22,7 @@ def printable(text: str, longest: int = 0) -> str:
     """
     if longest and len(text) > longest:
         text = f"{text[:longest]}..."
+    # Python's paths hold other bytes as U+DC80 to U+DCFF; JSON can hold the other surrogates.
+    text = re.sub("[\ud800-\udc7f\udd00-\udfff]", "\ufffd", text)
     text = text.encode(errors="surrogateescape").decode(errors="backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -33,7 +33,7 @@ FLOORS = [
 ]
 # What the lower floors may import besides Python's own library, so that they run on every backend.
 KERAS_ONLY = {"messages", "files", "preprocessing", "identity", "weights", "models"}
-ALLOWED_THERE = {"keras", "numpy", "h5py", "filelock"}
+ALLOWED_THERE = {"keras", "numpy", "h5py", "safetensors", "filelock"}
 
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 

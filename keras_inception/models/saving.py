@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -55,8 +56,13 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
     networks it is read from the graph, which shows the builder and its arguments but not how images
     are prepared: `model.preprocessing` is then None.
 
+    HDF5's library was seen to crash and to loop on damaged files. So Keras is given a copy of the
+    file, whose HDF5 part a process of its own wrote anew within limits of memory and time. A copy
+    loses nothing that Keras reads, of any model and its optimizer; arrays that were read outside
+    of Keras would have to be matched with its variables once more.
+
     Args:
-        path: A `.keras` file.
+        path: A `.keras` file, or a legacy whole-model `.h5` file.
 
     Returns:
         The model. A network of another kind has no `model.identity`.
@@ -65,26 +71,18 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
         ValueError: Keras cannot load the file, the identity in it is damaged, or it reads other
             files or takes more than a file of its size may.
     """
-    if Path(path).is_file():  # otherwise Keras says what is wrong
+    if not Path(path).is_file():
+        return keras.models.load_model(path)  # Keras says what is wrong
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, Path(path).name)
         with readers.refusing(path):
             content = readers.whole(Path(path))
-            keras_h5.check_model(content, readers.Budget.of(len(content)))
-    model = keras.models.load_model(path)
-    written = _identity_in(path)
+            written = keras_h5.copy_sound_model(content, copy, readers.Budget.of(len(content)))
+        model = keras.models.load_model(copy)
     if written is not None:
-        return attach(model, written)
-    identity = graph.identity_in(graph.text_of(model))
-    return attach(model, identity) if identity.variant else model
-
-
-def _identity_in(path: str | os.PathLike[str]) -> Identity | None:
-    """The identity that `save_model` wrote into a file, if it did."""
-    if not zipfile.is_zipfile(path):
-        return None
-    with zipfile.ZipFile(path) as archive:
-        if IDENTITY_MEMBER not in archive.namelist():
-            return None
         try:
-            return Identity.from_metadata(json.loads(archive.read(IDENTITY_MEMBER)))
+            return attach(model, Identity.from_metadata(written))
         except (AttributeError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: its {IDENTITY_MEMBER} is damaged: {error}") from error
+    identity = graph.identity_in(graph.text_of(model))
+    return attach(model, identity) if identity.variant else model

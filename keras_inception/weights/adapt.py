@@ -9,9 +9,10 @@ import keras
 import numpy as np
 
 from keras_inception.identity import Identity
+from keras_inception.messages import some
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.weights import graph as network_graph
-from keras_inception.weights.layouts import listed, own
+from keras_inception.weights.layouts import own
 from keras_inception.weights.native import variables
 
 AUXILIARY_HEADS = ("aux_logits", "aux1_logits", "aux2_logits")
@@ -81,7 +82,7 @@ class Loaded:
         if self.foreign:
             raise ValueError(
                 f"{self.source} has a head of its own, which is not part of "
-                f"{self.identity.variant or 'the network'}: {listed(self.foreign)}. {choice}"
+                f"{self.identity.variant or 'the network'}: {some(self.foreign, 6)}. {choice}"
             )
         if not self.outputs:
             raise ValueError(f"{self.source} has no classifier. {choice}")
@@ -131,7 +132,7 @@ def load_into(model: keras.Model, weights: Loaded) -> list[str]:
         if n in arrays and arrays[n].shape != tuple(v.shape)
     ]
     problems = [
-        f"{what}: {listed(names)}"
+        f"{what}: {some(names, 6)}"
         for what, names in (
             ("missing in the file", missing),
             ("unexpected in the file", unexpected),
@@ -179,7 +180,7 @@ def _adapted(
         notes.append(f"the model has no {', '.join(sorted(left_out))}: left out")
     if weights.foreign:
         notes.append(
-            f"layers that are not part of the network are left out: {listed(weights.foreign)}"
+            f"layers that are not part of the network are left out: {some(weights.foreign, 6)}"
         )
     gammas = [n for n in wanted if n.endswith("/gamma") and n not in arrays]
     gammas = [n for n in gammas if n.replace("gamma", "beta") in arrays]

@@ -24,6 +24,7 @@ import filelock
 import keras
 
 from keras_inception import files
+from keras_inception.messages import printable
 from keras_inception.weights import readers
 from keras_inception.weights.catalog import Weights
 
@@ -157,11 +158,11 @@ def _download(url: str, part: Path, record: Weights, path: Path) -> None:
         failures = 1 if progressed else failures + 1
         if failures >= _ATTEMPTS:
             break
-        logging.warning("%s: %s; trying again in %.0f s.", url, readers.one_line(reason), pause)
+        logging.warning("%s: %s; trying again in %.0f s.", url, printable(reason, 1000), pause)
         time.sleep(pause)
         pause = _FIRST_PAUSE if progressed else pause * 2
     raise DownloadError(
-        readers.one_line(
+        printable(
             f"{record.name} could not be downloaded from {url}: {reason}. Download it elsewhere "
             f"and put it at {path}, or give its path as `weights=`; {MIRROR_VARIABLE} names "
             "another server."

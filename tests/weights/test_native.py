@@ -142,7 +142,7 @@ def test_a_keras_file_is_loaded_by_name(model, tmp_path):
 def test_what_does_not_fit_is_listed_and_nothing_is_set(file):
     loaded = InceptionV1(weights=None, input_shape=SHAPE, classes=7)
     before = [w.numpy() for w in loaded.weights]
-    with pytest.raises(ValueError, match="unexpected in the file: stem_0_bn/gamma.* and .* more"):
+    with pytest.raises(ValueError, match="unexpected in the file: .*_bn/gamma.* and .* more"):
         keras_inception.weights.load_into(loaded, read(file))
     for weight, value in zip(loaded.weights, before, strict=True):
         np.testing.assert_array_equal(weight.numpy(), value)

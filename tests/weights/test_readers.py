@@ -208,40 +208,34 @@ def test_a_tensor_larger_than_its_storage_is_refused(tmp_path):
         readers.read(path)
 
 
-def tar_with(name, kind=tarfile.REGTYPE, target=""):
+def tar_with(name, kind=tarfile.REGTYPE, target="", data=b""):
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w:gz") as archive:
         member = tarfile.TarInfo(name)
-        member.type, member.linkname, member.size = kind, target, 0 if target else 4
-        archive.addfile(member, io.BytesIO(b"data"))
+        member.type, member.linkname, member.size = kind, target, len(data)
+        archive.addfile(member, io.BytesIO(data))
     return content.getvalue()
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        tar_with("../outside.ckpt"),
-        tar_with("/tmp/outside.ckpt"),
-        tar_with("inside/../../outside.ckpt"),
-        tar_with("model.ckpt", tarfile.SYMTYPE, "/etc/passwd"),
-        tar_with("model.ckpt", tarfile.LNKTYPE, "../outside.ckpt"),
-    ],
-)
-def test_a_tar_that_reaches_outside_is_refused(content, tmp_path):
-    path = tmp_path / "in" / "evil.tar.gz"
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE])
+def test_a_link_or_a_device_in_a_tar_is_refused(kind, tmp_path):
+    path = tmp_path / "evil.tar.gz"
+    path.write_bytes(tar_with("model.ckpt", kind, "/etc/passwd"))
+    with pytest.raises(ValueError, match=r"evil\.tar\.gz cannot be used: its member .* plain file"):
+        readers.read(path)
+
+
+@pytest.mark.parametrize("member", ["../outside", "/tmp/outside", "inside/../../outside"])
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_nothing_in_an_archive_is_written(kind, member, tmp_path):
+    native.torch_legacy(TORCH, tmp_path / "small.pth")
+    content = (tmp_path / "small.pth").read_bytes()
+    path = tmp_path / "in" / f"packed.{kind}"
     path.parent.mkdir()
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"evil\.tar\.gz cannot be used: its member"):
-        readers.read(path)
-    assert [p.name for p in tmp_path.rglob("*")] == ["in", "evil.tar.gz"]
-
-
-def test_a_zip_that_reaches_outside_is_refused(tmp_path):
-    path = tmp_path / "evil.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("../outside.pth", b"data")
-    with pytest.raises(ValueError, match=r"evil\.zip cannot be used: its member"):
-        readers.read(path)
+    path.write_bytes(zipped((member, content)) if kind == "zip" else tar_with(member, data=content))
+    check_torch(readers.read(path))
+    assert {p.name for p in tmp_path.rglob("*")} == {"in", path.name, "small.pth"}
+    assert not Path("/tmp/outside").exists()
 
 
 @pytest.mark.parametrize(
@@ -361,23 +355,21 @@ WEIGHTS = {"conv.weight": entry([2, 2], 0, 16), "conv.bias": entry([2], 16, 24)}
 @pytest.mark.parametrize(
     ("header", "size", "message"),
     [
-        ({"w": entry([10**12], 0, 4 * 10**12)}, 16, "w would take 4,000,000,000,000 bytes"),
-        ({"w": entry([4], 0, 16), "v": entry([4], 0, 16)}, 16, "does not begin where"),
-        ({"w": entry([4], 0, 16), "v": entry([4], 8, 24)}, 24, "does not begin where"),
-        ({"w": entry([4], -16, 0)}, 16, "does not begin where"),
-        ({"w": entry([4], 16, 0)}, 16, "-16 bytes for a shape"),
-        ({"w": entry([4], 0, 16)}, 20, "take 16 bytes, and 20 follow"),
-        ({"w": entry([4], 0, 16), "v": entry([4], 16, 32)}, 20, "take 32 bytes, and 20 follow"),
-        ({"w": entry([-4], 0, 16)}, 16, "impossible shape"),
+        ({"w": entry([10**12], 0, 4 * 10**12)}, 16, "not fully covered"),
+        ({"w": entry([2**63, 2**63], 0, 16)}, 16, "overflow"),
+        ({"w": entry([4], 0, 16), "v": entry([4], 0, 16)}, 16, "invalid offset"),
+        ({"w": entry([4], 0, 16), "v": entry([4], 8, 24)}, 24, "invalid offset"),
+        ({"w": entry([4], -16, 0)}, 16, "invalid value: integer `-16`"),
+        ({"w": entry([5], 0, 16)}, 16, "invalid shape"),
+        ({"w": entry([4], 0, 16)}, 20, "not fully covered"),
+        ({"w": entry([4], 0, 16), "v": entry([4], 16, 32)}, 20, "not fully covered"),
+        ({"w": entry([-4], 0, 16)}, 16, "invalid value: integer `-4`"),
         ({"w": entry([1] * 9, 0, 4)}, 4, "impossible shape"),
-        ({"w": entry([4], 0, 16, "C64")}, 16, "has the dtype 'C64'"),
-        ({str(i): entry([0], 0, 0) for i in range(20_001)}, 0, "more than 20,000 arrays"),
-        (b'{"w":%s}' % json.dumps(entry([4], 0, 16)).encode() * 1, 15, "take 16 bytes"),
-        (b'{"w":{},"w":{}}', 0, "key twice"),
-        (b'{"w":' + b"[" * 100_000 + b"]" * 100_000 + b"}", 0, "it is nested too deeply"),
+        ({"w": entry([2], 0, 16, "C64")}, 16, "has the dtype 'C64'"),
+        (b'{"w":' + b"[" * 100_000 + b"]" * 100_000 + b"}", 0, "recursion limit exceeded"),
         (b"{" + b" " * 4_000_000 + b"}", 0, "its header would take 128,000,064 bytes"),
-        (b'{"w\\n\\u001b[2J":{}}', 0, "it lacks 'shape'"),
-        (b'{"__metadata__":{"format":7}}', 0, "metadata are no texts"),
+        (b'{"w\\n\\u001b[2J":{}}', 0, "missing field `dtype`"),
+        (b'{"__metadata__":{"format":7}}', 0, "expected a string"),
         (b"[]", 0, "in no format"),
         ({"conv.weight": entry([2, 2], 0, 16), "conv.kernel": entry([4], 16, 32)}, 32, "twice"),
     ],
@@ -393,7 +385,9 @@ def test_safetensors_that_cost_or_lie(header, size, message, tmp_path):
 def tar_member(name, content=b"", size=None, kind=b"0"):
     header = bytearray(512)
     header[: len(name)] = name
-    header[124:136] = b"%011o\0" % (len(content) if size is None else size)
+    size = len(content) if size is None else size
+    octal = b"%011o\0" % size
+    header[124:136] = octal if size >= 0 else b"\xff" + size.to_bytes(11, "big", signed=True)
     header[148:156], header[156:157], header[257:265] = b" " * 8, kind, b"ustar\x0000"
     header[148:156] = b"%06o\0 " % sum(header)
     return bytes(header) + content + bytes(-len(content) % 512)
@@ -410,6 +404,13 @@ def zipped(*members, compression=zipfile.ZIP_DEFLATED):
     return content.getvalue()
 
 
+def nested(levels):
+    content = b"nothing"
+    for _ in range(levels):
+        content = zipped(("a", content))
+    return content
+
+
 def damaged_trailer(content):
     return content[:-6] + bytes([content[-6] ^ 1]) + content[-5:]
 
@@ -424,25 +425,17 @@ TAR = tar_member(b"a.ckpt", b"data") + END_OF_TAR
         (lambda: zipped(("a.pth", ZEROS)), "its member 'a.pth' would take 83,886,080 bytes"),
         (lambda: zipped(("a/data.pkl", ZEROS)), "would take 83,886,080 bytes"),
         (lambda: zipped(("model.weights.h5", ZEROS)), "would take 83,886,080 bytes"),
-        (lambda: zipped(*((f"{i}.index", b"") for i in range(20_001))), "more than 20,000"),
-        (lambda: zipped(("a", zipped(("b", zipped(("c", b"")))))), "an archive in an archive"),
+        (lambda: nested(400), "it is nested too deeply"),
         (lambda: zipped(("a", b"data" * 99), compression=zipfile.ZIP_LZMA), "neither stored nor"),
-        (lambda: zipped(("a", b"data")) + b"more", "bytes follow the end of the zip"),
         (lambda: gzip.compress(TAR[:512] + ZEROS), "what is packed in it would take"),
-        (lambda: gzip.compress(tar_member(b"a.ckpt", size=2**33 - 1)), "ends within its member"),
-        (lambda: gzip.compress(tar_member(b"a.ckpt", size=2**30, kind=b"S")), "ends within"),
-        (lambda: tar_member(b"a.ckpt", kind=b"S") + END_OF_TAR, "a sparse file"),
-        (lambda: tar_member(b"p", b"19 GNU.sparse.a=12\n", kind=b"x") + TAR, "a sparse file"),
-        (lambda: tar_member(b"p", b"1" * 2**20, kind=b"x") + TAR, "in no format"),
-        (lambda: b"".join(tar_member(b"%d" % i) for i in range(20_001)), "more than 20,000"),
-        (lambda: tar_member(b"a") + TAR[:600], "it ends too early"),
-        (lambda: TAR[:1024] + b"x" * 512 + END_OF_TAR, "one of its headers is damaged"),
+        (lambda: gzip.compress(tar_member(b"a.ckpt", size=2**33 - 1)), "would take 8,589,934,591"),
+        (lambda: gzip.compress(tar_member(b"a.ckpt", size=2**30, kind=b"S")), "unexpected end"),
         (lambda: tar_member(b"a", b"data") + tar_member(b"b/a") + END_OF_TAR, "called 'a'"),
-        (lambda: gzip.compress(TAR)[:-4], "end before their checksum"),
-        (lambda: damaged_trailer(gzip.compress(TAR)), "incorrect data check"),
-        (lambda: gzip.compress(TAR) + b"more", "bytes follow the end of its gzip data"),
-        (lambda: gzip.compress(TAR + b"more"), "bytes follow its end"),
-        (lambda: gzip.compress(gzip.compress(gzip.compress(TAR))), "one of its headers"),
+        (lambda: tar_member(b"a", b"data") + tar_member(b"b", size=-512), "is no plain file"),
+        (lambda: gzip.compress(TAR)[:-4], "before the end-of-stream marker"),
+        (lambda: damaged_trailer(gzip.compress(TAR)), "CRC check failed"),
+        (lambda: gzip.compress(TAR) + b"more", "Not a gzipped file"),
+        (lambda: gzip.compress(gzip.compress(gzip.compress(TAR))), "truncated header"),
     ],
 )
 def test_archives_that_cost_or_lie(content, message, tmp_path):
@@ -496,9 +489,9 @@ def test_caffemodels_that_cost_or_lie(content, message, tmp_path):
         (torch_pickle.read, pickled(b"K\1" + b"\x85" * 1000)),
     ],
 )
-def test_the_smallest_parts_are_counted(reader, content):
-    with pytest.raises(ValueError, match="opcodes or fields"):
-        reader(content, Budget(memory=10**6, seconds=1, steps=1000))
+def test_the_objects_of_the_smallest_parts_are_counted(reader, content):
+    with pytest.raises(ValueError, match="one more of its parts would take 100 bytes"):
+        reader(content, Budget(memory=10**5, seconds=1))
 
 
 def h5_bomb(file, kind, tmp_path):
@@ -672,67 +665,22 @@ def test_a_header_is_held_against_the_builder(metadata, message, tmp_path):
 # --- TensorFlow's tables --------------------------------------------------------------------------
 
 
-def snappy(data):
-    """Snappy's format with literals, and copies of what was just written."""
-    out, at = bytearray(varint(len(data))), 0
-    while at < len(data):
-        run = next((d for d in (1, 4, 8) if at >= d and data[at : at + 8] == data[at - d :][:8]), 0)
-        if run and at + 8 <= len(data) and data[at : at + 8] == (data[at - run : at] * 8)[:8]:
-            out += bytes([(8 - 4) << 2 | 1, run])
-            at += 8
-        else:
-            piece = data[at : at + 5]
-            out += bytes([len(piece) - 1 << 2]) + piece
-            at += len(piece)
-    return bytes(out)
-
-
-def recompressed(table):
-    """A V1 checkpoint with its blocks compressed, as the format allows."""
-    content = memoryview(table)
-    out, handles = bytearray(), []
-    index = [number for number in tf_table_numbers(content)][2:]
-    for key, handle in list(tf_table._block(content, *index, Budget.of(len(table)))):
-        offset, at = protobuf.varint(handle, 0)
-        size, _ = protobuf.varint(handle, at)
-        packed = snappy(table[offset : offset + size])
-        handles.append((key, varint(len(out)) + varint(len(packed))))
-        out += sealed(packed, 1)
-    block = b"".join(varint(0) + varint(len(k)) + varint(len(v)) + k + v for k, v in handles)
-    block += struct.pack("<II", 0, 1)
-    footer = varint(0) * 2 + varint(len(out)) + varint(len(block))
-    out += sealed(block, 0)
-    return bytes(out) + footer + bytes(40 - len(footer)) + tf_table.MAGIC
-
-
-def sealed(block, kind):
-    block += bytes([kind])
-    return block + struct.pack("<I", tf_table.masked_crc32c(memoryview(block)))
-
-
-def tf_table_numbers(table):
-    at = len(table) - 48
-    for _ in range(4):
-        number, at = protobuf.varint(table, at)
-        yield number
-
-
-def test_tensorflow_reads_the_compressed_table_as_well(tmp_path):
-    """So that what is tested is the format, and not our idea of it."""
-    import tensorflow as tf
-
+def test_a_compressed_block_is_refused(tmp_path):
+    """TensorFlow writes none; the format's other writers may."""
     path = tmp_path / "model.ckpt"
     native.tf_v1(SLIM, path)
-    wanted = readers.read(path).layers
-    path.write_bytes(recompressed(path.read_bytes()))
-    got = readers.read(path).layers
-    theirs = tf.train.load_checkpoint(str(path))
-    np.testing.assert_array_equal(
-        theirs.get_tensor("Net/Conv/weights"), wanted["Net/Conv"]["kernel"]
-    )
-    for layer, variables in wanted.items():
-        for name, array in variables.items():
-            np.testing.assert_array_equal(got[layer][name], array)
+    table = bytearray(path.read_bytes())
+    numbers, at = [], len(table) - 48
+    for _ in range(4):
+        number, at = protobuf.varint(table, at)
+        numbers.append(number)
+    start, end = numbers[2], sum(numbers[2:])  # of the index
+    table[end] = 1  # snappy
+    checksum = tf_table.masked_crc32c(memoryview(table)[start : end + 1])
+    table[end + 1 : end + 5] = checksum.to_bytes(4, "little")
+    path.write_bytes(table)
+    with pytest.raises(ValueError, match="snappy, which is not read: load it with TensorFlow 2"):
+        readers.read(path)
 
 
 @pytest.mark.parametrize("size", [0, 1, 3, 4, 5, 31, 32, 1000, 4099])

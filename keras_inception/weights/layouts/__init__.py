@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from keras_inception.messages import some
 from keras_inception.weights.layouts import (
     caffe,
     keras_applications,
@@ -131,8 +132,8 @@ def _own_names(layers: Layers) -> Recognised:
     """The layers that have our own names."""
     views = [v for v in _views(layers) if any(map(own.is_first, v.names))]
     if not views:
-        some = ", ".join(list(layers)[:4])
-        raise ValueError(f"its layer names match no known layout: it has {some or 'no layers'}")
+        names = some(layers, 4) or "no layers"
+        raise ValueError(f"its layer names match no known layout: it has {names}")
     best = max(views, key=lambda view: sum(map(own.is_ours, view.names)))
     _check_single(best, views)
     origin = {name: theirs for name, theirs in best.names.items() if own.is_ours(name)}
@@ -235,17 +236,11 @@ def _why_not(match: _Match) -> str:
         ]
         return (
             f"it looks like {match.layout.name} ({match.layout.variant}), but part of the network "
-            f"is missing: {listed(names)}"
+            f"is missing: {some(names, 6)}"
         )
     strays = [match.view.names[name] for name in match.strays]
     return (
         f"it looks like {match.layout.name} ({match.layout.variant}), but has layers among the "
         f"features that this network does not have, so that it computes something else: "
-        f"{listed(strays)}"
+        f"{some(strays, 6)}"
     )
-
-
-def listed(names: Iterable[str]) -> str:
-    """The first six names, and how many more there are."""
-    names = list(names)
-    return ", ".join(names[:6]) + f" and {len(names) - 6} more" * (len(names) > 6)

@@ -10,6 +10,7 @@ import dataclasses
 import os
 from pathlib import Path
 
+from keras_inception.messages import printable
 from keras_inception.weights.readers import (
     archives,
     caffemodel,
@@ -24,7 +25,6 @@ from keras_inception.weights.readers.budget import (
     Layers,
     Refused,
     check_values,
-    one_line,
     refuses,
     refusing,
     whole,
@@ -37,7 +37,6 @@ __all__ = [
     "Layers",
     "Refused",
     "archives",
-    "one_line",
     "read",
     "refuses",
     "refusing",
@@ -84,7 +83,7 @@ def _read(path: Path) -> Contents:
         folder, name = path, _the_checkpoint({p.name: _end(p) for p in path.iterdir()})
     elif not path.exists():
         if not tf_checkpoint.is_prefix(path):
-            raise Refused(f"There is no weights file {one_line(os.fspath(path))}.")
+            raise Refused(f"There is no weights file {printable(os.fspath(path))}.")
         name = f"{path.name}.index"
     else:
         name = tf_checkpoint.index_of(path) or name
@@ -111,7 +110,7 @@ def _from_bytes(data: bytes, budget: Budget, beside: tf_checkpoint.Beside) -> Co
         return Contents("torch pickle", torch_pickle.read(data, budget))
     view = memoryview(data)
     if data[8:9] == b"{":
-        layers, metadata = safetensors.read(view, budget)
+        layers, metadata = safetensors.read(data, budget)
         return Contents("safetensors", layers, metadata)
     if tf_checkpoint.is_table(view):
         return Contents("TensorFlow checkpoint", tf_checkpoint.read(view, beside, budget))
@@ -141,7 +140,6 @@ def _from_zip(archive: archives.Zip, budget: Budget) -> Contents:
 
 def _from_files(files: dict[str, bytes], budget: Budget) -> Contents:
     """The one weights file, or the one checkpoint, among an archive's files."""
-    budget.archive()
     name = next(iter(files)) if len(files) == 1 else _the_checkpoint(files)
 
     def beside(suffix: str) -> bytes:

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import stat
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+
+from keras_inception.messages import printable, some
 
 # layer, by the file's name for it -> variable, by Keras' name for it -> array in Keras' layout
 Layers = dict[str, dict[str, np.ndarray]]
@@ -30,16 +33,14 @@ LARGEST_FILE = 4 * 2**30
 # Compressed weights shrink by a tenth, a checkpoint of fresh zeros by more.
 _FACTOR = 10
 _ALWAYS = 64 * 2**20
-# A whole training checkpoint of Inception-ResNet v2 holds about 4,000 arrays.
-_MEMBERS = 20_000
-# Opcodes of a pickle, fields of a protocol buffer: some 30 an array, a microsecond or two each.
-_STEPS = 1_000_000
-_LONGEST_MESSAGE = 1000
+LONGEST_MESSAGE = 1000
+# Bytes of Python's objects for the smallest part of a file: an opcode, a field, an empty array.
+_PART = 100
 # Python's objects take up to so many times the bytes of the JSON that they are read from.
 _JSON_OBJECTS = 32
 _LARGEST_RANK = 8
 # Errors whose messages say by themselves what is wrong with a file.
-_SPEAKING = (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error)
+_SPEAKING = (ValueError, OSError, EOFError, tarfile.ReadError, zipfile.BadZipFile, zlib.error)
 
 
 class Refused(ValueError):
@@ -51,20 +52,13 @@ class Budget:
     """What is left for reading one file; every reader that touches the file draws on it.
 
     Attributes:
-        memory: Bytes that may still be unpacked or copied into arrays: in all 64 MiB and ten times
-            the file's own size, at most 4 GiB.
-        members: Arrays and archive members that may still come.
-        steps: Smallest parts (opcodes, fields) that may still come: what bounds the time of
-            the readers that are written in Python.
-        archives: Archives that may still be opened inside of each other.
-        seconds: Processor time of the readers in a process of their own.
+        memory: Bytes that may still be unpacked, copied into arrays or taken by Python's objects:
+            in all 64 MiB and ten times the file's own size, at most 4 GiB.
+        seconds: Processor time of the reader in a process of its own.
     """
 
     memory: int
     seconds: int
-    members: int = _MEMBERS
-    steps: int = _STEPS
-    archives: int = 2
 
     @classmethod
     def of(cls, size: int) -> Budget:
@@ -88,7 +82,7 @@ class Budget:
         Raises:
             ValueError: the shape is none, or too large.
         """
-        self.member()
+        self.part()
         if len(shape) > _LARGEST_RANK or any(
             not isinstance(n, int) or isinstance(n, bool) or n < 0 for n in shape
         ):
@@ -97,35 +91,14 @@ class Budget:
         self.take(count * dtype.itemsize, what)
         return count
 
-    def member(self, count: int = 1) -> None:
-        """Draws arrays or archive members."""
-        self.members -= count
-        if self.members < 0:
-            raise ValueError(f"it has more than {_MEMBERS:,} arrays or members")
-
-    def step(self, count: int = 1) -> None:
-        """Draws opcodes or fields."""
-        self.steps -= count
-        if self.steps < 0:
-            raise ValueError(f"it has more than {_STEPS:,} opcodes or fields")
-
-    def archive(self) -> None:
-        """Draws one level of archives."""
-        self.archives -= 1
-        if self.archives < 0:
-            raise ValueError("it is an archive in an archive in an archive")
+    def part(self) -> None:
+        """Draws the objects of an opcode, a field or an array, which also bounds their number."""
+        self.take(_PART, "one more of its parts")
 
     def json(self, text: bytes, what: str) -> Any:
-        """The content of JSON text, whose keys must be unique."""
+        """The content of JSON text."""
         self.take(_JSON_OBJECTS * len(text), what)
-
-        def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-            found = dict(pairs)
-            if len(found) != len(pairs):
-                raise ValueError(f"{what} has a key twice")
-            return found
-
-        return json.loads(text, object_pairs_hook=unique)
+        return json.loads(text)
 
 
 def whole(path: Path) -> bytes:
@@ -154,18 +127,16 @@ def add(layers: Layers, layer: str, variable: str, array: np.ndarray) -> None:
 
 def check_values(layers: Layers) -> None:
     """Raises ValueError for values that no trained network has: NaN, Inf, negative variances."""
-    problems = {
-        f"{layer}/{variable}": array
+    problems = [
+        f"{layer}/{variable}"
         for layer, variables in layers.items()
         for variable, array in variables.items()
         if (array.dtype.kind == "f" and not np.isfinite(array).all())
         or (variable == "moving_variance" and array.size and array.min() < 0)
-    }
+    ]
     if problems:
         raise ValueError(
-            "these hold NaN, infinite values or a negative variance: "
-            + ", ".join(sorted(problems)[:6])
-            + f" and {len(problems) - 6} more" * (len(problems) > 6)
+            "these hold NaN, infinite values or a negative variance: " + some(sorted(problems), 6)
         )
 
 
@@ -198,7 +169,7 @@ def refusing(path: str | os.PathLike, what: str = "") -> Iterator[None]:
         if name not in reason:
             kind = f" ({what})" if what else ""
             reason = f"{name}{kind} cannot be used: {reason}"
-        raise Refused(one_line(reason)) from error
+        raise Refused(printable(reason, LONGEST_MESSAGE)) from error
 
 
 def refuses(function: Callable[..., Result]) -> Callable[..., Result]:
@@ -210,10 +181,3 @@ def refuses(function: Callable[..., Result]) -> Callable[..., Result]:
             return function(path, *arguments, **options)
 
     return bounded
-
-
-def one_line(text: str) -> str:
-    """Text that others wrote, for a message: control characters escaped, and not too long."""
-    if len(text) > _LONGEST_MESSAGE:
-        text = f"{text[:_LONGEST_MESSAGE]}..."
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -18,7 +18,7 @@ def fields(data: memoryview, budget: Budget) -> Iterator[tuple[int, Value]]:
     """
     at = 0
     while at < len(data):
-        budget.step()
+        budget.part()
         key, at = varint(data, at)
         kind = key & 7
         if kind == 0:
@@ -99,7 +99,7 @@ def varints(data: memoryview, budget: Budget) -> list[int]:
     """Packed whole numbers."""
     values, at = [], 0
     while at < len(data):
-        budget.step()
+        budget.part()
         value, at = varint(data, at)
         values.append(value)
     return values

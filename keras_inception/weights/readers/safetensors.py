@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-import struct
-import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import safetensors
+import safetensors.numpy
 
+from keras_inception import files
 from keras_inception.weights.readers import torch_pickle
 from keras_inception.weights.readers.budget import Budget, Layers, add, refusing, whole
 
@@ -31,7 +30,7 @@ _DTYPES = {
 NATIVE = "keras_inception"
 
 
-def read(data: memoryview, budget: Budget) -> tuple[Layers, dict[str, str]]:
+def read(data: bytes, budget: Budget) -> tuple[Layers, dict[str, str]]:
     """The layers and the metadata of a .safetensors file.
 
     A native file's names are "layer/variable"; any other is taken as a torch-born one.
@@ -53,67 +52,31 @@ def read_arrays(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[st
     """The arrays by their full names, and the metadata. Raises ValueError if damaged."""
     with refusing(path, "safetensors"):
         data = whole(Path(path))
-        return _arrays(memoryview(data), Budget.of(len(data)))
+        return _arrays(data, Budget.of(len(data)))
 
 
-def _arrays(data: memoryview, budget: Budget) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    if len(data) < 8:
-        raise ValueError("it ends within its first number")
-    (length,) = struct.unpack("<Q", data[:8])
-    if length > len(data) - 8:
-        raise ValueError("its header is longer than the file")
-    header = budget.json(bytes(data[8 : 8 + length]), "its header")
-    if not isinstance(header, dict):
-        raise ValueError("its header is no JSON object")
-    data = data[8 + length :]
-    metadata = header.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or any(not isinstance(v, str) for v in metadata.values()):
-        raise ValueError("its metadata are no texts by name")
-    parts = []
-    for name, entry in header.items():
-        shape, (begin, end), kind = entry["shape"], entry["data_offsets"], entry["dtype"]
-        if kind not in _DTYPES:
-            raise ValueError(f"{name} has the dtype {kind!r:.40}, which no weights have")
-        dtype = np.dtype(_DTYPES[kind])
-        count = budget.array(name, shape, dtype)
-        if type(begin) is not int or type(end) is not int or end - begin != count * dtype.itemsize:
-            raise ValueError(f"{name} has {end - begin} bytes for a shape of {shape}")
-        parts.append((begin, end, name, kind, dtype, shape))
-    # The format wants the arrays without gaps, overlaps or anything after them.
-    last = 0
-    for begin, end, name, *_ in sorted(parts, key=lambda part: part[:2]):
-        if begin != last:
-            raise ValueError(f"{name} does not begin where the array before it ends")
-        last = end
-    if last != len(data):
-        raise ValueError(f"its arrays take {last:,} bytes, and {len(data):,} follow its header")
+def _arrays(data: bytes, budget: Budget) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    try:
+        # The package holds the header against the file: arrays without gaps and overlaps, shapes
+        # that have as many bytes, metadata of texts. It does not return the metadata.
+        stored = safetensors.deserialize(data)
+    except safetensors.SafetensorError as error:
+        raise ValueError(str(error)) from error
+    header = budget.json(data[8 : 8 + int.from_bytes(data[:8], "little")], "its header")
     arrays = {}
-    for begin, end, name, kind, dtype, shape in parts:
-        array = np.frombuffer(data[begin:end], dtype)
+    for name, entry in stored:
+        kind, raw = entry["dtype"], entry["data"]
+        if kind not in _DTYPES:
+            raise ValueError(f"{name!r:.80} has the dtype {kind!r:.40}, which no weights have")
+        budget.array(f"{name!r:.80}", entry["shape"], np.dtype(_DTYPES[kind]))
+        array = np.frombuffer(raw, _DTYPES[kind])
         if kind == "BF16":  # the upper half of a float32
-            budget.take(2 * array.nbytes, name)
+            budget.take(2 * array.nbytes, f"{name!r:.80}")
             array = (array.astype("<u4") << 16).view("<f4")
-        arrays[name] = array.reshape(shape)
-    return arrays, metadata
+        arrays[name] = array.reshape(entry["shape"])
+    return arrays, header.get("__metadata__") or {}
 
 
 def write(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
-    """Writes float32 arrays and text metadata, under a temporary name first."""
-    header: dict[str, Any] = {"__metadata__": metadata}
-    offset = 0
-    for name, array in arrays.items():
-        end = offset + array.nbytes
-        header[name] = {"dtype": "F32", "shape": array.shape, "data_offsets": [offset, end]}
-        offset = end
-    encoded = json.dumps(header).encode()
-    encoded += b" " * (-len(encoded) % 8)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(struct.pack("<Q", len(encoded)) + encoded)
-            for array in arrays.values():
-                file.write(array.tobytes())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    """Writes arrays and text metadata, under a temporary name first."""
+    files.write(path, lambda file: safetensors.numpy.save_file(arrays, file, metadata))

@@ -58,8 +58,13 @@ def _block(
         raise ValueError("the checksum of one of its blocks is wrong")
     kind, block = block[size], block[:size]
     if kind == _SNAPPY:
-        block = memoryview(_unsnapped(block, budget))
-    elif kind != _RAW:
+        # The format allows it. TensorFlow's writers set kNoCompression (tensor_slice_writer.cc,
+        # `TableBuilder`, and since 1.2 tensor_bundle.cc, `TableBuilderOptions`).
+        raise ValueError(
+            "one of its blocks is compressed with snappy, which is not read: load it with "
+            "TensorFlow 2 and save it again"
+        )
+    if kind != _RAW:
         raise ValueError("one of its blocks is compressed in an unknown way")
     restarts = int.from_bytes(block[-4:], "little")
     end = len(block) - 4 * (restarts + 1)
@@ -67,7 +72,7 @@ def _block(
         raise ValueError("one of its blocks is damaged")
     at, key = 0, b""
     while at < end:
-        budget.step()
+        budget.part()
         shared, at = varint(block, at)
         more, at = varint(block, at)
         length, at = varint(block, at)
@@ -76,42 +81,6 @@ def _block(
         key = key[:shared] + bytes(block[at : at + more])
         yield key, block[at + more : at + more + length]
         at += more + length
-
-
-def _unsnapped(data: memoryview, budget: Budget) -> bytearray:
-    """Snappy's format: literal bytes, and copies of what came before."""
-    size, at = varint(data, 0)
-    budget.take(size, "one of its blocks")
-    out = bytearray()
-    while at < len(data):
-        budget.step()
-        tag = data[at]
-        kind, length = tag & 3, (tag >> 2) + 1
-        if kind == 0:
-            extra = max(0, length - 60)
-            if extra:
-                length = int.from_bytes(data[at + 1 : at + 1 + extra], "little") + 1
-            at += 1 + extra
-            out += data[at : at + length]
-            at += length
-        else:
-            if kind == 1:
-                length, distance = (tag >> 2 & 7) + 4, tag >> 5 << 8 | data[at + 1]
-                at += 2
-            else:
-                width = 2 if kind == 2 else 4
-                distance = int.from_bytes(data[at + 1 : at + 1 + width], "little")
-                at += 1 + width
-            if not 0 < distance <= len(out):
-                raise ValueError("one of its blocks is damaged")
-            start = len(out) - distance
-            piece = out[start : start + length]
-            out += (piece * (length // distance + 1))[:length]
-        if len(out) > size:
-            break
-    if len(out) != size:
-        raise ValueError("one of its blocks is damaged")
-    return out
 
 
 def masked_crc32c(data: memoryview) -> int:

@@ -132,12 +132,17 @@ _LITERALS = {
 }
 
 
+_CONTAINERS = {*("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "APPEND", "APPENDS", "SETITEM", "SETITEMS")}
+
+
 class _Machine:
     """Runs one pickle. Its storages are there afterwards, still empty."""
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
         self.storages: dict[str, _Storage] = {}
+        self._stack: list[Any] = []
+        self._marks: list[int] = []
 
     def load(self, stream: io.BytesIO) -> Any:
         """The object of the pickle that the stream stands at.
@@ -145,48 +150,24 @@ class _Machine:
         Raises:
             ValueError, IndexError, KeyError, TypeError: it is damaged, or does what no weights do.
         """
-        stack: list[Any] = []
-        marks: list[int] = []
+        stack = self._stack
         memo: dict[int, Any] = {}
-
-        def above_the_mark() -> list[Any]:
-            mark = marks.pop()
-            items = stack[mark:]
-            del stack[mark:]
-            return items
-
         argument: Any
         for opcode, argument, _ in pickletools.genops(stream):
-            self.budget.step()
+            self.budget.part()
             name = opcode.name
             if name in _LITERALS:
                 stack.append(argument)
             elif name in _CONSTANTS:
                 stack.append(_CONSTANTS[name]())
+            elif name in _CONTAINERS:
+                self._fill(name)
             elif name in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
                 memo[len(memo) if argument is None else argument] = stack[-1]
             elif name in ("BINGET", "LONG_BINGET"):
                 stack.append(memo[argument])
             elif name == "MARK":
-                marks.append(len(stack))
-            elif name == "TUPLE":
-                stack.append(tuple(above_the_mark()))
-            elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
-                count = int(name[-1])
-                stack[-count:] = [tuple(stack[-count:])]
-            elif name == "APPEND":
-                value = stack.pop()
-                stack[-1].append(value)
-            elif name == "APPENDS":
-                values = above_the_mark()
-                stack[-1].extend(values)
-            elif name == "SETITEM":
-                value, key = stack.pop(), stack.pop()
-                _set(stack[-1], key, value)
-            elif name == "SETITEMS":
-                items = above_the_mark()
-                for key, value in zip(items[::2], items[1::2], strict=True):
-                    _set(stack[-1], key, value)
+                self._marks.append(len(stack))
             elif name == "GLOBAL":
                 stack.append(_Global(argument))
             elif name == "STACK_GLOBAL":
@@ -206,6 +187,23 @@ class _Machine:
             elif name not in ("PROTO", "FRAME"):
                 raise ValueError(f"it uses pickle's {name}, which no weights need")
         raise ValueError("its pickle does not end")
+
+    def _fill(self, name: str) -> None:
+        """Puts what lies on the stack into a tuple, a list or a dict."""
+        stack = self._stack
+        if name in ("TUPLE", "APPENDS", "SETITEMS"):
+            start = self._marks.pop()
+        else:
+            start = len(stack) - {"TUPLE3": 3, "TUPLE2": 2, "SETITEM": 2}.get(name, 1)
+        items = stack[start:]
+        del stack[start:]
+        if name.startswith("TUPLE"):
+            stack.append(tuple(items))
+        elif name.startswith("APPEND"):
+            stack[-1].extend(items)
+        else:
+            for key, value in zip(items[::2], items[1::2], strict=True):
+                _set(stack[-1], key, value)
 
     def _storage(self, pid: Any) -> _Storage:
         if not isinstance(pid, tuple) or len(pid) < 3 or pid[0] != "storage":
