@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_inception import messages
 from keras_inception.data import (
     Batches,
     Order,
@@ -27,7 +28,7 @@ from keras_inception.runs import RunFolder, best_epoch
 from keras_inception.training import balance, checkpoints, curves
 from keras_inception.training.averages import MovingAverage, merging
 from keras_inception.training.endings import Interrupted, NonFinite
-from keras_inception.training.lost import naming_lost_images, some
+from keras_inception.training.lost import naming_lost_images
 from keras_inception.training.networks import rate_factors, training_network, write_network
 from keras_inception.training.optimizers import make_optimizer, make_schedule
 from keras_inception.training.progress import Progress
@@ -39,12 +40,12 @@ from keras_inception.weights import Loaded
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
-class Run:
-    """A stage of a training between its start and its end.
+class Descent:
+    """A stage of gradient descent between its start and its end.
 
     Args:
         recipe: What to compute.
-        folder: The stage's run folder; nothing is written before `to_the_end`.
+        folder: The stage's run folder; nothing is written before `run`.
         source: The data set; its training part is the one that is trained on.
         contract: The contract of the network's input.
         strategy: Which devices train.
@@ -109,7 +110,7 @@ class Run:
             epochs=recipe.epochs,
         )
 
-    def to_the_end(self, stop: dict[str, int]) -> None:
+    def run(self, stop: dict[str, int]) -> None:
         """Trains to the last step, or raises Interrupted."""
         self.step = self.store.restore_newest()
         rows = [row for row in self.folder.history if row["step"] <= self.step]
@@ -322,8 +323,9 @@ class Run:
         examples = [self.source.describe("train", i) for i in self._indices(count)]
         raise NonFinite(
             f"{what.capitalize()} is not finite within steps {first + 1} to {first + count}; the "
-            f"last checkpoint is from before. The images of these steps: {some(examples)}. Try a "
-            "lower `learning_rate`, more `warmup_epochs`, or `clip_norm`."
+            f"last checkpoint is from before. The images of these steps: "
+            f"{messages.some(examples, 8)}. Try a lower `learning_rate`, more `warmup_epochs`, or "
+            "`clip_norm`."
         )
 
     def _indices(self, count: int) -> list[int]:

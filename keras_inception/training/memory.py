@@ -1,6 +1,6 @@
-"""What a training needs at least, against what the machine has: refused before it fails slowly.
+"""What a step needs at least, against the memory of the machine: refused before it fails.
 
-Both are lower bounds: what passes can still be too large, what is refused is.
+A system that runs out of memory ends the process without a word; GPUs and TPUs say so themselves.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from keras_inception.models.registry import get_model
 from keras_inception.recipes import Recipe
 from keras_inception.training.strategy import is_multi_worker
 
@@ -22,41 +21,30 @@ _BYTES_A_WEIGHT = 8
 _KEPT = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Activation)
 
 
-def check_parameters(recipe: Recipe) -> None:
-    """Raises ValueError if a wide network's weights alone are larger than the memory.
-
-    Before it is built, since building it needs that memory.
-    """
-    width, have = recipe.width_multiplier, machine_memory()
-    if width <= 1 or have is None:
-        return
-    ordinary = get_model(recipe.model, weights=None, input_shape=(299, 299, 3))
-    # A convolution's weights are as many as its inputs times its outputs.
-    need = round(ordinary.count_params() * width**2 * _BYTES_A_WEIGHT)
-    if need > have:
-        raise ValueError(
-            f"{recipe.model} of this width needs at least {_gigabytes(need)} of memory for its "
-            f"weights and their gradients; this machine has {_gigabytes(have)}. "
-            f"Received: width_multiplier={width:g}"
-        )
-
-
 def check_step(recipe: Recipe, model: keras.Model, strategy: tf.distribute.Strategy) -> None:
-    """Raises ValueError if a step needs more memory than a device has.
+    """Raises ValueError if a step on the CPU needs more memory than the machine has.
+
+    What is needed is a lower bound: what passes can still be too large, what is refused is.
 
     Args:
+        recipe: The batch, its parts and the precision.
         model: The network that trains.
         strategy: Whose replicas share a step.
     """
-    have = device_memory(strategy)
-    images = recipe.batch_size // (strategy.num_replicas_in_sync * recipe.accumulation_steps)
-    need = step_memory(model, images, 4 if recipe.precision == "float32" else 2)
-    if have is not None and need > have:
+    have = machine_memory()
+    if have is None or any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU")):
+        return
+    replicas = here = strategy.num_replicas_in_sync
+    if is_multi_worker(strategy):
+        here //= strategy.cluster_resolver.cluster_spec().num_tasks("worker")
+    images = recipe.batch_size // (replicas * recipe.accumulation_steps)
+    need = here * step_memory(model, images, 4 if recipe.precision == "float32" else 2)
+    if need > have:
         raise ValueError(
-            f"{recipe.model} at {recipe.image_size} px needs at least {_gigabytes(need)} of memory "
-            f"for a step on {images} images, and a device has {_gigabytes(have)}. Lower "
-            "`image_size`, `batch_size` or `width_multiplier`, or raise `accumulation_steps`, "
-            "which computes a batch in parts. "
+            f"{recipe.model} at {recipe.image_size} px needs at least {need / 1e9:,.1f} GB of "
+            f"memory for a step, and the machine has {have / 1e9:,.1f} GB. Lower `image_size`, "
+            "`batch_size` or `width_multiplier`, or raise `accumulation_steps`, which computes a "
+            "batch in parts. "
             f"Received: image_size={recipe.image_size}, batch_size={recipe.batch_size}"
         )
 
@@ -95,22 +83,3 @@ def machine_memory() -> int | None:
         except (OSError, ValueError):
             continue  # not this version of cgroups, or "max"
     return min(size for size in sizes if size > 0)
-
-
-def device_memory(strategy: tf.distribute.Strategy) -> int | None:
-    """Bytes of memory that a replica has; None where that is not known."""
-    if isinstance(strategy, tf.distribute.TPUStrategy):
-        return None
-    if tf.config.list_logical_devices("GPU"):
-        from tensorflow.python.client import device_lib
-
-        limits = [d.memory_limit for d in device_lib.list_local_devices() if d.device_type == "GPU"]
-        return min(limits, default=None)
-    have, here = machine_memory(), strategy.num_replicas_in_sync
-    if is_multi_worker(strategy):
-        here //= strategy.cluster_resolver.cluster_spec().num_tasks("worker")
-    return None if have is None else have // max(here, 1)
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:,.1f} GB"

@@ -33,11 +33,11 @@ _HELD_OUT = 4
 
 
 class Probe:
-    """The stage between its start and its end, as `loop.Run` is for gradient descent.
+    """The stage between its start and its end, as `loop.Descent` is for gradient descent.
 
     Args:
         recipe: What to compute.
-        folder: The stage's run folder; nothing is written before `to_the_end`.
+        folder: The stage's run folder; nothing is written before `run`.
         source: The data set.
         contract: The contract of the network's input.
         strategy: Which devices compute the features.
@@ -65,7 +65,7 @@ class Probe:
             prints=is_chief(strategy), batch_size=recipe.batch_size, total_steps=1, epochs=1
         )
 
-    def to_the_end(self, stop: dict[str, int]) -> None:
+    def run(self, stop: dict[str, int]) -> None:
         """Computes the features and fits the classifier, or raises Interrupted."""
         started = time.monotonic()
         features = self._features(stop)

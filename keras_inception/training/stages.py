@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import time
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +29,7 @@ from keras_inception.recipes import Recipe
 from keras_inception.runs import RunFolder
 from keras_inception.training import balance, memory
 from keras_inception.training.endings import LostWorker, stop_requests
-from keras_inception.training.features import feature_network
-from keras_inception.training.forecast import forecast
-from keras_inception.training.loop import Run
-from keras_inception.training.lost import replaced_images, some
+from keras_inception.training.loop import Descent
 from keras_inception.training.options import Options
 from keras_inception.training.probe import Probe
 from keras_inception.training.strategy import (
@@ -90,7 +86,6 @@ def train(
         LostImage: an image was removed or damaged during the training.
         LostWorker: another worker of the cluster is gone.
     """
-    began = time.time()
     recipe.check()
     Options(
         run_dir=str(run_dir),
@@ -127,14 +122,16 @@ def train(
         _check_batch(recipe, source, strategy)
 
     head = RunFolder(folder.path / "head")
-    stages: list[tuple[type[Run] | type[Probe], Recipe, RunFolder]] = [
-        (Run if recipe.epochs else Probe, recipe, folder)
+    stages: list[tuple[type[Descent] | type[Probe], Recipe, RunFolder]] = [
+        (Descent if recipe.epochs else Probe, recipe, folder)
     ]
     starts_from_head = bool(recipe.epochs and (recipe.probe or recipe.head_epochs))
     if starts_from_head and (fresh or not head.weights_path.exists()):
-        stages.insert(0, (Probe if recipe.probe else Run, _head_stage(recipe), head))
+        stages.insert(0, (Probe if recipe.probe else Descent, _head_stage(recipe), head))
 
-    def prepare(kind: type[Run] | type[Probe], stage: Recipe, where: RunFolder) -> Run | Probe:
+    def prepare(
+        kind: type[Descent] | type[Probe], stage: Recipe, where: RunFolder
+    ) -> Descent | Probe:
         """Builds a stage; raises ValueError if it cannot be trained."""
         later = starts_from_head and where is folder
         weights = str(head.weights_path) if later else stage.weights
@@ -142,18 +139,16 @@ def train(
         contract = (loaded and loaded.identity.preprocessing) or default_preprocessing(stage.model)
         size = (stage.image_size,) * 2
         contract = contract.replace(size=size, crop_fraction=stage.crop_fraction)
-        memory.check_parameters(stage)
         keras.utils.set_random_seed(stage.seed)
-        run: Run | Probe
+        run: Descent | Probe
         if kind is Probe:
             run = Probe(stage, where, shown, contract, strategy, loaded)
         else:
             how: dict[str, Any] = {"steps_per_loop": steps_per_loop, "xla": xla}
-            run = Run(stage, where, source, contract, strategy, loaded, **how)
+            run = Descent(stage, where, source, contract, strategy, loaded, **how)
         memory.check_step(stage, run.model, strategy)
         return run
 
-    new = fresh or not folder.config_path.exists()
     run = prepare(*stages[0])
     with contextlib.ExitStack() as stack:
         if is_chief(strategy):
@@ -167,10 +162,6 @@ def train(
         wait_for_all(strategy)
         for note in notes:
             run.progress.say(note)
-        if new and (len(stages) > 1 or not recipe.epochs):
-            network = run.network if isinstance(run, Probe) else feature_network(run.model)
-            for line in forecast(recipe, source, run.model, network, run.contract, strategy):
-                run.progress.say(line)
         for i, (kind, stage, where) in enumerate(stages):
             if i:
                 run = prepare(kind, stage, where)
@@ -178,15 +169,6 @@ def train(
                 begin(where, stage, shown, run.contract)
             run.progress.say(_opening_line(stage, run, shown))
             _to_the_end(run)
-    if is_chief(strategy):
-        replaced = replaced_images(shown, began)
-        if replaced:
-            logging.warning(
-                "%d images were replaced while the run trained: %s. The network may have seen both "
-                "forms, and the next start of this run will refuse the new ones.",
-                len(replaced),
-                some(replaced),
-            )
     return folder
 
 
@@ -204,10 +186,10 @@ def weights_here(weights: str) -> str:
     return str(path)
 
 
-def _to_the_end(run: Run | Probe) -> None:
+def _to_the_end(run: Descent | Probe) -> None:
     try:
         with stop_requests() as stop:
-            run.to_the_end(stop)
+            run.run(stop)
         run.finish()
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
         if not is_multi_worker(run.strategy):
@@ -341,7 +323,7 @@ def _head_stage(recipe: Recipe) -> Recipe:
     )
 
 
-def _opening_line(recipe: Recipe, run: Run | Probe, source: Source) -> str:
+def _opening_line(recipe: Recipe, run: Descent | Probe, source: Source) -> str:
     width = recipe.width_multiplier
     return (
         f"{recipe.model} at {recipe.image_size} px{'' if width == 1 else f', width {width:g}'}, "

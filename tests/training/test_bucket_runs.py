@@ -56,14 +56,14 @@ def test_a_run_is_trained_goes_on_and_is_evaluated(run, monkeypatch, capsys):
         batch_size=32,
         background="102030",
     )
-    save = loop.Run._save
+    save = loop.Descent._save
 
     def save_and_stop(self):
         save(self)
         raise Interrupted("stopped", 15)
 
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(loop.Run, "_save", save_and_stop)
+        patch.setattr(loop.Descent, "_save", save_and_stop)
         train(recipe, run)
     steps = 486 // 32
     assert {"config.json", "data.json.gz", "history.csv", f"checkpoints/ckpt-{steps}.index"} <= (

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import sys
-import time
 from pathlib import Path
 
 import keras
@@ -29,15 +27,13 @@ from keras_inception.training import (
     LostImage,
     balance,
     features,
-    forecast,
     loop,
     memory,
     networks,
     stages,
     train,
 )
-from keras_inception.training.features import feature_network
-from keras_inception.training.lost import lost_images, replaced_images
+from keras_inception.training.lost import lost_images
 from keras_inception.training.networks import training_network
 from keras_inception.training.progress import Progress
 from keras_inception.training.step import Step
@@ -97,15 +93,15 @@ def test_the_second_stage_starts_where_the_first_one_ended(peer, tmp_path, monke
     size = 75 if record.variant in ("InceptionV3", "InceptionV4") else 64
     size = 75 if record.variant.startswith("InceptionResNet") else size
     x = np.random.default_rng(0).normal(size=(2, size, size, 3)).astype(np.float32)
-    started, to_the_end = [], loop.Run.to_the_end
+    started, run = [], loop.Descent.run
 
-    def stop_at_the_second_stage(run, stop):
-        if run.recipe.freeze == "backbone":
-            return to_the_end(run, stop)
-        started.append((run.contract, run.model(x, training=False)))
+    def stop_at_the_second_stage(stage, stop):
+        if stage.recipe.freeze == "backbone":
+            return run(stage, stop)
+        started.append((stage.contract, stage.model(x, training=False)))
         raise Interrupted("seen", 15)
 
-    monkeypatch.setattr(loop.Run, "to_the_end", stop_at_the_second_stage)
+    monkeypatch.setattr(loop.Descent, "run", stop_at_the_second_stage)
     recipe = TINY.replace(
         model=record.variant,
         weights=str(file),
@@ -158,16 +154,8 @@ def test_a_probe_fits_the_classifier_and_ends_as_every_run_does(
     monkeypatch.setattr(Progress, "say", listen)
     with pytest.raises(Interrupted, match="while the features are computed"):
         train(recipe, tmp_path / "run")
-    first, total = (line for line in asked if "about" in line.lower())
-    assert re.fullmatch(
-        r"First: 486 training and 26 validation images, each in 2 views, once, through the frozen "
-        r"network; then a classifier is fitted to their features: about \d+:\d\d\.",
-        first,
-    )
-    assert total.startswith("About ")
     asked.clear()
     run = train(recipe, tmp_path / "run")
-    assert not [line for line in asked if line.startswith("First")], "said at the start only"
     lines = [text for text in asked if text.startswith("features of")]
     assert lines[0].startswith("features of 256 of 486 train"), "three batches were kept"
     (row,) = run.history
@@ -192,51 +180,6 @@ def test_a_probe_fits_the_classifier_and_ends_as_every_run_does(
     assert losses[found["penalty"]] == min(losses.values())
 
 
-def test_what_is_ahead_is_said_with_its_time(monkeypatch, short_googlenet):
-    """Both stages are measured, on a network of their own; a processor is pointed to the probe."""
-    monkeypatch.setattr(forecast, "_SHORT", 0.0)
-    monkeypatch.setattr(forecast, "_LONG", 0.0)
-    source, strategy = open_source("fake"), tf.distribute.get_strategy()
-    recipe = TINY.replace(probe=True, epochs=3, views="center", unfreeze_from="inception_5b")
-    model = training_network(recipe, 4, None)
-    network = feature_network(model)
-    before = [w.numpy() for w in model.weights]
-    contract = default_preprocessing("InceptionV1").replace(size=(32, 32))
-    first, second, total = forecast.forecast(recipe, source, model, network, contract, strategy)
-    assert "462 training and 50 validation images, each once through the frozen" in first
-    assert re.fullmatch(
-        r"Then: the layers from inception_5b on train, 3 epochs of 7 steps: about \d+:\d\d\. "
-        r"21 steps are few for a fine-tuning: `batch_size=8` with `epochs=11` takes 627\.",
-        second,
-    )
-    assert forecast._more_steps(recipe, 48) == (
-        " 0 steps are few for a fine-tuning: `batch_size=8` with `epochs=100` takes 600."
-    )
-    assert forecast._more_steps(recipe, 40 * 64) == (
-        " 120 steps are few for a fine-tuning: `epochs=15` takes 600."
-    )
-    assert forecast._more_steps(recipe, 200 * 64) == ""
-    shown = (
-        r"About \d+:\d\d in all on this machine, measured on 3 batches of {} images; then "
-        r"evaluation, exports and their checks\."
-    )
-    if tf.config.list_logical_devices("GPU"):
-        assert re.fullmatch(shown.format(64), total)
-    else:
-        assert re.fullmatch(
-            shown.format(8) + r" There is no GPU here: recipe=probe does the first part alone, "
-            r"\d+:\d\d of the \d+:\d\d\.",
-            total,
-        )
-    for weight, value in zip(model.weights, before, strict=True):
-        np.testing.assert_array_equal(weight.numpy(), value)
-    slim = recipe.replace(probe=False, head_epochs=2, unfreeze_from="")
-    monkeypatch.setattr(forecast, "_SHORT", 1e9)
-    first, second, _ = forecast.forecast(slim, source, model, network, contract, strategy)
-    assert first.startswith("First: the classifiers alone, 2 epochs of 462 images: about ")
-    assert second.startswith("Then: all layers train, 3 epochs of 7 steps: about ")
-
-
 def test_nothing_is_removed_before_the_new_run_can_begin(tmp_path):
     run = RunFolder(tmp_path)
     source = open_source("fake")
@@ -249,7 +192,7 @@ def test_nothing_is_removed_before_the_new_run_can_begin(tmp_path):
         ({"batch_size": 1000}, "`batch_size` should be at most"),
         ({"model": "InceptionV3", "aux_weight": 0.3}, "too small for .*`aux_weight=0`"),
         ({"learning_rate": float("nan")}, "`learning_rate`"),
-        ({"batch_size": 400, "image_size": 5000, "width_multiplier": 4.0}, "GB of memory"),
+        ({"batch_size": 400, "image_size": 5000}, "GB of memory"),
     ):
         with pytest.raises(ValueError, match=message):
             train(TINY.replace(**changes), tmp_path, fresh=True)
@@ -322,24 +265,6 @@ def test_an_image_that_is_lost_during_the_training_is_named(tmp_path, monkeypatc
     damaged[1].write_text("a letter in place of an image")
     damaged[2].unlink()
     assert lost_images(source, "train", range(len(part))) == [str(p) for p in damaged]
-
-
-def test_an_image_that_is_replaced_by_another_one_is_named(tmp_path):
-    folder = images(tmp_path, {"cat": 4, "dog": 4})
-    source = open_source(f"folder:{folder}", validation_fraction=0.0)
-    part, began = source.splits["train"], time.time() - 1
-    assert replaced_images(source, began - 3600) == []
-    assert replaced_images(open_source("fake"), 0.0) == []  # images that are no files
-    touched, other, longer = (Path(part.describe(i)) for i in range(3))
-    touched.touch()
-    content = bytearray(other.read_bytes())
-    content[-20] ^= 1
-    other.write_bytes(content)
-    longer.write_bytes(longer.read_bytes() + b"\0")
-    os.utime(longer, (0, 0))
-    Path(part.describe(3)).unlink()  # reading it says so
-    assert replaced_images(source, began) == [str(other), str(longer)]
-    assert replaced_images(source, time.time() + 3600) == [str(longer)]
 
 
 def test_class_weights_by_hand():

@@ -20,7 +20,7 @@ from keras_inception.recipes import Recipe
 from keras_inception.runs import RunFolder
 from keras_inception.training import NonFinite, train
 from keras_inception.training.checkpoints import Store
-from keras_inception.training.loop import Run
+from keras_inception.training.loop import Descent
 
 # The real loop with a short network, dropout included, on tiny images.
 RUN = f"""
@@ -168,7 +168,7 @@ def test_an_average_that_is_not_finite_is_not_exported(tmp_path, short_googlenet
     recipe = Recipe(dataset="fake", image_size=16, width_multiplier=0.25, ema=0.9)
     folder = RunFolder(tmp_path)
     contract = Preprocessing(size=(16, 16))
-    run = Run(recipe, folder, source, contract, tf.distribute.OneDeviceStrategy("CPU:0"), None)
+    run = Descent(recipe, folder, source, contract, tf.distribute.OneDeviceStrategy("CPU:0"), None)
     run.average.shadows[0].assign(run.average.shadows[0] * float("nan"))
     with pytest.raises(NonFinite, match="^An averaged weight is not finite within steps"):
         run.finish()

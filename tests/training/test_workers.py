@@ -29,14 +29,14 @@ strategy = make_strategy(
     "auto", workers=workers, worker_index=index, num_virtual_devices=devices
 )
 loop.SECONDS_BETWEEN_CHECKPOINTS = 0.0
-finish = loop.Run.finish
+finish = loop.Descent.finish
 
 def finish_and_tell(run):
     finish(run)
     arrays = b"".join(weight.numpy().tobytes() for weight in run.model.weights)
     print("WEIGHTS", hashlib.sha256(arrays).hexdigest())
 
-loop.Run.finish = finish_and_tell
+loop.Descent.finish = finish_and_tell
 recipe = Recipe(
     dataset="fake", image_size=16, width_multiplier=0.25, epochs=2, batch_size=96, dropout=0.0,
     sync_bn=True, ema=0.9, optimizer="sgd", learning_rate=0.02, weight_decay=4e-5,
