@@ -20,7 +20,6 @@ import tensorflow as tf
 from timing import rows
 
 from keras_inception import InceptionV1
-from keras_inception.recipes import Recipe
 from keras_inception.training import make_strategy
 from keras_inception.training.step import Step
 
@@ -56,8 +55,8 @@ def main() -> None:
         looped = build()
         optimizer = keras.optimizers.AdamW(1e-4)
         optimizer.build(looped.trainable_variables)
-    recipe = Recipe(batch_size=options.batch_size)
-    step = Step(looped, optimizer, recipe)
+    numbers = {"label_smoothing": 0.1, "clip_norm": 2.0}
+    step = Step(looped, optimizer, batch_size=options.batch_size, **numbers)
 
     def stream(context: tf.distribute.InputContext) -> tf.data.Dataset:
         share = options.batch_size // options.replicas

@@ -19,7 +19,6 @@ from timing import InAProcess, circumstances, rows
 
 import keras_inception
 from keras_inception.models.layers import batch_norm_layer
-from keras_inception.recipes import Recipe
 from keras_inception.training.fused import FusedBatchNormalization
 from keras_inception.training.step import Step
 
@@ -65,8 +64,7 @@ def of_loop(precision: str, side: int, steps: int, fused: bool) -> Callable[[], 
         )
     optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
     optimizer.build(model.trainable_variables)
-    recipe = Recipe(batch_size=BATCH, label_smoothing=0.0, clip_norm=0.0, weight_decay=0.0)
-    step = Step(model, optimizer, recipe)
+    step = Step(model, optimizer, batch_size=BATCH)
     images, labels = batch(side)
     iterator = iter(tf.data.Dataset.from_tensors({"image": images, "label": labels}).repeat())
 

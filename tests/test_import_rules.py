@@ -21,6 +21,7 @@ FLOORS = [
     "weights",
     "models",
     "recipes",
+    "options",
     "runs",
     "data",
     "runtime",

@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 from absl.flags import argparse_flags
 
 from keras_inception import recipes
+from keras_inception.options import Options
 from keras_inception.recipes import Recipe
-from keras_inception.training.options import Options
 
 _DESCRIPTION = """\
 Trains an Inception, evaluates it on held-out images, exports it for servers (SavedModel) and

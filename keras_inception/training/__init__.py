@@ -1,29 +1,28 @@
-"""The training loop. Names are loaded when first used: flags need no TensorFlow."""
+"""The training loop. Importing it loads TensorFlow: flags and recipes are elsewhere."""
 
-from __future__ import annotations
+from keras_inception.training.endings import (
+    Ending,
+    Interrupted,
+    LostImage,
+    LostWorker,
+    NonFinite,
+    stop_at_once,
+)
+from keras_inception.training.lost import naming_lost_images
+from keras_inception.training.stages import open_bound, train
+from keras_inception.training.strategy import is_chief, make_strategy, repeat_bit_for_bit
 
-import importlib
-from typing import Any
-
-_PUBLIC = {
-    "Ending": "endings",
-    "Interrupted": "endings",
-    "LostImage": "endings",
-    "LostWorker": "endings",
-    "NonFinite": "endings",
-    "stop_at_once": "endings",
-    "naming_lost_images": "lost",
-    "open_bound": "stages",
-    "train": "stages",
-    "is_chief": "strategy",
-    "make_strategy": "strategy",
-    "repeat_bit_for_bit": "strategy",
-}
-
-__all__ = list(_PUBLIC)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__ = [
+    "Ending",
+    "Interrupted",
+    "LostImage",
+    "LostWorker",
+    "NonFinite",
+    "is_chief",
+    "make_strategy",
+    "naming_lost_images",
+    "open_bound",
+    "repeat_bit_for_bit",
+    "stop_at_once",
+    "train",
+]

@@ -7,6 +7,7 @@ features/{part}.npy                     float32 (images, views, features), in th
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import shutil
@@ -19,11 +20,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.data import Batches, Source, evaluation_batches
+from keras_inception.data import Source, evaluation_batches
 from keras_inception.files import write
 from keras_inception.identity import attach, identity_of
 from keras_inception.preprocessing import Preprocessing
-from keras_inception.training.strategy import is_chief, is_multi_worker, wait_for_all
+from keras_inception.training.strategy import (
+    distributed,
+    is_chief,
+    is_multi_worker,
+    wait_for_all,
+)
 
 PARTS = ("train", "validation")
 VIEWS = {"center": 1, "mirror": 2}
@@ -169,22 +175,13 @@ def _compute(
     size = max(1, batch_size // replicas)
     done = _done(folder, part, worker)
 
-    def make(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        hosts = context.num_input_pipelines
-        return evaluation_batches(
-            source,
-            part,
-            contract,
-            batch_size=size,
-            shard=(context.input_pipeline_id, hosts),
-            replicas=replicas // hosts,
-            start_step=done,
-        )
-
+    make = functools.partial(
+        evaluation_batches, source, part, contract, batch_size=size, start_step=done
+    )
     total = -(-source.num_examples(part) // (size * replicas))
     kept: list[list[np.ndarray]] = []
     first, started, written = done, time.monotonic(), time.monotonic()
-    with Batches(strategy.distribute_datasets_from_function(make)) as batches:
+    with distributed(strategy, make) as batches:
         for batch in batches:
             rows = zip(*(strategy.experimental_local_results(v) for v in step(batch)), strict=True)
             for features, index, weight in rows:

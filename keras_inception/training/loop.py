@@ -8,110 +8,74 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_inception import messages
-from keras_inception.data import (
-    Batches,
-    Order,
-    Source,
-    evaluation_batches,
-    train_batches,
-)
-from keras_inception.preprocessing import Preprocessing
-from keras_inception.recipes import Recipe
-from keras_inception.runs import RunFolder, best_epoch
-from keras_inception.training import balance, checkpoints, curves
-from keras_inception.training.averages import MovingAverage, merging
+from keras_inception.data import Batches, Order, evaluation_batches, train_batches
+from keras_inception.runs import best_epoch
+from keras_inception.training import checkpoints, curves
+from keras_inception.training.averages import merging
 from keras_inception.training.endings import Interrupted, NonFinite
 from keras_inception.training.lost import naming_lost_images
-from keras_inception.training.networks import rate_factors, training_network, write_network
-from keras_inception.training.optimizers import make_optimizer, make_schedule
-from keras_inception.training.progress import Progress
+from keras_inception.training.stage import Stage
 from keras_inception.training.statistics import Modes, Statistics
-from keras_inception.training.step import LossScale, Step
-from keras_inception.training.strategy import is_chief, wait_for_all
-from keras_inception.weights import Loaded
+from keras_inception.training.step import Step
+from keras_inception.training.strategy import distributed, is_chief
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
-class Descent:
-    """A stage of gradient descent between its start and its end.
+class Descent(Stage):
+    """Gradient descent: when it steps, logs, evaluates, saves and stops.
 
     Args:
-        recipe: What to compute.
-        folder: The stage's run folder; nothing is written before `run`.
-        source: The data set; its training part is the one that is trained on.
-        contract: The contract of the network's input.
-        strategy: Which devices train.
-        loaded: The weights to start from, or None.
+        step_functions: What a step computes, on the network that trains.
+        schedule: The learning rate of a step.
+        inference: Makes the network that is left behind: the one that trained with probabilities
+            and without auxiliary heads, with its present weights.
         steps_per_loop: Steps that the devices take before they answer.
-        xla: Whether each replica's forward and backward pass is compiled.
+        where: What every `Stage` takes but the network and the number of steps.
     """
 
     def __init__(
         self,
-        recipe: Recipe,
-        folder: RunFolder,
-        source: Source,
-        contract: Preprocessing,
-        strategy: tf.distribute.Strategy,
-        loaded: Loaded | None,
+        step_functions: Step,
+        schedule: Callable[[int], Any],
+        inference: Callable[[], keras.Model],
         *,
         steps_per_loop: int = 1,
-        xla: bool = False,
+        **where: Any,
     ) -> None:
-        self.recipe, self.folder, self.source = recipe, folder, source
-        self.contract, self.strategy = contract, strategy
+        recipe, source = where["recipe"], where["source"]
         self.steps_per_epoch = source.num_examples("train") // recipe.batch_size
-        self.total_steps = recipe.epochs * self.steps_per_epoch
-        classes = len(source.class_names)
-        with strategy.scope():
-            self.model = training_network(recipe, classes, loaded)
-            self.schedule = make_schedule(recipe, self.steps_per_epoch)
-            factors = None
-            if recipe.layer_decay != 1:
-                factors = rate_factors(self.model, recipe.layer_decay)
-            self.optimizer = make_optimizer(recipe, self.schedule, factors)
-            self.optimizer.build(self.model.trainable_variables)
-            self.average = MovingAverage(self.model, recipe.ema) if recipe.ema else None
-            self.scale = LossScale() if recipe.precision == "mixed_float16" else None
-        self._merge = merging(self.model, strategy)
-        self._statistics = Statistics(self.model, strategy, self._evaluate_batch)
-        self._warned = False
-        weights = None
-        if recipe.class_weight == "balanced":
-            weights = balance.class_weights(source.splits["train"].labels, classes)
-        self.step_functions = Step(
-            self.model, self.optimizer, recipe, self.average, self.scale, xla, weights
+        super().__init__(
+            step_functions.model, total_steps=recipe.epochs * self.steps_per_epoch, **where
         )
-        self.step, self.steps_per_loop = 0, steps_per_loop
+        self.step_functions, self.average = step_functions, step_functions.average
+        self._schedule, self._inference = schedule, inference
+        self._steps_per_loop = steps_per_loop
+        self._merge = merging(self.model, self.strategy)
+        self._statistics = Statistics(self.model, self.strategy, self._evaluate_batch)
+        self._warned = False
         self._lost = functools.partial(naming_lost_images, source)
         # Loss, hits, steps and seconds of the epoch that is under way.
         self.sums = tf.Variable(np.zeros(4), trainable=False)
         self.store = checkpoints.Store(
-            folder.checkpoints_path,
+            self.folder.checkpoints_path,
             self.model,
-            self.optimizer,
+            step_functions.optimizer,
             self.average,
-            self.scale,
+            step_functions.scale,
             self.sums,
-            writes=is_chief(strategy),
-        )
-        self.progress = Progress(
-            prints=is_chief(strategy),
-            batch_size=recipe.batch_size,
-            total_steps=self.total_steps,
-            epochs=recipe.epochs,
+            writes=is_chief(self.strategy),
         )
 
     def run(self, stop: dict[str, int]) -> None:
-        """Trains to the last step, or raises Interrupted."""
         self.step = self.store.restore_newest()
         rows = [row for row in self.folder.history if row["step"] <= self.step]
         if self.step:
@@ -130,7 +94,7 @@ class Descent:
                 self.sums.assign(np.zeros(4))
             while self.step < epoch_end:
                 started = time.monotonic()
-                count = min(self.steps_per_loop, epoch_end - self.step)
+                count = min(self._steps_per_loop, epoch_end - self.step)
                 due = started - saved > SECONDS_BETWEEN_CHECKPOINTS
                 asked = [tf.constant(float(v)) for v in (stop.get("signal", 0), due)]
                 with self._lost("train", functools.partial(self._indices, count)):
@@ -185,16 +149,11 @@ class Descent:
             curves.to_tensorboard(self.folder.path / "tensorboard", rows[-1])
 
     def finish(self) -> None:
-        """Writes the trained network, its weights and the curves."""
         if self.recipe.keep == "best":
             self.progress.say(f"Best epoch by validation: step {self.store.restore_best()}.")
         self._warned = False  # once more, of the weights that are kept
         with self._evaluated():  # every worker takes part in the statistics
-            if is_chief(self.strategy):
-                names = self.source.class_names
-                draw = functools.partial(curves.draw, self.folder.history)
-                write_network(self.recipe, self.folder, self.model, self.contract, names, draw)
-        wait_for_all(self.strategy)
+            self._write(self._inference, functools.partial(curves.draw, self.folder.history))
 
     @tf.function(reduce_retracing=True)
     def _loop(
@@ -222,24 +181,19 @@ class Descent:
         return {k: self.strategy.reduce("SUM", v, axis=None) for k, v in shares.items()}
 
     def _training_batches(self, start_step: int) -> Batches:
-        recipe, replicas = self.recipe, self.strategy.num_replicas_in_sync
-
-        def make(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            hosts = context.num_input_pipelines
-            return train_batches(
-                self.source,
-                self.contract,
-                batch_size=recipe.batch_size // replicas,
-                seed=recipe.seed,
-                augmentation=recipe.augmentation,
-                mirror=recipe.mirror,
-                mix=recipe.mix,
-                start_step=start_step,
-                shard=(context.input_pipeline_id, hosts),
-                replicas=replicas // hosts,
-            )
-
-        return Batches(self.strategy.distribute_datasets_from_function(make))
+        recipe = self.recipe
+        dataset = functools.partial(
+            train_batches,
+            self.source,
+            self.contract,
+            batch_size=recipe.batch_size // self.strategy.num_replicas_in_sync,
+            seed=recipe.seed,
+            augmentation=recipe.augmentation,
+            mirror=recipe.mirror,
+            mix=recipe.mix,
+            start_step=start_step,
+        )
+        return distributed(self.strategy, dataset)
 
     def _plain_batches(self) -> Batches:
         """Training images as evaluation sees them, in the order of the first epoch.
@@ -247,47 +201,31 @@ class Descent:
         Always the same ones, so that a run that goes on has the statistics of one that did not
         stop. Batches are those that training normalizes by: micro-batches.
         """
-        recipe, replicas = self.recipe, self.strategy.num_replicas_in_sync
+        parts = self.strategy.num_replicas_in_sync * self.recipe.accumulation_steps
+        size, seed = self.recipe.batch_size // parts, self.recipe.seed
 
         def as_evaluated(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             label = tf.argmax(batch["label"], -1)
             weight = tf.ones_like(label, tf.float32)
             return {**batch, "label": label, "weight": weight}
 
-        def make(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            hosts = context.num_input_pipelines
-            return train_batches(
-                self.source,
-                self.contract,
-                batch_size=recipe.batch_size // (replicas * recipe.accumulation_steps),
-                seed=recipe.seed,
-                shard=(context.input_pipeline_id, hosts),
-                replicas=replicas // hosts,
-            ).map(as_evaluated)
+        def dataset(**host: Any) -> tf.data.Dataset:
+            batches = train_batches(self.source, self.contract, batch_size=size, seed=seed, **host)
+            return batches.map(as_evaluated)
 
-        return Batches(self.strategy.distribute_datasets_from_function(make))
+        return distributed(self.strategy, dataset)
 
     def _validate(self) -> dict[str, float]:
         """Loss and accuracy on the validation part, every example once."""
-        recipe, replicas = self.recipe, self.strategy.num_replicas_in_sync
-
-        def make(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            hosts = context.num_input_pipelines
-            return evaluation_batches(
-                self.source,
-                "validation",
-                self.contract,
-                batch_size=max(1, recipe.batch_size // replicas),
-                shard=(context.input_pipeline_id, hosts),
-                replicas=replicas // hosts,
-            )
-
+        size = max(1, self.recipe.batch_size // self.strategy.num_replicas_in_sync)
+        dataset = functools.partial(
+            evaluation_batches, self.source, "validation", self.contract, batch_size=size
+        )
         sums = {"loss": 0.0, "correct": 0.0, "examples": 0.0}
-        with self._lost("validation"):
-            with Batches(self.strategy.distribute_datasets_from_function(make)) as batches:
-                for batch in batches:
-                    for key, value in self._evaluate_batch(batch).items():
-                        sums[key] += float(value)
+        with self._lost("validation"), distributed(self.strategy, dataset) as batches:
+            for batch in batches:
+                for key, value in self._evaluate_batch(batch).items():
+                    sums[key] += float(value)
         return {
             "validation_loss": sums["loss"] / sums["examples"],
             "validation_accuracy": sums["correct"] / sums["examples"],
@@ -311,7 +249,7 @@ class Descent:
 
     def _rate(self) -> float:
         """The learning rate of the step before."""
-        return float(self.schedule(self.step - 1))
+        return float(self._schedule(self.step - 1))
 
     def _check_finite(self, loss: float, norm: float, count: int) -> None:
         if math.isfinite(loss) and math.isfinite(norm):

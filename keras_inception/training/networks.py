@@ -11,7 +11,7 @@ import keras
 from keras_inception.files import write
 from keras_inception.identity import attach
 from keras_inception.models.layers import batch_norm_layer
-from keras_inception.models.measure import block_of, endpoints, strides_of
+from keras_inception.models.measure import block_of, endpoints, last_endpoint, strides_of
 from keras_inception.models.registry import get_model
 from keras_inception.models.saving import save_model
 from keras_inception.models.surgery import freeze_backbone
@@ -44,11 +44,24 @@ def training_network(recipe: Recipe, classes: int, loaded: Loaded | None) -> ker
         freeze_backbone(model)
     elif recipe.unfreeze_from:
         _freeze_before(model, first_block(model, recipe.unfreeze_from))
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.synchronized = recipe.sync_bn
-            layer.trainable = layer.trainable and recipe.freeze == "none"
+    norms = [n for n in model.layers if isinstance(n, keras.layers.BatchNormalization)]
+    for norm in norms:
+        norm.synchronized = recipe.sync_bn
+    if recipe.freeze != "none":
+        _freeze_norms(model, norms, loaded)
     return model
+
+
+def _freeze_norms(
+    model: keras.Model, norms: Sequence[keras.layers.Layer], loaded: Loaded | None
+) -> None:
+    """Freezes the features' norms, and those of heads whose statistics came with the weights."""
+    features = keras.Model(model.input, model.get_layer(last_endpoint(model)).output)
+    kept = {layer.name for layer in features.layers}
+    kept |= {name.partition("/")[0] for name in loaded.arrays} if loaded else set()
+    for norm in norms:
+        if norm.name in kept:
+            norm.trainable = False
 
 
 def first_block(model: keras.Model, unfreeze_from: str) -> str:
@@ -109,9 +122,9 @@ def inference_network(recipe: Recipe, trained: keras.Model) -> keras.Model:
 
 
 def write_network(
-    recipe: Recipe,
     folder: RunFolder,
     trained: keras.Model,
+    inference: keras.Model,
     contract: Preprocessing,
     class_names: Sequence[str],
     draw: Callable[[Path], None],
@@ -119,14 +132,13 @@ def write_network(
     """Writes a stage's network, its weights and its curves.
 
     Args:
-        recipe: The stage's.
         folder: The stage's run folder.
-        trained: The network that trained.
+        trained: The network that trained, whose weights a next stage starts from.
+        inference: The network that gives answers: see `inference_network`.
         contract: How an image becomes its input.
         class_names: Names in the order of its outputs.
         draw: Writes the image of the curves.
     """
-    inference = inference_network(recipe, trained)
     known = inference.identity.replace(preprocessing=contract, class_names=tuple(class_names))
     attach(inference, known)
     save_model(inference, folder.model_path)

@@ -6,67 +6,46 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
-import tensorflow as tf
 
-from keras_inception.data import Source
 from keras_inception.files import write
 from keras_inception.models.fusion import fuse
-from keras_inception.preprocessing import Preprocessing
-from keras_inception.recipes import Recipe
-from keras_inception.runs import RunFolder
 from keras_inception.training import balance, curves
 from keras_inception.training.endings import Interrupted
 from keras_inception.training.features import feature_network, pooled_features
 from keras_inception.training.linear import Head, fit_head
 from keras_inception.training.lost import naming_lost_images
-from keras_inception.training.networks import training_network, write_network
-from keras_inception.training.progress import Progress
+from keras_inception.training.stage import Stage
 from keras_inception.training.strategy import is_chief, wait_for_all
-from keras_inception.weights import Loaded
 
 # One image of each class in so many is held out where the data set has no validation part.
 _HELD_OUT = 4
 
 
-class Probe:
-    """The stage between its start and its end, as `loop.Descent` is for gradient descent.
+class Probe(Stage):
+    """The classifier alone, fitted to the features of the frozen network.
 
     Args:
-        recipe: What to compute.
-        folder: The stage's run folder; nothing is written before `run`.
-        source: The data set.
-        contract: The contract of the network's input.
-        strategy: Which devices compute the features.
-        loaded: The weights of the network, or None.
+        model: The network, with a classifier "predictions" that is replaced.
+        inference: Makes the network that is left behind, with the present weights of `model`.
+        where: What every `Stage` takes but the network and the number of steps.
     """
 
     def __init__(
-        self,
-        recipe: Recipe,
-        folder: RunFolder,
-        source: Source,
-        contract: Preprocessing,
-        strategy: tf.distribute.Strategy,
-        loaded: Loaded | None,
+        self, model: keras.Model, inference: Callable[[], keras.Model], **where: Any
     ) -> None:
-        self.recipe, self.folder, self.source = recipe, folder, source
-        self.contract, self.strategy = contract, strategy
-        self.step = 0
-        with strategy.scope():
-            frozen = recipe.replace(freeze="backbone", aux_weight=0.0)
-            self.model = training_network(frozen, len(source.class_names), loaded)
+        super().__init__(model, total_steps=1, **where)
+        self._inference = inference
+        with self.strategy.scope():
             # As it is deployed: the features differ by rounding, and take less time.
-            self.network = fuse(feature_network(self.model))
-        self.progress = Progress(
-            prints=is_chief(strategy), batch_size=recipe.batch_size, total_steps=1, epochs=1
-        )
+            self.network = fuse(feature_network(model))
 
     def run(self, stop: dict[str, int]) -> None:
-        """Computes the features and fits the classifier, or raises Interrupted."""
         started = time.monotonic()
         features = self._features(stop)
         kept = self.folder.path / "features" / "head.npz"
@@ -87,11 +66,7 @@ class Probe:
         self.step = 1
 
     def finish(self) -> None:
-        """Writes the network with its classifier."""
-        if is_chief(self.strategy):
-            names = self.source.class_names
-            write_network(self.recipe, self.folder, self.model, self.contract, names, self._draw)
-        wait_for_all(self.strategy)
+        self._write(self._inference, lambda path: self._draw(path))
 
     def _features(self, stop: dict[str, int]) -> dict[str, np.ndarray]:
         try:

@@ -1,12 +1,13 @@
-"""A training from its command to its end: checks before slow work, then one stage or two."""
+"""A training from its command to its end: checks before slow work, then a stage or two."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
+import functools
+import itertools
 import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -24,14 +25,19 @@ from keras_inception.data import (
 from keras_inception.files import write
 from keras_inception.locks import FolderLock
 from keras_inception.models.registry import default_preprocessing
+from keras_inception.options import Options
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
 from keras_inception.runs import RunFolder
 from keras_inception.training import balance, memory
+from keras_inception.training.averages import MovingAverage
 from keras_inception.training.endings import LostWorker, stop_requests
 from keras_inception.training.loop import Descent
-from keras_inception.training.options import Options
+from keras_inception.training.networks import inference_network, rate_factors, training_network
+from keras_inception.training.optimizers import make_optimizer, make_schedule
 from keras_inception.training.probe import Probe
+from keras_inception.training.stage import Stage
+from keras_inception.training.step import LossScale, Step
 from keras_inception.training.strategy import (
     describe,
     is_chief,
@@ -39,6 +45,7 @@ from keras_inception.training.strategy import (
     make_strategy,
     wait_for_all,
 )
+from keras_inception.weights import Loaded
 from keras_inception.weights import resolve as resolve_weights
 
 # What watches the validation part, and its values where the data has no such part.
@@ -96,16 +103,7 @@ def train(
         keep_parts=keep_parts,
     ).check()
     strategy = strategy or make_strategy()
-    if xla and recipe.sync_bn and strategy.num_replicas_in_sync > 1:
-        raise ValueError(
-            "`xla` compiles each replica's own pass, and `sync_bn` talks to the other replicas "
-            "within it; take one of the two."
-        )
-    if is_remote(run_dir) and is_multi_worker(strategy):
-        raise ValueError(
-            "Several workers need a `run_dir` that all of them see as it is at the moment, such as "
-            f"one of NFS, and work on copies of a bucket's. Received: run_dir={str(run_dir)!r}"
-        )
+    _check_devices(recipe, run_dir, strategy, xla)
     folder = RunFolder(run_dir)
     if fresh:
         folder.check_clearable()
@@ -114,42 +112,12 @@ def train(
     recipe, notes = for_data(recipe, source)
     if not fresh:
         folder.check_recipe(recipe)
-    notes += inspection.short_form(source) + balance.describe(recipe, source)
-    shown = source
-    if recipe.class_weight == "sampling":
-        source = balance.with_equal_classes(source, recipe.seed)
-    if recipe.epochs:
-        _check_batch(recipe, source, strategy)
-
-    head = RunFolder(folder.path / "head")
-    stages: list[tuple[type[Descent] | type[Probe], Recipe, RunFolder]] = [
-        (Descent if recipe.epochs else Probe, recipe, folder)
-    ]
-    starts_from_head = bool(recipe.epochs and (recipe.probe or recipe.head_epochs))
-    if starts_from_head and (fresh or not head.weights_path.exists()):
-        stages.insert(0, (Probe if recipe.probe else Descent, _head_stage(recipe), head))
-
-    def prepare(
-        kind: type[Descent] | type[Probe], stage: Recipe, where: RunFolder
-    ) -> Descent | Probe:
-        """Builds a stage; raises ValueError if it cannot be trained."""
-        later = starts_from_head and where is folder
-        weights = str(head.weights_path) if later else stage.weights
-        loaded = resolve_weights(weights_here(weights) or None, stage.model)
-        contract = (loaded and loaded.identity.preprocessing) or default_preprocessing(stage.model)
-        size = (stage.image_size,) * 2
-        contract = contract.replace(size=size, crop_fraction=stage.crop_fraction)
-        keras.utils.set_random_seed(stage.seed)
-        run: Descent | Probe
-        if kind is Probe:
-            run = Probe(stage, where, shown, contract, strategy, loaded)
-        else:
-            how: dict[str, Any] = {"steps_per_loop": steps_per_loop, "xla": xla}
-            run = Descent(stage, where, source, contract, strategy, loaded, **how)
-        memory.check_step(stage, run.model, strategy)
-        return run
-
-    run = prepare(*stages[0])
+    stages = plan(
+        recipe, source, folder, strategy, fresh=fresh, steps_per_loop=steps_per_loop, xla=xla
+    )
+    # What its network cannot do is refused before the folder is touched.
+    stage = next(stages)
+    all_stages = itertools.chain([stage], stages)
     with contextlib.ExitStack() as stack:
         if is_chief(strategy):
             (lock or stack.enter_context(FolderLock(folder.address))).take()
@@ -158,44 +126,164 @@ def train(
             if fresh:
                 folder.clear()
             folder.remove_leftovers()
-            begin(folder, recipe, shown, run.contract)
+            begin(folder, recipe, source, stage.contract)
         wait_for_all(strategy)
-        for note in notes:
-            run.progress.say(note)
-        for i, (kind, stage, where) in enumerate(stages):
-            if i:
-                run = prepare(kind, stage, where)
-            if is_chief(strategy) and where is not folder:
-                begin(where, stage, shown, run.contract)
-            run.progress.say(_opening_line(stage, run, shown))
-            _to_the_end(run)
+        for note in [*notes, *inspection.short_form(source), *balance.describe(recipe, source)]:
+            stage.progress.say(note)
+        for stage in all_stages:
+            if is_chief(strategy) and stage.folder is not folder:
+                begin(stage.folder, stage.recipe, source, stage.contract)
+            stage.progress.say(_opening_line(stage, source))
+            _carry_out(stage)
     return folder
 
 
-def weights_here(weights: str) -> str:
-    """What a recipe's weights are to a builder: a bucket's file as a copy on this machine.
+def plan(
+    recipe: Recipe,
+    source: Source,
+    folder: RunFolder,
+    strategy: tf.distribute.Strategy,
+    *,
+    fresh: bool = False,
+    steps_per_loop: int = 10,
+    xla: bool = False,
+) -> Iterator[Stage]:
+    """The stages of a training, in their order.
+
+    Each is built when it is asked for: its network starts from the weights that the stage before
+    has left.
+
+    Args:
+        recipe: What to compute.
+        source: The data set.
+        folder: The run folder; a first stage's is head/ in it.
+        strategy: Which devices compute.
+        fresh: Whether a first stage is repeated that has ended.
+        steps_per_loop: Steps that the devices take before they answer.
+        xla: Whether each replica's forward and backward pass is compiled.
 
     Raises:
-        ValueError: the bucket has no such file.
+        ValueError: the recipe's network, its weights or its batch cannot be used.
     """
-    if not is_remote(weights):
-        return weights
-    path = local(weights)
-    if not path.exists():
-        raise ValueError(f"There is no weights file {weights}.")
-    return str(path)
+    if not recipe.epochs:
+        yield _probe(recipe, folder, source, strategy)
+        return
+    shown = source
+    if recipe.class_weight == "sampling":
+        shown = balance.with_equal_classes(source, recipe.seed)
+    _check_batch(recipe, shown, strategy)
+    head, weights = RunFolder(folder.path / "head"), recipe.weights
+    if recipe.probe or recipe.head_epochs:
+        if fresh or not head.weights_path.exists():
+            first = _head_stage(recipe)
+            if recipe.probe:
+                yield _probe(first, head, source, strategy)
+            else:
+                yield _descent(first, weights, head, shown, strategy, steps_per_loop, xla)
+        weights = str(head.weights_path)
+    yield _descent(recipe, weights, folder, shown, strategy, steps_per_loop, xla)
 
 
-def _to_the_end(run: Descent | Probe) -> None:
+def _probe(
+    recipe: Recipe, folder: RunFolder, source: Source, strategy: tf.distribute.Strategy
+) -> Probe:
+    """The stage that fits the classifier; raises ValueError if its network cannot be used."""
+    loaded, contract = _start(recipe, recipe.weights)
+    frozen = recipe.replace(freeze="backbone", aux_weight=0.0)
+    with strategy.scope():
+        model = training_network(frozen, len(source.class_names), loaded)
+    memory.check_step(recipe, model, strategy)
+    return Probe(
+        model,
+        functools.partial(inference_network, recipe, model),
+        recipe=recipe,
+        folder=folder,
+        source=source,
+        contract=contract,
+        strategy=strategy,
+    )
+
+
+def _descent(
+    recipe: Recipe,
+    weights: str,
+    folder: RunFolder,
+    source: Source,
+    strategy: tf.distribute.Strategy,
+    steps_per_loop: int,
+    xla: bool,
+) -> Descent:
+    """A stage of gradient descent; raises ValueError if its network cannot be used."""
+    loaded, contract = _start(recipe, weights)
+    classes = len(source.class_names)
+    schedule = make_schedule(recipe, source.num_examples("train") // recipe.batch_size)
+    with strategy.scope():
+        model = training_network(recipe, classes, loaded)
+        factors = rate_factors(model, recipe.layer_decay) if recipe.layer_decay != 1 else None
+        optimizer = make_optimizer(recipe, schedule, factors)
+        optimizer.build(model.trainable_variables)
+        average = MovingAverage(model, recipe.ema) if recipe.ema else None
+        scale = LossScale() if recipe.precision == "mixed_float16" else None
+    memory.check_step(recipe, model, strategy)
+    balanced = recipe.class_weight == "balanced"
+    step = Step(
+        model,
+        optimizer,
+        batch_size=recipe.batch_size,
+        parts=recipe.accumulation_steps,
+        aux_weight=recipe.aux_weight,
+        label_smoothing=recipe.label_smoothing,
+        l2_weight=0.0 if recipe.decays_weights_apart else recipe.weight_decay,
+        clip_norm=recipe.clip_norm,
+        class_weights=balance.class_weights(source.splits["train"].labels, classes)
+        if balanced
+        else None,
+        average=average,
+        scale=scale,
+        xla=xla,
+    )
+    return Descent(
+        step,
+        schedule,
+        functools.partial(inference_network, recipe, model),
+        steps_per_loop=steps_per_loop,
+        recipe=recipe,
+        folder=folder,
+        source=source,
+        contract=contract,
+        strategy=strategy,
+    )
+
+
+def _start(recipe: Recipe, weights: str) -> tuple[Loaded | None, Preprocessing]:
+    """The arrays that a stage starts from, if any, and the contract of its input.
+
+    Raises:
+        ValueError: there are no such weights.
+    """
+    if is_remote(weights):
+        path = local(weights)
+        if not path.exists():
+            raise ValueError(f"There is no weights file {weights}.")
+        weights = str(path)
+    loaded = resolve_weights(weights or None, recipe.model)
+    contract = (loaded and loaded.identity.preprocessing) or default_preprocessing(recipe.model)
+    size = (recipe.image_size,) * 2
+    keras.utils.set_random_seed(recipe.seed)
+    return loaded, contract.replace(size=size, crop_fraction=recipe.crop_fraction)
+
+
+def _carry_out(stage: Stage) -> None:
+    """Runs and finishes a stage, unless it is asked to stop or another worker is lost."""
     try:
         with stop_requests() as stop:
-            run.run(stop)
-        run.finish()
+            stage.run(stop)
+        stage.finish()
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
-        if not is_multi_worker(run.strategy):
+        if not is_multi_worker(stage.strategy):
             raise
         raise LostWorker(
-            f"Another worker is gone after step {run.step}; restart all of them with the same "
+            f"Another worker is gone after step {stage.step}; restart all of them with the same "
             f"command, and the run goes on from its last checkpoint. ({type(error).__name__})"
         ) from error
 
@@ -218,14 +306,8 @@ def open_bound(
         # Another seed or share draws other parts: the settings are named before the images.
         # Of what the data decide, `train` compares what they decided.
         folder.check_recipe(recipe, but=[*_WATCHED, "epochs"] if recipe.min_steps else _WATCHED)
-    record = folder.path / fingerprint.FILE
-    before = None if fresh or not record.exists() else Fingerprint.read(record)
-    if before is None and not fresh and folder.config_path.exists():
-        logging.warning(
-            "%s is a run of an earlier version, which did not note its images: it goes on, and "
-            "whether they are still the same is not known.",
-            folder.path,
-        )
+    begun = folder.config_path.exists() and not fresh
+    before = Fingerprint.read(folder.path / fingerprint.FILE) if begun else None
     anew = f"The run in {folder.path} is as it was. Start it anew with `fresh=True`"
     try:
         source = open_source(
@@ -253,12 +335,13 @@ def open_bound(
 
 
 def begin(folder: RunFolder, recipe: Recipe, source: Source, contract: Preprocessing) -> None:
-    """Writes what is known of a stage before it trains."""
-    folder.begin(recipe, source.class_names, contract, source.provenance)
+    """Writes what is known of a stage before it trains; config.json last, so that all is there."""
+    folder.check_recipe(recipe)
     source.fingerprint().write(folder.path / fingerprint.FILE)
     if source.unreadable:
         lines = "".join(f"{line}\n" for line in source.unreadable)
         write(folder.path / "unreadable.txt", lines)
+    folder.begin(recipe, source.class_names, contract, source.provenance)
 
 
 def for_data(recipe: Recipe, source: Source) -> tuple[Recipe, list[str]]:
@@ -294,6 +377,22 @@ def _with_enough_steps(recipe: Recipe, images: int) -> tuple[Recipe, list[str]]:
     return recipe.replace(epochs=epochs, min_steps=recipe.min_steps), [note]
 
 
+def _check_devices(
+    recipe: Recipe, run_dir: str | Path, strategy: tf.distribute.Strategy, xla: bool
+) -> None:
+    """Raises ValueError if these devices cannot do what is asked."""
+    if xla and recipe.sync_bn and strategy.num_replicas_in_sync > 1:
+        raise ValueError(
+            "`xla` compiles each replica's own pass, and `sync_bn` talks to the other replicas "
+            "within it; take one of the two."
+        )
+    if is_remote(run_dir) and is_multi_worker(strategy):
+        raise ValueError(
+            "Several workers need a `run_dir` that all of them see as it is at the moment, such as "
+            f"one of NFS, and work on copies of a bucket's. Received: run_dir={str(run_dir)!r}"
+        )
+
+
 def _check_batch(recipe: Recipe, source: Source, strategy: tf.distribute.Strategy) -> None:
     """Raises ValueError if the batch does not fit the data, or the replicas."""
     images = source.num_examples("train")
@@ -323,13 +422,13 @@ def _head_stage(recipe: Recipe) -> Recipe:
     )
 
 
-def _opening_line(recipe: Recipe, run: Descent | Probe, source: Source) -> str:
-    width = recipe.width_multiplier
+def _opening_line(stage: Stage, source: Source) -> str:
+    recipe, width = stage.recipe, stage.recipe.width_multiplier
     return (
         f"{recipe.model} at {recipe.image_size} px{'' if width == 1 else f', width {width:g}'}, "
-        f"{run.model.count_params():,} parameters, on "
+        f"{stage.model.count_params():,} parameters, on "
         f"{recipe.dataset}: {source.num_examples('train')} training, "
         f"{source.num_examples('validation')} validation and {source.num_examples('test')} test "
-        f"images of {len(source.class_names)} classes; {describe(run.strategy)}, "
+        f"images of {len(source.class_names)} classes; {describe(stage.strategy)}, "
         f"seed {recipe.seed}"
     )

@@ -12,7 +12,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.recipes import Recipe
 from keras_inception.training.averages import MovingAverage
 
 Batch = dict[str, tf.Tensor]
@@ -54,40 +53,53 @@ class LossScale(tf.Module):
 
 
 class Step:
-    """A recipe's steps on a model; to be called inside `strategy.run`.
+    """The steps on a model; to be called inside `strategy.run`.
 
     Args:
         model: Returns logits, or a dict of "predictions" (logits) and auxiliary logits.
         optimizer: Built for the model's trainable variables.
-        recipe: Losses' weights, clipping, label smoothing, micro-batches.
+        batch_size: The global batch, by which losses are divided.
+        parts: Micro-batches that a replica computes its share in.
+        aux_weight: Weight of each auxiliary head's loss.
+        label_smoothing: Share of the labels that is spread over all classes.
+        l2_weight: Weight of the kernels' L2 penalty.
+        clip_norm: Limit of the global gradient norm; 0: none.
+        class_weights: float32 (classes,), weights of the classes in the loss, or None.
         average: The MovingAverage of the weights to keep, or None.
         scale: The LossScale of a float16 model, or None.
         xla: Whether forward and backward pass are compiled; reductions over replicas are not.
-        class_weights: float32 (classes,), weights of the classes in the loss, or None.
     """
 
     def __init__(
         self,
         model: keras.Model,
         optimizer: keras.optimizers.Optimizer,
-        recipe: Recipe,
+        *,
+        batch_size: int,
+        parts: int = 1,
+        aux_weight: float = 0.0,
+        label_smoothing: float = 0.0,
+        l2_weight: float = 0.0,
+        clip_norm: float = 0.0,
+        class_weights: np.ndarray | None = None,
         average: MovingAverage | None = None,
         scale: LossScale | None = None,
         xla: bool = False,
-        class_weights: np.ndarray | None = None,
     ) -> None:
-        self.class_weights = class_weights
-        self.model, self.optimizer, self.recipe = model, optimizer, recipe
+        self.model, self.optimizer = model, optimizer
         self.average, self.scale = average, scale
-        self.kernels = [v for v in model.trainable_variables if v.name == "kernel"]
+        self._batch_size, self._parts = batch_size, parts
+        self._aux_weight, self._label_smoothing = aux_weight, label_smoothing
+        self._l2_weight, self._clip_norm = l2_weight, clip_norm
+        self._class_weights = class_weights
+        self._kernels = [v for v in model.trainable_variables if v.name == "kernel"]
         self._backward = tf.function(self._gradients, jit_compile=True) if xla else self._gradients
 
     def train(self, batch: Batch) -> dict[str, tf.Tensor]:
         """One update. Returns this replica's share of the sums; their sum is the step's."""
-        recipe, variables = self.recipe, self.model.trainable_variables
+        variables, parts = self.model.trainable_variables, self._parts
         context = tf.distribute.get_replica_context()
         replicas = context.num_replicas_in_sync
-        parts = recipe.accumulation_steps
         gradients: list[Any] = [0.0] * len(variables)
         loss, hits = tf.constant(0.0), tf.constant(0.0)
         for image, label in zip(
@@ -107,8 +119,8 @@ class Step:
             gradients = [tf.where(finite, g, tf.zeros_like(g)) for g in gradients]
             norm = tf.where(finite, norm, 0.0)
             self.scale.update(finite)
-        if recipe.clip_norm:
-            gradients, _ = tf.clip_by_global_norm(gradients, recipe.clip_norm, use_norm=norm)
+        if self._clip_norm:
+            gradients, _ = tf.clip_by_global_norm(gradients, self._clip_norm, use_norm=norm)
         # Keras sums over the replicas once more.
         self.optimizer.apply([g / replicas for g in gradients], variables)
         if self.average is not None:
@@ -122,18 +134,17 @@ class Step:
 
         `share` is its part of the step: of the L2 penalty, which is counted once a step.
         """
-        recipe = self.recipe
         with tf.GradientTape() as tape:
             outputs = _as_dict(self.model(image, training=True))
             losses = 0.0
             for name, logits in outputs.items():
-                weight = 1.0 if name == "predictions" else recipe.aux_weight
-                losses += weight * cross_entropy(label, logits, recipe.label_smoothing)
-            if self.class_weights is not None:
-                losses *= tf.linalg.matvec(label, self.class_weights)
-            loss = tf.reduce_sum(losses) / recipe.batch_size
-            if recipe.weight_decay and not recipe.decays_weights_apart:
-                loss += recipe.weight_decay * share * l2(self.kernels)
+                weight = 1.0 if name == "predictions" else self._aux_weight
+                losses += weight * cross_entropy(label, logits, self._label_smoothing)
+            if self._class_weights is not None:
+                losses *= tf.linalg.matvec(label, self._class_weights)
+            loss = tf.reduce_sum(losses) / self._batch_size
+            if self._l2_weight:
+                loss += self._l2_weight * share * l2(self._kernels)
             scaled = loss if self.scale is None else loss * self.scale.value
         gradients = tape.gradient(scaled, [v.value for v in self.model.trainable_variables])
         hit = tf.argmax(outputs["predictions"], -1) == tf.argmax(label, -1)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import tensorflow as tf
 
-from keras_inception.training.options import Options
+from keras_inception.data import Batches
+from keras_inception.options import Options
 
 
 def repeat_bit_for_bit() -> None:
@@ -52,18 +54,9 @@ def make_strategy(
         workers=workers,
         worker_index=worker_index,
     ).check()
-    if workers:
-        task = {"type": "worker", "index": worker_index}
-        cluster = {"worker": workers.split(",")}
-        os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": task})
-    several = _workers_of_environment()
+    several = len(workers.split(",")) if workers else _workers_of_environment()
     if kind == "multi_worker" or (kind == "auto" and several > 1):
-        if not several:
-            raise ValueError(
-                "`strategy=multi_worker` needs the addresses of all workers as `workers` and "
-                "`worker_index`, or the environment variable TF_CONFIG."
-            )
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        return _multi_worker(workers, worker_index, several)
     if num_virtual_devices:
         cpu = tf.config.list_physical_devices("CPU")[0]
         parts = [tf.config.LogicalDeviceConfiguration()] * num_virtual_devices
@@ -81,6 +74,21 @@ def make_strategy(
         return tf.distribute.OneDeviceStrategy("GPU:0" if gpus else "CPU:0")
     devices = [d.name for d in gpus or tf.config.list_logical_devices("CPU")]
     return tf.distribute.MirroredStrategy(devices)
+
+
+def _multi_worker(workers: str, worker_index: int, several: int) -> tf.distribute.Strategy:
+    if not several:
+        raise ValueError(
+            "`strategy=multi_worker` needs the addresses of all workers as `workers` and "
+            "`worker_index`, or the environment variable TF_CONFIG."
+        )
+    if not workers:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    cluster = tf.train.ClusterSpec({"worker": workers.split(",")})
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        cluster, task_type="worker", task_id=worker_index, rpc_layer="grpc"
+    )
+    return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
 
 
 def _workers_of_environment() -> int:
@@ -137,6 +145,27 @@ def wait_for_all(strategy: tf.distribute.Strategy) -> None:
             return strategy.reduce("SUM", strategy.run(lambda: tf.constant(1.0)), axis=None)
 
         float(meet())
+
+
+def distributed(
+    strategy: tf.distribute.Strategy, dataset: Callable[..., tf.data.Dataset]
+) -> Batches:
+    """Batches for all replicas of a strategy.
+
+    Args:
+        strategy: The devices.
+        dataset: Makes one host's data set; takes `shard`, its number and that of all hosts, and
+            `replicas`, how many are on it, as `train_batches` does.
+    """
+
+    def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        hosts = context.num_input_pipelines
+        return dataset(
+            shard=(context.input_pipeline_id, hosts),
+            replicas=strategy.num_replicas_in_sync // hosts,
+        )
+
+    return Batches(strategy.distribute_datasets_from_function(of_host))
 
 
 def describe(strategy: tf.distribute.Strategy) -> str:

@@ -42,14 +42,14 @@ def batch(seed=0):
 
 
 def test_loss_scaling_changes_nothing_but_survives_an_overflow():
-    recipe = Recipe(batch_size=8, optimizer="sgd", weight_decay=1e-3, clip_norm=0.5)
+    numbers = {"batch_size": 8, "label_smoothing": 0.1, "l2_weight": 1e-3, "clip_norm": 0.5}
     results = []
     for scale in (None, LossScale(start=1024.0, patience=2)):
         keras.utils.set_random_seed(0)
         model = small_model()
         optimizer = keras.optimizers.SGD(0.1)
         optimizer.build(model.trainable_variables)
-        step = Step(model, optimizer, recipe, scale=scale)
+        step = Step(model, optimizer, scale=scale, **numbers)
         for i in range(3):
             step.train(batch(i))
         results.append([w.numpy() for w in model.weights])

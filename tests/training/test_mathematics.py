@@ -99,10 +99,8 @@ def test_the_auxiliary_losss_gradient_by_hand():
     model = keras.Model(inputs, outputs)
     for name, kernel in zip(("trunk", *names), (trunk, main, head), strict=True):
         model.get_layer(name).kernel.assign(kernel)
-    recipe = Recipe(
-        batch_size=4, aux_weight=0.4, label_smoothing=0.1, weight_decay=0.02, optimizer="sgd"
-    )
-    gradients, loss, _ = Step(model, keras.optimizers.SGD(), recipe)._gradients(
+    numbers = {"batch_size": 4, "aux_weight": 0.4, "label_smoothing": 0.1, "l2_weight": 0.02}
+    gradients, loss, _ = Step(model, keras.optimizers.SGD(), **numbers)._gradients(
         tf.constant(x), tf.constant(label), 1.0
     )
 

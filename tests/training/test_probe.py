@@ -148,19 +148,17 @@ import sys
 from pathlib import Path
 import numpy as np, tensorflow as tf
 from keras_inception.data import open_source
-from keras_inception.models.registry import default_preprocessing
 from keras_inception.recipes import Recipe
 from keras_inception.runs import RunFolder
 from keras_inception.training import make_strategy
-from keras_inception.training.probe import Probe
+from keras_inception.training.stages import plan
 mirrored = make_strategy("mirrored", num_virtual_devices=2)
 recipe = Recipe(dataset="fake", image_size=32, width_multiplier=0.25, batch_size=64, probe=True,
                 epochs=0, views="mirror")
 source, found = open_source("fake"), []
-contract = default_preprocessing("InceptionV1").replace(size=(32, 32))
 weights = None
 for name, strategy in (("one", tf.distribute.OneDeviceStrategy("CPU:0")), ("two", mirrored)):
-    probe = Probe(recipe, RunFolder(Path(sys.argv[1]) / name), source, contract, strategy, None)
+    (probe,) = plan(recipe, source, RunFolder(Path(sys.argv[1]) / name), strategy)
     weights = weights or probe.network.get_weights()
     probe.network.set_weights(weights)
     found.append(probe._features({}))

@@ -28,7 +28,11 @@ labels = np.eye(3, dtype=np.float32)[rng.integers(0, 3, (6, 8))]
 share = 8 // replicas
 
 def train(model, optimizer, average, recipe, xla, steps=6):
-    step = Step(model, optimizer, recipe, average, xla=xla)
+    step = Step(
+        model, optimizer, batch_size=8, parts=recipe.accumulation_steps, average=average, xla=xla,
+        aux_weight=recipe.aux_weight, label_smoothing=0.1, clip_norm=recipe.clip_norm,
+        l2_weight=0.0 if recipe.decays_weights_apart else recipe.weight_decay,
+    )
     @tf.function
     def run(batch):
         out = strategy.run(step.train, args=(batch,))
@@ -109,7 +113,7 @@ def whole(s):
 
 @tf.function
 def evaluate(batch):
-    out = strategy.run(Step(model, optimizer, recipe).evaluate, args=(batch,))
+    out = strategy.run(Step(model, optimizer, batch_size=8).evaluate, args=(batch,))
     return {k: strategy.reduce("SUM", v, axis=None) for k, v in out.items()}
 
 before = [w.numpy() for w in model.weights]

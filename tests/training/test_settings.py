@@ -8,8 +8,8 @@ import pytest
 
 from keras_inception import recipes
 from keras_inception.cli import flags
+from keras_inception.options import Options
 from keras_inception.recipes import Recipe
-from keras_inception.training.options import Options
 
 NUMBERS = [
     ("learning_rate", "nan"),

@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_stage import descent
 
 from keras_inception.data import open_source, train_batches
 from keras_inception.recipes import Recipe
-from keras_inception.training import train
 from keras_inception.training.networks import rate_factors, training_network
 from keras_inception.training.optimizers import Schedule, make_optimizer
 from keras_inception.training.statistics import Statistics
@@ -35,7 +35,7 @@ def toy(momentum):
 
 
 def statistics_of(model):
-    step = Step(model, None, Recipe())
+    step = Step(model, None, batch_size=64)
     return Statistics(model, ONE_DEVICE, step.evaluate)
 
 
@@ -72,7 +72,9 @@ def test_a_contradiction_of_both_modes_is_seen():
         model, images, labels = toy(momentum)
         optimizer = keras.optimizers.Adam(0.01)
         optimizer.build(model.trainable_variables)
-        train_step = tf.function(Step(model, optimizer, Recipe(batch_size=32)).train)
+        train_step = tf.function(
+            Step(model, optimizer, batch_size=32, label_smoothing=0.1, clip_norm=2.0).train
+        )
         for image, label in zip(images, labels, strict=True):
             train_step({"image": tf.constant(image), "label": tf.one_hot(label, 3)})
         statistics = statistics_of(model)
@@ -85,12 +87,15 @@ def test_a_contradiction_of_both_modes_is_seen():
     }  # fmt: skip
 
 
-def test_a_run_warns_once_and_at_its_end(tmp_path, caplog, short_googlenet):
+def test_a_run_warns_once_and_at_its_end(tmp_path, caplog):
     recipe = Recipe(
-        dataset="fake", image_size=16, width_multiplier=0.25, epochs=2, batch_size=32,
-        learning_rate=0.03, ema=0.0, bn_momentum=0.9999, precise_bn=0,
+        dataset="fake", image_size=16, epochs=3, batch_size=32,
+        learning_rate=0.1, ema=0.0, bn_momentum=0.9999, precise_bn=0,
     )  # fmt: skip
-    (_, last) = train(recipe, tmp_path / "run").history
+    run = descent(recipe, tmp_path)
+    run.run({})
+    run.finish()
+    *_, last = run.folder.history
     assert last["accuracy"] > last["validation_accuracy"] + 0.2
     said = [text for text in caplog.messages if text.startswith("BatchNorm")]
     assert "(moving averages, bn_momentum=0.9999)" in said[-1] and len(said) <= 2

@@ -1,0 +1,83 @@
+"""What the stages of a training have in common."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from keras_inception.data import Source
+from keras_inception.preprocessing import Preprocessing
+from keras_inception.recipes import Recipe
+from keras_inception.runs import RunFolder
+from keras_inception.training.networks import write_network
+from keras_inception.training.progress import Progress
+from keras_inception.training.strategy import is_chief, wait_for_all
+
+
+class Stage(abc.ABC):
+    """A stage of a training: first `run`, until the network is trained, then `finish`.
+
+    Args:
+        model: The network that trains; built in the strategy's scope.
+        recipe: What to compute.
+        folder: The stage's run folder; nothing is written before `run`.
+        source: The data set; its training part is the one that is trained on.
+        contract: The contract of the network's input.
+        strategy: Which devices compute.
+        total_steps: Steps of the whole stage.
+
+    Attributes:
+        step: Steps that are done.
+        progress: Prints the stage's lines.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        recipe: Recipe,
+        folder: RunFolder,
+        source: Source,
+        contract: Preprocessing,
+        strategy: tf.distribute.Strategy,
+        total_steps: int,
+    ) -> None:
+        self.model, self.recipe, self.folder = model, recipe, folder
+        self.source, self.contract, self.strategy = source, contract, strategy
+        self.step, self.total_steps = 0, total_steps
+        self.progress = Progress(
+            prints=is_chief(strategy),
+            batch_size=recipe.batch_size,
+            total_steps=total_steps,
+            epochs=recipe.epochs,
+        )
+
+    @abc.abstractmethod
+    def run(self, stop: dict[str, int]) -> None:
+        """Trains to the last step, from where an earlier run of the stage stopped.
+
+        Args:
+            stop: Gets "signal" when the process is asked to stop.
+
+        Raises:
+            Interrupted: it was asked to stop; everything is saved.
+        """
+
+    @abc.abstractmethod
+    def finish(self) -> None:
+        """Writes the trained network, its weights and the curves."""
+
+    def _write(self, network: Callable[[], keras.Model], draw: Callable[[Path], None]) -> None:
+        """Writes what a stage leaves behind; all workers call it, the chief writes.
+
+        Args:
+            network: Makes the network that is left, with the weights of the one that trained.
+            draw: Writes the image of the curves.
+        """
+        if is_chief(self.strategy):
+            names = self.source.class_names
+            write_network(self.folder, self.model, network(), self.contract, names, draw)
+        wait_for_all(self.strategy)

@@ -1,0 +1,41 @@
+"""A stage of gradient descent on a network of a few layers, which is traced in a moment."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from keras_inception import Preprocessing
+from keras_inception.data import open_source
+from keras_inception.identity import Identity, attach
+from keras_inception.runs import RunFolder
+from keras_inception.training.averages import MovingAverage
+from keras_inception.training.loop import Descent
+from keras_inception.training.optimizers import make_optimizer, make_schedule
+from keras_inception.training.step import Step
+
+
+def descent(recipe, path):
+    """The stage on the recipe's data set, in a run folder at `path`."""
+    source = open_source(recipe.dataset, validation_fraction=recipe.validation_fraction)
+    keras.utils.set_random_seed(recipe.seed)
+    x = inputs = keras.Input((recipe.image_size, recipe.image_size, 3))
+    x = keras.layers.Conv2D(8, 3, strides=2, use_bias=False)(x)
+    x = keras.layers.BatchNormalization(momentum=recipe.bn_momentum)(x)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(x))
+    outputs = keras.layers.Dense(len(source.class_names), name="predictions")(x)
+    model = attach(keras.Model(inputs, outputs), Identity(""))
+    schedule = make_schedule(recipe, source.num_examples("train") // recipe.batch_size)
+    optimizer = make_optimizer(recipe, schedule)
+    optimizer.build(model.trainable_variables)
+    average = MovingAverage(model, recipe.ema) if recipe.ema else None
+    return Descent(
+        Step(model, optimizer, batch_size=recipe.batch_size, average=average),
+        schedule,
+        lambda: attach(keras.Model(inputs, keras.layers.Softmax()(outputs)), Identity("")),
+        recipe=recipe,
+        folder=RunFolder(path),
+        source=source,
+        contract=Preprocessing(size=(recipe.image_size, recipe.image_size)),
+        strategy=tf.distribute.OneDeviceStrategy("CPU:0"),
+    )
