@@ -6,44 +6,41 @@ import dataclasses
 import re
 
 from keras_inception import settings
-from keras_inception.settings import setting
+from keras_inception.settings import group
+
+_run, _devices = group("Run"), group("Devices")
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
     """How a recipe is run. TensorFlow is not needed to check it."""
 
-    run_dir: str = setting("", "Run", "folder of the run [runs/<dataset>-<model>]")
-    fresh: bool = setting(
-        False, "Run", "delete an earlier run's files in that folder, once the new run can begin"
+    run_dir: str = _run("", "folder of the run [runs/<dataset>-<model>]")
+    fresh: bool = _run(
+        False, "delete an earlier run's files in that folder, once the new run can begin"
     )
-    keep_parts: bool = setting(
-        False,
-        "Run",
-        "go on with the images that the run has, though others were added to the data set",
+    keep_parts: bool = _run(
+        False, "go on with the images that the run has, though others were added to the data set"
     )
-    download: bool = setting(False, "Run", "let TFDS fetch a data set that is not prepared")
-    strategy: str = setting(
+    download: bool = _run(False, "let TFDS fetch a data set that is not prepared")
+    strategy: str = _devices(
         "auto",
-        "Devices",
         "tf.distribute strategy; auto takes what the machine has",
         choices=("auto", "one_device", "mirrored", "multi_worker", "tpu"),
     )
-    tpu: str = setting("", "Devices", "local on a TPU VM, or a name [$TPU_NAME]")
-    num_virtual_devices: int = setting(
-        0, "Devices", "split the CPU into N devices, to try N replicas", least=0, most=64
+    tpu: str = _devices("", "local on a TPU VM, or a name [$TPU_NAME]")
+    num_virtual_devices: int = _devices(
+        0, "split the CPU into N devices, to try N replicas", least=0, most=64
     )
-    workers: str = setting(
-        "",
-        "Devices",
-        "HOST:PORT,HOST:PORT: all workers of multi_worker, the same on each; or set TF_CONFIG",
+    workers: str = _devices(
+        "", "HOST:PORT,HOST:PORT: all workers of multi_worker, the same on each; or set TF_CONFIG"
     )
-    worker_index: int = setting(0, "Devices", "which of them this is", least=0, most=10_000)
-    steps_per_loop: int = setting(
-        10, "Devices", "steps that the devices take before they answer", least=1, most=1_000_000
+    worker_index: int = _devices(0, "which of them this is", least=0, most=10_000)
+    steps_per_loop: int = _devices(
+        10, "steps that the devices take before they answer", least=1, most=1_000_000
     )
-    xla: bool = setting(False, "Devices", "compile each replica's forward and backward pass")
-    deterministic: bool = setting(False, "Devices", "repeat bit for bit, on one thread")
+    xla: bool = _devices(False, "compile each replica's forward and backward pass")
+    deterministic: bool = _devices(False, "repeat bit for bit, on one thread")
 
     def check(self) -> None:
         """Raises ValueError for the first option that has a wrong type or is out of range."""

@@ -11,276 +11,186 @@ import difflib
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from keras_inception import settings
 from keras_inception.models.registry import check_name
-from keras_inception.settings import setting
+from keras_inception.settings import group
+
+_LARGEST_CONFIG = 1_000_000  # bytes; a run writes about two thousand
+
+POLICIES = ("randaugment", "augmix", "gridmask", "cutout")  # of keras-cv
+AUGMENTATIONS = ("none", "flip", "mild", "crop", "inception", *POLICIES)
+MIXES = ("none", "mixup", "cutmix", "either")
+
+_model, _data = group("Model"), group("Data")
+_train, _export = group("Optimization"), group("Export")
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """What a training run computes. With the defaults: minutes on a laptop's CPU."""
 
-    model: str = setting("InceptionV1", "Model", "variant to train")
-    image_size: int = setting(
-        48, "Model", "side of the square input, in pixels", least=1, most=10_000
+    model: str = _model("InceptionV1", "variant to train")
+    image_size: int = _model(48, "side of the square input, in pixels", least=1, most=10_000)
+    width_multiplier: float = _model(
+        1.0, "share of every convolution's filters, also in weights to start from", above=0, most=16
     )
-    width_multiplier: float = setting(
-        1.0,
-        "Model",
-        "share of every convolution's filters, also in weights to start from",
-        above=0,
-        most=16,
+    dropout: float = _model(
+        0.2, "share of the pooled features that training drops", least=0, below=1
     )
-    dropout: float = setting(
-        0.2, "Model", "share of the pooled features that training drops", least=0, below=1
+    aux_weight: float = _model(
+        0.0, "weight of each auxiliary head's loss; 0 trains without the heads", least=0, most=1000
     )
-    aux_weight: float = setting(
-        0.0,
-        "Model",
-        "weight of each auxiliary head's loss; 0 trains without the heads",
-        least=0,
-        most=1000,
-    )
-    weights: str = setting("", "Model", "weights to start from; empty starts from random ones")
-    precision: str = setting(
+    weights: str = _model("", "weights to start from; empty starts from random ones")
+    precision: str = _model(
         "float32",
-        "Model",
         "dtype policy; heads and loss stay in float32",
         choices=("float32", "mixed_bfloat16", "mixed_float16"),
     )
-    sync_bn: bool = setting(
-        False, "Model", "BatchNorm over the batches of all replicas, not over each one's own"
+    sync_bn: bool = _model(
+        False, "BatchNorm over the batches of all replicas, not over each one's own"
     )
-    freeze: str = setting(
+    freeze: str = _model(
         "none",
-        "Model",
         "norms: BatchNorm keeps the statistics that it came with; backbone: only the classifiers "
         "train",
         choices=("none", "norms", "backbone"),
     )
-    unfreeze_from: str = setting(
+    unfreeze_from: str = _model(
         "",
-        "Model",
         "endpoint from which on the network trains, what comes before it being frozen: its name "
         "(keras-inception info MODEL lists them), or stride16 for the first one whose map is 16 "
         "times smaller than the image; empty: all of it",
     )
-    probe: bool = setting(
+    probe: bool = _model(
         False,
-        "Model",
         "first fit the classifier to convergence on the features of the frozen network, which are "
         "computed once for each image; with epochs=0 that is all",
     )
-    head_epochs: int = setting(
-        0,
-        "Model",
-        "epochs before the others in which only the classifiers train",
-        least=0,
-        most=1_000_000,
+    head_epochs: int = _model(
+        0, "epochs before the others in which only the classifiers train", least=0, most=1_000_000
     )
-    head_learning_rate: float = setting(
-        0.08, "Model", "constant rate of those, per 256 images", above=0, most=1e6
+    head_learning_rate: float = _model(
+        0.08, "constant rate of those, per 256 images", above=0, most=1e6
     )
 
-    dataset: str = setting(
+    dataset: str = _data(
         "fashion_mnist_mini",
-        "Data",
-        "fashion_mnist_mini (embedded), folder:PATH, csv:FILE, tfds:NAME, tfrecord:PATH, elpv "
-        "or fake",
+        "fashion_mnist_mini (embedded), folder:PATH, csv:FILE, tfds:NAME, tfrecord:PATH, elpv or "
+        "fake",
     )
-    data_dir: str = setting("", "Data", "where prepared TFDS data lies (also gs://); TFDS' default")
-    split: str = setting(
+    data_dir: str = _data("", "where prepared TFDS data lies (also gs://); TFDS' default")
+    split: str = _data(
         "",
-        "Data",
         "TFDS splits of the training, validation and test part (or training and test), such as "
         "train[:80%],train[80%:90%],train[90%:]; empty takes the set's own",
     )
-    validation_fraction: float = setting(
-        0.05,
-        "Data",
-        "share of the training part that is held out to watch the training",
-        least=0,
-        below=1,
+    validation_fraction: float = _data(
+        0.05, "share of the training part that is held out to watch the training", least=0, below=1
     )
-    max_pixels: int = setting(
-        150_000_000,
-        "Data",
-        "images with more pixels (height times width) count as unreadable, by their headers",
-        least=1,
-        most=2**31 - 1,
+    max_pixels: int = _data(
+        150_000_000, "images with more pixels count as unreadable", least=1, most=2**31 - 1
     )
-    background: str = setting(
-        "ffffff", "Data", "color behind transparent pixels, six hexadecimal digits: RRGGBB"
+    background: str = _data("ffffff", "color behind transparent pixels, six hex digits: RRGGBB")
+    crop_fraction: float = _data(
+        1.0, "share of the image's side that an evaluation's central crop keeps", above=0, most=1
     )
-    crop_fraction: float = setting(
-        1.0,
-        "Data",
-        "share of the image's side that the central crop of an evaluation keeps",
-        above=0,
-        most=1,
-    )
-    augmentation: str = setting(
+    augmentation: str = _data(
         "flip",
-        "Data",
-        "what training does to images: nothing; mirror; random crop of 60-100 % and a little color "
-        "distortion; random crop of 8-100 %; the same with color distortion; or with one of "
+        "what training does to images: nothing; mirror; random crop of 60-100 % and a little "
+        "color distortion; random crop of 8-100 %; the same with color distortion; or with one of "
         "keras-cv's policies (all but none mirror at random)",
-        choices=(
-            "none",
-            "flip",
-            "mild",
-            "crop",
-            "inception",
-            "randaugment",
-            "augmix",
-            "gridmask",
-            "cutout",
-        ),
+        choices=AUGMENTATIONS,
     )
-    mirror: bool = setting(
+    mirror: bool = _data(
         True,
-        "Data",
         "whether training mirrors images; no where left and right differ in meaning (then also "
         "views=center)",
     )
-    mix: str = setting(
-        "none",
-        "Data",
-        "mixes pairs of images and their labels; either draws one of the two for a batch",
-        choices=("none", "mixup", "cutmix", "either"),
+    mix: str = _data(
+        "none", "mixes pairs of images and their labels; either: one of the two", choices=MIXES
     )
-
-    views: str = setting(
+    views: str = _data(
         "mirror",
-        "Data",
         "whose probabilities the test averages: the central crop's, or its mirror image's as well",
         choices=("center", "mirror"),
     )
 
-    epochs: int = setting(
-        12, "Optimization", "passes over the training part", least=0, most=1_000_000
-    )
-    min_steps: int = setting(
+    epochs: int = _train(12, "passes over the training part", least=0, most=1_000_000)
+    min_steps: int = _train(
         0,
-        "Optimization",
         "steps that are taken at least, for which epochs are added; epochs of your own do without",
         least=0,
         most=1_000_000_000,
     )
-    batch_size: int = setting(
-        64, "Optimization", "global batch, over all replicas", least=1, most=1_000_000
+    batch_size: int = _train(64, "global batch, over all replicas", least=1, most=1_000_000)
+    accumulation_steps: int = _train(
+        1, "parts that a replica computes its batch in, to save memory", least=1, most=1_000_000
     )
-    accumulation_steps: int = setting(
-        1,
-        "Optimization",
-        "parts that a replica computes its batch in, to save memory",
-        least=1,
-        most=1_000_000,
+    optimizer: str = _train(
+        "adamw", "rmsprop is TF1's, the others Keras'", choices=("adamw", "lion", "rmsprop", "sgd")
     )
-    optimizer: str = setting(
-        "adamw",
-        "Optimization",
-        "rmsprop is TensorFlow 1's, the others Keras'",
-        choices=("adamw", "lion", "rmsprop", "sgd"),
+    learning_rate: float = _train(
+        0.008, "peak rate per 256 images; scales with the global batch", above=0, most=1e6
     )
-    learning_rate: float = setting(
-        0.008,
-        "Optimization",
-        "peak rate per 256 images; scales with the global batch",
-        above=0,
-        most=1e6,
-    )
-    layer_decay: float = setting(
+    layer_decay: float = _train(
         1.0,
-        "Optimization",
         "factor of the rate from each block to the one before it: the first ones move least; 1: "
         "all alike",
         above=0,
         most=1,
     )
-    schedule: str = setting(
+    schedule: str = _train(
         "cosine",
-        "Optimization",
         "cosine to 0, or x decay_rate every decay_epochs in steps",
         choices=("cosine", "exponential", "constant"),
     )
-    decay_rate: float = setting(
-        0.94, "Optimization", "factor of the exponential schedule", above=0, most=1
+    decay_rate: float = _train(0.94, "factor of the exponential schedule", above=0, most=1)
+    decay_epochs: float = _train(2.0, "epochs between the exponential's steps", above=0, most=1e6)
+    warmup_epochs: float = _train(1.0, "epochs of linear warm-up", least=0, most=1e6)
+    momentum: float = _train(0.9, "momentum of sgd and rmsprop", least=0, below=1)
+    epsilon: float = _train(1.0, "rmsprop's, inside the root", above=0, most=1e6)
+    weight_decay: float = _train(
+        0.3, "adamw's and lion's, decoupled; else L2 of kernels, w/2 |k|^2", least=0, most=1000
     )
-    decay_epochs: float = setting(
-        2.0, "Optimization", "epochs between the exponential's steps", above=0, most=1e6
-    )
-    warmup_epochs: float = setting(
-        1.0, "Optimization", "epochs of linear warm-up", least=0, most=1e6
-    )
-    momentum: float = setting(0.9, "Optimization", "momentum of sgd and rmsprop", least=0, below=1)
-    epsilon: float = setting(1.0, "Optimization", "rmsprop's, inside the root", above=0, most=1e6)
-    weight_decay: float = setting(
-        0.3,
-        "Optimization",
-        "adamw's and lion's, decoupled; else TF-Slim's L2 of kernels, w/2 |k|^2",
-        least=0,
-        most=1000,
-    )
-    clip_norm: float = setting(
-        2.0, "Optimization", "limit of the global gradient norm; 0: none", least=0, most=1e9
-    )
-    label_smoothing: float = setting(
-        0.1, "Optimization", "share spread over all classes", least=0, below=1
-    )
-    class_weight: str = setting(
+    clip_norm: float = _train(2.0, "limit of the global gradient norm; 0: none", least=0, most=1e9)
+    label_smoothing: float = _train(0.1, "share spread over all classes", least=0, below=1)
+    class_weight: str = _train(
         "none",
-        "Optimization",
         "where classes have unequal numbers of images; balanced: the loss weighs them equally; "
         "sampling: the images of small classes are repeated",
         choices=("none", "balanced", "sampling"),
     )
-    ema: float = setting(
-        0.99,
-        "Optimization",
-        "decay of the moving average that is evaluated and exported; 0: none",
-        least=0,
-        below=1,
+    ema: float = _train(
+        0.99, "decay of the average that is evaluated and exported; 0: none", least=0, below=1
     )
-    bn_momentum: float = setting(
-        0.9, "Optimization", "what BatchNorm's statistics keep a step", least=0, below=1
-    )
-    precise_bn: int = setting(
+    bn_momentum: float = _train(0.9, "what BatchNorm's statistics keep a step", least=0, below=1)
+    precise_bn: int = _train(
         512,
-        "Optimization",
         "training images that BatchNorm's statistics are computed anew from before validation and "
         "export; 0: the moving averages of training",
         least=0,
         most=1_000_000,
     )
-    keep: str = setting(
-        "last",
-        "Optimization",
-        "which weights are evaluated and exported; best is by validation accuracy",
-        choices=("last", "best"),
+    keep: str = _train(
+        "last", "which weights are kept; best: by validation accuracy", choices=("last", "best")
     )
-    patience: int = setting(
+    patience: int = _train(
         0,
-        "Optimization",
         "epochs without a better validation accuracy after which training ends; 0: never",
         least=0,
         most=1_000_000,
     )
-    seed: int = setting(
-        0, "Optimization", "of weights, order, augmentation and dropout", least=0, most=2**32 - 1
-    )
+    seed: int = _train(0, "of weights, order, augmentation and dropout", least=0, most=2**32 - 1)
 
-    formats: str = setting(
+    formats: str = _export(
         "saved_model,tflite",
-        "Export",
         "what the trained network is exported to, with commas between: saved_model, tflite, web, "
         "onnx, openvino; empty: nothing",
     )
-    quantize: str = setting(
+    quantization: str = _export(
         "float32,dynamic",
-        "Export",
         "of the .tflite files, with commas between: float32, float16, dynamic, int8",
     )
 
@@ -314,7 +224,7 @@ class Recipe:
                 close = difflib.get_close_matches(str(name), known, n=1)
                 hint = f"; did you mean {close[0]!r}?" if close else ""
                 raise ValueError(f"A recipe has no field {str(name)[:80]!r}{hint}")
-        return cls(**{name: _OLD_VALUES.get((name, _text(v)), v) for name, v in fields.items()})
+        return cls(**fields)
 
     @property
     def background_color(self) -> tuple[int, int, int]:
@@ -347,14 +257,6 @@ class Recipe:
             )
 
 
-# Values that config.json files of earlier versions have under another spelling.
-_OLD_VALUES = {("views", "centre"): "center"}
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
 # The TPU reference: tensorflow/tpu models/experimental/inception/inception_v3.py, which reports
 # 78.1 % top-1 for it; its learning rate is given per 256 images, as ours.
 _TPU_REFERENCE = Recipe(
@@ -368,10 +270,8 @@ _TPU_REFERENCE = Recipe(
     optimizer="rmsprop",
     learning_rate=0.165,
     schedule="exponential",
-    decay_rate=0.94,
     decay_epochs=3.0,
     warmup_epochs=0.0,
-    epsilon=1.0,
     clip_norm=0.0,
     ema=0.995,
     bn_momentum=0.996,
@@ -409,86 +309,108 @@ _FINETUNE = _TPU_REFERENCE.replace(
     keep="best",
 )
 
-RECIPES: dict[str, Recipe] = {
+
+class Named(NamedTuple):
+    """What a recipe's name stands for; the source says what of it is ours."""
+
+    recipe: Recipe
+    source: str
+
+
+RECIPES: dict[str, Named] = {
     # Its moving averages are right: a momentum of 0.9, and an average of the weights behind them.
-    "demo": Recipe(image_size=72, width_multiplier=0.5, aux_weight=0.3, precise_bn=0),
-    "inception_v1": _TPU_REFERENCE.replace(
-        model="InceptionV1",
-        image_size=224,
-        dropout=0.4,
-        aux_weight=0.3,
-        optimizer="sgd",
-        learning_rate=0.01,
-        batch_size=256,
-        epochs=90,
-        decay_rate=0.96,
-        decay_epochs=8.0,
-        label_smoothing=0.0,
-        ema=0.9999,
+    "demo": Named(
+        Recipe(image_size=72, width_multiplier=0.5, aux_weight=0.3, precise_bn=0),
+        "ours: minutes on a CPU; chosen on Fashion-MNIST images that the demo set lacks",
     ),
-    "bn_inception": _TPU_REFERENCE.replace(
-        model="BNInception", image_size=224, aux_weight=0.0, epochs=160
+    "inception_v1": Named(
+        _TPU_REFERENCE.replace(
+            model="InceptionV1",
+            image_size=224,
+            dropout=0.4,
+            aux_weight=0.3,
+            optimizer="sgd",
+            learning_rate=0.01,
+            batch_size=256,
+            epochs=90,
+            decay_rate=0.96,
+            decay_epochs=8.0,
+            label_smoothing=0.0,
+            ema=0.9999,
+        ),
+        "1409.4842 section 6: SGD with momentum 0.9, -4 % every 8 epochs, heads at "
+        "0.3, dropout 0.4, Polyak average; the paper gives no rate, 0.01 is ours",
     ),
-    "inception_v3": _TPU_REFERENCE.replace(model="InceptionV3"),
-    "inception_v4": _TPU_4.replace(model="InceptionV4"),
-    "inception_resnet_v1": _TPU_4.replace(model="InceptionResNetV1", aux_weight=0.0),
-    "inception_resnet_v2": _TPU_4.replace(model="InceptionResNetV2"),
-    "probe": _FINETUNE.replace(probe=True, epochs=0),
-    "finetune": _FINETUNE.replace(
-        probe=True,
-        epochs=4,
-        min_steps=600,
-        batch_size=16,
-        optimizer="adamw",
-        learning_rate=0.0024,
-        schedule="cosine",
-        warmup_epochs=1.0,
-        augmentation="flip",
-        keep="last",
+    "bn_inception": Named(
+        _TPU_REFERENCE.replace(model="BNInception", image_size=224, aux_weight=0.0, epochs=160),
+        "tensorflow/tpu inception_v2.py: as v3's, 160 epochs, no auxiliary head",
     ),
-    "finetune_slim": _FINETUNE.replace(head_epochs=2, head_learning_rate=0.08),
-    "modern": Recipe(
-        model="InceptionV3",
-        image_size=299,
-        dataset="tfds:imagenet2012",
-        validation_fraction=0.01,
-        crop_fraction=0.875,
-        views="center",
-        augmentation="randaugment",
-        mix="either",
-        epochs=300,
-        batch_size=1024,
-        optimizer="adamw",
-        learning_rate=0.001 * 256 / 1024,
-        weight_decay=0.05,
-        warmup_epochs=5.0,
-        clip_norm=1.0,
-        ema=0.9999,
-        bn_momentum=0.99,
+    "inception_v3": Named(
+        _TPU_REFERENCE.replace(model="InceptionV3"),
+        "tensorflow/tpu inception_v3.py, which reports 78.1 % top-1; 1512.00567 "
+        "section 8 clips at 2.0, the script does not",
     ),
-}
-
-
-# Where a recipe comes from, and what of it is ours.
-SOURCES: dict[str, str] = {
-    "demo": "ours: minutes on a CPU; chosen on Fashion-MNIST images that the demo set lacks",
-    "inception_v1": "1409.4842 section 6: SGD with momentum 0.9, -4 % every 8 epochs, heads at "
-    "0.3, dropout 0.4, Polyak average; the paper gives no rate, 0.01 is ours",
-    "bn_inception": "tensorflow/tpu inception_v2.py: as v3's, 160 epochs, no auxiliary head",
-    "inception_v3": "tensorflow/tpu inception_v3.py, which reports 78.1 % top-1; 1512.00567 "
-    "section 8 clips at 2.0, the script does not",
-    "inception_v4": "tensorflow/tpu inception_v4.py and 1602.07261 section 4: 0.15 per 256, -6 % "
-    "every 2 epochs, clipping at 2.0; the script's 16 epochs are a demonstration, 160 is ours",
-    "inception_resnet_v1": "as inception_v4 (1602.07261 gives both the same), no auxiliary head",
-    "inception_resnet_v2": "as inception_v4 (1602.07261 gives both the same)",
-    "probe": "multinomial logistic regression on the pooled features, each image once; as "
-    "TensorFlow's retrain.py and MediaPipe Model Maker train a classifier",
-    "finetune": "ours: the probe's classifier, then all layers (2202.10054) for 4 epochs and at "
-    "least 600 steps with AdamW at 1.5e-4 a batch of 16 after an epoch of warm-up; the last "
-    "epoch's weights; BatchNorm keeps its statistics (keras-team/keras#9214)",
-    "finetune_slim": "TF-Slim's finetune_inception_v3_on_flowers.sh: heads at 0.01 a batch of 32, "
-    "then all layers at 1e-4; BatchNorm keeps its statistics (keras-team/keras#9214)",
-    "modern": "ours, after what people do today; no paper trained an Inception with it",
+    "inception_v4": Named(
+        _TPU_4.replace(model="InceptionV4"),
+        "tensorflow/tpu inception_v4.py and 1602.07261 section 4: 0.15 per 256, -6 % "
+        "every 2 epochs, clipping at 2.0; the script's 16 epochs are a demonstration, 160 is ours",
+    ),
+    "inception_resnet_v1": Named(
+        _TPU_4.replace(model="InceptionResNetV1", aux_weight=0.0),
+        "as inception_v4 (1602.07261 gives both the same), no auxiliary head",
+    ),
+    "inception_resnet_v2": Named(
+        _TPU_4.replace(model="InceptionResNetV2"),
+        "as inception_v4 (1602.07261 gives both the same)",
+    ),
+    "probe": Named(
+        _FINETUNE.replace(probe=True, epochs=0),
+        "multinomial logistic regression on the pooled features, each image once; as "
+        "TensorFlow's retrain.py and MediaPipe Model Maker train a classifier",
+    ),
+    "finetune": Named(
+        _FINETUNE.replace(
+            probe=True,
+            min_steps=600,
+            batch_size=16,
+            optimizer="adamw",
+            learning_rate=0.0024,
+            schedule="cosine",
+            warmup_epochs=1.0,
+            augmentation="flip",
+            keep="last",
+        ),
+        "ours: the probe's classifier, then all layers (2202.10054) for 4 epochs and at "
+        "least 600 steps with AdamW at 1.5e-4 a batch of 16 after an epoch of warm-up; the last "
+        "epoch's weights; BatchNorm keeps its statistics (keras-team/keras#9214)",
+    ),
+    "finetune_slim": Named(
+        _FINETUNE.replace(head_epochs=2, head_learning_rate=0.08),
+        "TF-Slim's finetune_inception_v3_on_flowers.sh: heads at 0.01 a batch of 32, "
+        "then all layers at 1e-4; BatchNorm keeps its statistics (keras-team/keras#9214)",
+    ),
+    "modern": Named(
+        Recipe(
+            model="InceptionV3",
+            image_size=299,
+            dataset="tfds:imagenet2012",
+            validation_fraction=0.01,
+            crop_fraction=0.875,
+            views="center",
+            augmentation="randaugment",
+            mix="either",
+            epochs=300,
+            batch_size=1024,
+            optimizer="adamw",
+            learning_rate=0.001 * 256 / 1024,
+            weight_decay=0.05,
+            warmup_epochs=5.0,
+            clip_norm=1.0,
+            ema=0.9999,
+            bn_momentum=0.99,
+        ),
+        "ours, after what people do today; no paper trained an Inception with it",
+    ),
 }
 
 
@@ -496,34 +418,31 @@ def named(name: str) -> Recipe:
     """A recipe by name. Raises ValueError naming the known ones."""
     if name not in RECIPES:
         raise ValueError(f"Unknown recipe; there are {', '.join(RECIPES)}. Received: {name!r}")
-    return RECIPES[name]
+    return RECIPES[name].recipe
 
 
-def load(path: str | Path) -> Recipe:
+def load(path: str | Path, *, check: bool = True) -> Recipe:
     """The recipe in a run folder's config.json.
+
+    Args:
+        path: The file.
+        check: Whether its values have to be usable.
 
     Raises:
         ValueError: there is no such file, or it holds no recipe that can be used.
     """
-    recipe = read(path)
-    try:
-        recipe.check()
-    except ValueError as error:
-        raise ValueError(f"The recipe in {path} cannot be used: {error}") from error
-    return recipe
-
-
-def read(path: str | Path) -> Recipe:
-    """As `load`, for a recipe that need not be usable: its values are not checked."""
     try:
         with Path(path).open("rb") as file:
             content = json.loads(file.read(_LARGEST_CONFIG))
         fields = content.get("recipe") if isinstance(content, dict) else None
         if not isinstance(fields, dict):
             raise ValueError("it holds no recipe")
-        return Recipe.from_dict(fields)
+        recipe = Recipe.from_dict(fields)
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not the config.json of a run: {error}") from error
-
-
-_LARGEST_CONFIG = 1_000_000  # bytes; a run writes about two thousand
+    try:
+        if check:
+            recipe.check()
+    except ValueError as error:
+        raise ValueError(f"The recipe in {path} cannot be used: {error}") from error
+    return recipe

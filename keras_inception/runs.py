@@ -240,7 +240,7 @@ class RunFolder:
     def check_clearable(self) -> None:
         """Raises ValueError if there are files in the folder, but no run's."""
         if self.config_path.exists():
-            recipes.read(self.config_path)
+            recipes.load(self.config_path, check=False)
         elif self.path.exists() and any(p.name not in (LOCK, OWNER) for p in self.path.iterdir()):
             raise ValueError(
                 f"`fresh=True` removes the files of an earlier run; {self.path} has no config.json "

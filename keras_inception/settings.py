@@ -7,16 +7,24 @@ place that says whether its value can be used.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from keras_inception import messages
+
+
+def group(name: str) -> Callable[..., Any]:
+    """`setting` for the flags under one heading of --help."""
+    return functools.partial(setting, group=name)
 
 
 def setting(
     default: Any,
-    group: str,
     help: str,
     *,
+    group: str,
     choices: Sequence[str] = (),
     least: float | None = None,
     above: float | None = None,
@@ -27,8 +35,8 @@ def setting(
 
     Args:
         default: Its value by default; its type is the setting's.
-        group: Heading of its flag in --help.
         help: What it does, for --help.
+        group: Heading of its flag in --help.
         choices: The values of a text, if only these are allowed.
         least, above, most, below: The range of a number: at least, above, at most, below.
     """
@@ -55,8 +63,7 @@ def check(settings: Any) -> None:
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         if not _is_good(value, field):
-            shown = repr(value)
-            shown = shown if len(shown) < 100 else f"{shown[:97]}..."
+            shown = messages.printable(repr(value), 100)
             raise ValueError(
                 f"`{field.name}` should be {_expected(field)}. Received: {field.name}={shown}"
             )

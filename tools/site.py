@@ -303,8 +303,8 @@ def write_recipes(target: Path) -> None:
         "",
     ]
     plain = recipes.Recipe()
-    for name, recipe in recipes.RECIPES.items():
-        lines += [f"## {name}", "", f"Source: {recipes.SOURCES[name]}.", ""]
+    for name, (recipe, source) in recipes.RECIPES.items():
+        lines += [f"## {name}", "", f"Source: {source}.", ""]
         lines += ["```", f"keras-inception train --recipe={name}", "```", ""]
         lines += ["| field | value | what it is |", "| --- | --- | --- |"]
         for field in dataclasses.fields(recipe):
@@ -360,7 +360,7 @@ def write_reference(target: Path) -> None:
     for name in ("Recipe", "named", "load"):
         lines += directive(f"keras_inception.recipes.{name}", f"keras_inception.recipes.{name}")
     lines += [
-        "`RECIPES` holds the [recipes](recipes.md) by name, and `SOURCES` where each is from.",
+        "`RECIPES` holds the [recipes](recipes.md) by name, each with its source.",
         "",
     ]
     (target / "api.md").write_text("\n".join(lines), encoding="utf-8")

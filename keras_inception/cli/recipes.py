@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from keras_inception.recipes import RECIPES, SOURCES
+from keras_inception.recipes import RECIPES
 
 HELP = "table of the training recipes that train takes"
 
@@ -18,7 +18,7 @@ def run(_: argparse.Namespace) -> None:
     head = ["recipe", "model", "width", "pixels", "batch", "epochs", "optimizer", "rate"]
     head += ["schedule", "decay", "heads", "EMA", "source"]
     print("| " + " | ".join(head) + " |\n" + "| --- " * len(head) + "|")
-    for name, r in RECIPES.items():
+    for name, (r, source) in RECIPES.items():
         schedule = r.schedule
         if schedule == "exponential":
             schedule = f"x {r.decay_rate:g} / {r.decay_epochs:g} epochs"
@@ -31,5 +31,5 @@ def run(_: argparse.Namespace) -> None:
             f"{r.weight_decay:g}",
             r.aux_weight or "",
         ]
-        cells += [r.ema or "", SOURCES[name]]
+        cells += [r.ema or "", source]
         print("| " + " | ".join(map(str, cells)) + " |")

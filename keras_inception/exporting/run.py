@@ -164,7 +164,7 @@ def export_run(run_dir: str | Path, source: data.Source | None = None) -> dict[s
         raise ValueError(
             f"{run.path} holds no trained model (no model.keras); let its training end first."
         )
-    formats, quantize = names(run.recipe.formats), names(run.recipe.quantize)
+    formats, quantize = names(run.recipe.formats), names(run.recipe.quantization)
     if not formats:
         return {}
     return export(run.address, formats, quantize, run.address, dataset=source, latency=False)
@@ -173,7 +173,7 @@ def export_run(run_dir: str | Path, source: data.Source | None = None) -> dict[s
 def check_recipe(recipe: Recipe) -> None:
     """Raises ValueError if a recipe's exports are unknown, or need packages that are missing."""
     if names(recipe.formats):
-        chosen(names(recipe.formats), names(recipe.quantize))
+        chosen(names(recipe.formats), names(recipe.quantization))
 
 
 def _is_run(source: Any) -> bool:

@@ -61,7 +61,7 @@ def nearest(recipe: Recipe) -> tuple[str, list[str]]:
     """The named recipe with the fewest settings that differ, and their names."""
     mine = recipe.to_dict()
     changed = {
-        name: [key for key, value in mine.items() if value != other.to_dict()[key]]
+        name: [key for key, value in mine.items() if value != other.recipe.to_dict()[key]]
         for name, other in recipes.RECIPES.items()
     }
     name = min(changed, key=lambda name: len(changed[name]))

@@ -58,7 +58,7 @@ def test_a_recipe_says_what_is_exported(finished_run, tmp_path, monkeypatch):
     run = RunFolder(shutil.copytree(finished_run.path, tmp_path / "run"))
     calls = []
     monkeypatch.setattr(run_module, "export", lambda *given, **more: calls.append(given) or {})
-    recipe = run.recipe.replace(formats="tflite, onnx", quantize="float16")
+    recipe = run.recipe.replace(formats="tflite, onnx", quantization="float16")
     for formats in (recipe.formats, ""):
         written = recipe.replace(formats=formats).to_dict()
         run.write_json("config.json", run.config | {"recipe": written})

@@ -15,7 +15,7 @@ from keras_inception import Preprocessing, cli
 from keras_inception.cli import flags
 from keras_inception.data import open_source
 from keras_inception.evaluation import evaluate_run
-from keras_inception.recipes import RECIPES, Recipe
+from keras_inception.recipes import RECIPES, Recipe, named
 from keras_inception.report import exports, repeat, training, write_report
 from keras_inception.runs import RunFolder
 
@@ -168,7 +168,7 @@ def test_a_probe_and_a_first_stage_are_told(tmp_path):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_commands_are_ones_that_the_parsers_take(name, tmp_path):
-    recipe = RECIPES[name].replace(dataset="folder:/my photos/it's", seed=7, probe=True)
+    recipe = named(name).replace(dataset="folder:/my photos/it's", seed=7, probe=True)
     recipe = recipe.replace(head_epochs=0, learning_rate=1 / 3)
     words = _words(repeat.train_command(recipe, "runs/a b"))
     again, options = flags.parse(words[1:])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_inception.recipes import RECIPES, Recipe
+from keras_inception.recipes import RECIPES, Recipe, named
 from keras_inception.training.averages import MovingAverage
 from keras_inception.training.optimizers import RMSprop, Schedule, make_optimizer, make_schedule
 from keras_inception.training.step import Step, cross_entropy, l2
@@ -73,7 +73,7 @@ def test_schedules():
 
 
 def test_the_rate_scales_with_the_global_batch():
-    recipe = RECIPES["inception_v3"]  # 0.165 per 256 images, batch 1024
+    recipe = named("inception_v3")  # 0.165 per 256 images, batch 1024
     assert make_schedule(recipe, 1251).peak == pytest.approx(0.66)
 
 
@@ -142,7 +142,7 @@ def test_average_warms_up_and_covers_batch_norm():
 
 
 def test_recipes_are_checked_and_round_trip():
-    for name, recipe in RECIPES.items():
+    for name, (recipe, _) in RECIPES.items():
         recipe.check()
         assert Recipe.from_dict(recipe.to_dict()) == recipe, name
     with pytest.raises(ValueError, match="did you mean 'epochs'"):

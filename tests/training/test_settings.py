@@ -119,12 +119,10 @@ def test_a_file_that_is_no_config_is_named(content, tmp_path, capsys):
     assert str(tmp_path / "none") in one_line(capsys, f"--config={tmp_path / 'none'}")
 
 
-def test_what_earlier_versions_wrote_is_read(tmp_path):
-    fields = {"views": "centre", "learning_rate": 1}
-    (tmp_path / "config.json").write_text(json.dumps({"recipe": fields}))
+def test_whole_numbers_are_read_as_floats_where_a_field_is_one(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"recipe": {"learning_rate": 1}}))
     recipe = recipes.load(tmp_path / "config.json")
-    assert recipe.views == "center"
-    assert type(recipe.learning_rate) is float and recipe == Recipe(learning_rate=1, views="center")
+    assert type(recipe.learning_rate) is float and recipe == Recipe(learning_rate=1)
 
 
 @pytest.mark.parametrize(
