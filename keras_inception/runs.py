@@ -1,26 +1,6 @@
 """The run folder: what a run leaves behind, and the only thing that later stages read.
 
-config.json          the resolved recipe and the versions it ran with
-split.json           how the data was divided
-data.json.gz         which images, of which class and content, are in which part: what a run that
-                     goes on, its evaluation, export and report are held to
-unreadable.txt       the images that were left out, if there were any
-labels.txt           class names in the order of the outputs
-preprocessing.json   the contract of the model's input
-checkpoints/         to go on from; model, optimizer, average, step, dropout's state
-history.csv          a row an epoch
-curves.png           the same, drawn; of a probe, what it tried
-tensorboard/         the same, for TensorBoard
-weights.safetensors  the trained weights, auxiliary heads included, with the network's identity:
-                     what the next stage, or a builder's `weights=`, starts from
-model.keras          the trained network, without auxiliary heads; takes scaled images
-evaluation.json, predictions.npz, confusion_matrix.png     written by evaluation
-saved_model/, model.tflite, model_int8.tflite, export.json written by export
-report.html          written by report
-evaluations/         measurements of the run by `evaluate`, a folder each
-features/, probe.json     of a probe: the pooled features, and the regularizations that were tried
-head/                the run folder of the stage that trained only the classifiers
-.lock, owner.json    which process writes the folder (see `locks`)
+The table in `RunFolder` says what each file is called, and what is in it.
 """
 
 from __future__ import annotations
@@ -44,36 +24,6 @@ from keras_inception.recipes import Recipe
 
 _PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "tensorflow-datasets", "numpy")
 
-# What a run writes into its folder; `clear` removes nothing else. A folder of the first table goes
-# as a whole, from the second only these files.
-_WRITTEN = (
-    "config.json",
-    "split.json",
-    "data.json.gz",
-    "unreadable.txt",
-    "labels.txt",
-    "preprocessing.json",
-    "history.csv",
-    "curves.png",
-    "probe.json",
-    "weights.safetensors",
-    "model.keras",
-    "evaluation.json",
-    "predictions.npz",
-    "confusion_matrix.png",
-    "saved_model",
-    "model.tflite",
-    "model_int8.tflite",
-    "export.json",
-    "report.html",
-    "evaluations",
-)
-_WRITTEN_BELOW = {
-    "checkpoints/best": ("best-*", "checkpoint"),
-    "checkpoints": ("ckpt-*", "checkpoint"),
-    "tensorboard": ("events.out.tfevents.*",),
-    "features": ("key.json", "head.npz", "train*.np[yz]", "validation*.np[yz]"),
-}
 # What a process that was killed while it wrote leaves behind.
 _LEFTOVERS = (
     f".*{UNFINISHED}*",
@@ -86,8 +36,24 @@ _LEFTOVERS = (
 )
 
 
+class _File:
+    """A file or folder that a run writes; as an attribute of a run folder, its path.
+
+    Args:
+        name: What it is called in the run folder.
+        content: What is in it.
+        only: Of a folder that may hold other files, too, the patterns of the run's.
+    """
+
+    def __init__(self, name: str, content: str, *, only: tuple[str, ...] = ()) -> None:
+        self.name, self.content, self.only = name, content, only
+
+    def __get__(self, run: RunFolder, owner: type) -> Path:
+        return run.path / self.name
+
+
 class RunFolder:
-    """A run's folder by its path; properties are its files.
+    """A run's folder by its path.
 
     A folder of a bucket is worked on as a copy on this machine (see `buckets`): `publish` copies
     back what was written.
@@ -99,6 +65,46 @@ class RunFolder:
         address: The folder, as it was given.
         path: The folder on this machine: the same, or the copy.
     """
+
+    config_path = _File("config.json", "the resolved recipe and the versions it ran with")
+    split_path = _File("split.json", "how the data was divided")
+    data_path = _File(
+        "data.json.gz",
+        "which images, of which class and content, are in which part: what a run that goes on, its "
+        "evaluation, export and report are held to",
+    )
+    unreadable_path = _File("unreadable.txt", "the images that were left out, if there were any")
+    labels_path = _File("labels.txt", "class names in the order of the outputs")
+    preprocessing_path = _File("preprocessing.json", "the contract of the model's input")
+    history_path = _File("history.csv", "a row an epoch")
+    curves_path = _File("curves.png", "the same, drawn; of a probe, what it tried")
+    tensorboard_path = _File("tensorboard", "the same", only=("events.out.tfevents.*",))
+    checkpoints_path = _File(
+        "checkpoints",
+        "to go on from; model, optimizer, average, step, dropout's state",
+        only=("best/best-*", "best/checkpoint", "ckpt-*", "checkpoint"),
+    )
+    features_path = _File(
+        "features",
+        "of a probe: the pooled features",
+        only=("key.json", "head.npz", "train*.np[yz]", "validation*.np[yz]"),
+    )
+    probe_path = _File("probe.json", "of a probe: the regularizations that were tried")
+    weights_path = _File(
+        "weights.safetensors",
+        "the trained weights, auxiliary heads included, with the network's identity: what the next "
+        "stage, or a builder's `weights=`, starts from",
+    )
+    model_path = _File("model.keras", "the trained network, without auxiliary heads; scaled images")
+    evaluation_path = _File("evaluation.json", "what the test part says of it")
+    predictions_path = _File("predictions.npz", "its answers to the test part")
+    confusion_path = _File("confusion_matrix.png", "which classes it takes for which")
+    saved_model_path = _File("saved_model", "the export for servers")
+    tflite_path = _File("model.tflite", "the export for phones")
+    tflite_int8_path = _File("model_int8.tflite", "the same with int8 weights")
+    export_path = _File("export.json", "what was exported, and how its checks ended")
+    report_path = _File("report.html", "the page of the run")
+    evaluations_path = _File("evaluations", "measurements of the run by `evaluate`, a folder each")
 
     def __init__(self, path: str | Path) -> None:
         self.address = path
@@ -128,14 +134,10 @@ class RunFolder:
             return buckets.copy_of(self.address).published()
         return contextlib.nullcontext()
 
-    config_path = property(lambda self: self.path / "config.json")
-    model_path = property(lambda self: self.path / "model.keras")
-    weights_path = property(lambda self: self.path / "weights.safetensors")
-    history_path = property(lambda self: self.path / "history.csv")
-    checkpoints_path = property(lambda self: self.path / "checkpoints")
-    evaluation_path = property(lambda self: self.path / "evaluation.json")
-    predictions_path = property(lambda self: self.path / "predictions.npz")
-    export_path = property(lambda self: self.path / "export.json")
+    @property
+    def head(self) -> RunFolder:
+        """The run folder of the stage that trained only the classifiers."""
+        return RunFolder(self.path / "head")
 
     @property
     def recipe(self) -> Recipe:
@@ -156,7 +158,7 @@ class RunFolder:
     @property
     def labels(self) -> list[str]:
         """Class names in the order of the model's outputs."""
-        path = self.path / "labels.txt"
+        path = self.labels_path
         try:
             return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
         except FileNotFoundError as error:
@@ -217,7 +219,7 @@ class RunFolder:
         self.write_json("config.json", {"recipe": recipe.to_dict(), "versions": versions})
         self.write_json("split.json", split)
         self.write_json("preprocessing.json", contract.to_dict())
-        write(self.path / "labels.txt", "".join(f"{name}\n" for name in labels))
+        write(self.labels_path, "".join(f"{name}\n" for name in labels))
 
     def check_recipe(self, recipe: Recipe, but: Collection[str] = ()) -> None:
         """Raises ValueError if the folder holds a run of another recipe; it names the fields.
@@ -256,19 +258,20 @@ class RunFolder:
         self.check_clearable()
         if not self.config_path.exists():
             return
-        head = RunFolder(self.path / "head")
-        if head.config_path.exists():
-            head.clear()
-            _remove_empty(head.path)
+        if self.head.config_path.exists():
+            self.head.clear()
+            _remove_empty(self.head.path)
         self.remove_leftovers()
-        for folder, patterns in _WRITTEN_BELOW.items():
-            for pattern in patterns:
-                for file in (self.path / folder).glob(pattern):
-                    _remove(file)
-            _remove_empty(self.path / folder)
+        written = [file for file in vars(RunFolder).values() if isinstance(file, _File)]
         # config.json last: a clearing that was interrupted can be repeated.
-        for name in reversed(_WRITTEN):
-            _remove(self.path / name)
+        for file in reversed(written):
+            path = self.path / file.name
+            for mine in (p for pattern in file.only for p in path.glob(pattern)):
+                _remove(mine)
+            for folder in (path / "best", path) if file.only else ():
+                _remove_empty(folder)
+            if not file.only:
+                _remove(path)
 
     def remove_leftovers(self) -> None:
         """Removes the unfinished files of a process that was killed."""

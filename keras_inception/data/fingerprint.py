@@ -15,9 +15,6 @@ from pathlib import Path
 from keras_inception.files import write
 from keras_inception.messages import some
 
-# Its name in a run folder.
-FILE = "data.json.gz"
-
 Example = tuple[str, str, str]
 
 

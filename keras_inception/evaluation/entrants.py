@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from keras_inception import buckets
-from keras_inception.data import Fingerprint, Source, fingerprint
+from keras_inception.data import Fingerprint, Source
 from keras_inception.data.splits import Split
 from keras_inception.models.imagenet import class_names, imagenet_classes
 from keras_inception.runs import RunFolder
@@ -155,7 +155,7 @@ def trained_on(entrant: Entrant, split: Split, numbers: np.ndarray) -> int | Non
     """
     if entrant.run is None or "digest" not in split.facts:
         return None
-    record = entrant.run.path / fingerprint.FILE
+    record = entrant.run.data_path
     if not record.exists():
         return None
     seen = {digest for _, _, digest in Fingerprint.read(record).parts.get("train", [])}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_inception.data import Fingerprint, Source, fingerprint, inspection
+from keras_inception.data import Fingerprint, Source, inspection
 from keras_inception.data.splits import SPLITS
 from keras_inception.messages import printable
 from keras_inception.report import images
@@ -52,7 +52,7 @@ def describe(run: RunFolder, source: Source | None) -> Data:
         run: The run folder.
         source: The data set in the run's parts; None leaves its images, formats and sizes out.
     """
-    record = run.path / fingerprint.FILE
+    record = run.data_path
     labels, counts = run.labels, {}
     if record.exists():
         counts = _counts(Fingerprint.read(record), labels)

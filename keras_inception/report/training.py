@@ -31,7 +31,7 @@ class Stage:
 
 def describe(run: RunFolder) -> list[Stage]:
     """The stages of a run, in their order."""
-    head = RunFolder(run.path / "head")
+    head = run.head
     stages = [_stage(head, "First stage: only the classifier")] if head.config_path.exists() else []
     return [*stages, _stage(run, "Second stage: the network" if stages else "")]
 

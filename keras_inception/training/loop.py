@@ -146,7 +146,7 @@ class Descent(Stage):
             self.store.save_best(self.step)
         if is_chief(self.strategy):
             self.folder.write_history(rows)
-            curves.to_tensorboard(self.folder.path / "tensorboard", rows[-1])
+            curves.to_tensorboard(self.folder.tensorboard_path, rows[-1])
 
     def finish(self) -> None:
         if self.recipe.keep == "best":

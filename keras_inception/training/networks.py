@@ -142,7 +142,7 @@ def write_network(
     known = inference.identity.replace(preprocessing=contract, class_names=tuple(class_names))
     attach(inference, known)
     save_model(inference, folder.model_path)
-    write(folder.path / "curves.png", draw)
+    write(folder.curves_path, draw)
     # The arrays of the network that trained, so that auxiliary heads are among them.
     attach(trained, known)
 

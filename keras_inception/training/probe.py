@@ -48,7 +48,7 @@ class Probe(Stage):
     def run(self, stop: dict[str, int]) -> None:
         started = time.monotonic()
         features = self._features(stop)
-        kept = self.folder.path / "features" / "head.npz"
+        kept = self.folder.features_path / "head.npz"
         if is_chief(self.strategy):
             head, tried = self._fit(features)
             arrays = {"kernel": head.kernel, "bias": head.bias}
@@ -75,7 +75,7 @@ class Probe(Stage):
                     self.network,
                     self.source,
                     self.contract,
-                    self.folder.path / "features",
+                    self.folder.features_path,
                     views=self.recipe.views,
                     batch_size=self.recipe.batch_size,
                     strategy=self.strategy,

@@ -18,7 +18,6 @@ from keras_inception.data import (
     Changes,
     Fingerprint,
     Source,
-    fingerprint,
     inspection,
     open_source,
 )
@@ -172,7 +171,7 @@ def plan(
     if recipe.class_weight == "sampling":
         shown = balance.with_equal_classes(source, recipe.seed)
     _check_batch(recipe, shown, strategy)
-    head, weights = RunFolder(folder.path / "head"), recipe.weights
+    head, weights = folder.head, recipe.weights
     if recipe.probe or recipe.head_epochs:
         if fresh or not head.weights_path.exists():
             first = _head_stage(recipe)
@@ -307,7 +306,7 @@ def open_bound(
         # Of what the data decide, `train` compares what they decided.
         folder.check_recipe(recipe, but=[*_WATCHED, "epochs"] if recipe.min_steps else _WATCHED)
     begun = folder.config_path.exists() and not fresh
-    before = Fingerprint.read(folder.path / fingerprint.FILE) if begun else None
+    before = Fingerprint.read(folder.data_path) if begun else None
     anew = f"The run in {folder.path} is as it was. Start it anew with `fresh=True`"
     try:
         source = open_source(
@@ -337,10 +336,10 @@ def open_bound(
 def begin(folder: RunFolder, recipe: Recipe, source: Source, contract: Preprocessing) -> None:
     """Writes what is known of a stage before it trains; config.json last, so that all is there."""
     folder.check_recipe(recipe)
-    source.fingerprint().write(folder.path / fingerprint.FILE)
+    source.fingerprint().write(folder.data_path)
     if source.unreadable:
         lines = "".join(f"{line}\n" for line in source.unreadable)
-        write(folder.path / "unreadable.txt", lines)
+        write(folder.unreadable_path, lines)
     folder.begin(recipe, source.class_names, contract, source.provenance)
 
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from keras_inception import cli
-from keras_inception.data import Fingerprint, fingerprint
+from keras_inception.data import Fingerprint
 from keras_inception.identity import Identity
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
@@ -115,7 +115,7 @@ def test_images_are_decoded_as_the_run_decoded_its_own(model, tmp_path):
 
     run = RunFolder(tmp_path / "run")
     run.begin(Recipe(background="000000"), model.class_names, model.preprocessing, {})
-    Fingerprint(model.class_names, {}, white=4095).write(run.path / fingerprint.FILE)
+    Fingerprint(model.class_names, {}, white=4095).write(run.data_path)
 
     def answers(folder):
         known = Classifier(model.engine, model.identity, folder)

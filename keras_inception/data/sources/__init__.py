@@ -15,7 +15,6 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception.buckets import as_path
-from keras_inception.data import fingerprint
 from keras_inception.data.decode import MAX_PIXELS, SIXTEEN_BITS, Decoding
 from keras_inception.data.duplicates import say_duplicates
 from keras_inception.data.fingerprint import Changes, Fingerprint
@@ -142,7 +141,7 @@ def open_run(run: RunFolder) -> Source:
         ValueError: it cannot be opened.
     """
     recipe = run.recipe
-    record = run.path / fingerprint.FILE
+    record = run.data_path
     return open_source(
         recipe.dataset,
         data_dir=recipe.data_dir,
@@ -161,7 +160,7 @@ def decoding_of(run: RunFolder) -> Decoding:
     Raises:
         ValueError: its config.json or its record of the data is damaged.
     """
-    recipe, record = run.recipe, run.path / fingerprint.FILE
+    recipe, record = run.recipe, run.data_path
     white = Fingerprint.read(record).white if record.exists() else SIXTEEN_BITS
     return Decoding(recipe.background_color, recipe.max_pixels, white)
 
