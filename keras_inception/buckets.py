@@ -18,13 +18,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from keras_inception import files
 from keras_inception.files import UNFINISHED
 
 SECONDS_BETWEEN_COPIES = 60.0
-# A folder with none of these is nobody's that is read here: a whole data set may lie in it.
+# A folder with none of these is no run and no network. It may be a data set, and is not copied.
 _MARKS = ("config.json", "export.json", "saved_model.pb", "model.xml")
-# What belongs to a process, or is not finished.
-_SKIPPED = (UNFINISHED, "_temp", ".tempstate")
+# In names of files that are not finished.
+_UNFINISHED = (UNFINISHED, "_temp", ".tempstate")
 
 
 def is_remote(path: Any) -> bool:
@@ -137,7 +138,7 @@ class Copy:
                     continue
                 source, target = str(self.path / name), self._at(name)
                 _gfile().makedirs(target.rpartition("/")[0])
-                # Files that were removed since, such as old checkpoints, are nobody's loss.
+                # An old checkpoint may have been removed since.
                 if os.path.exists(source):
                     _put(source, target)
                     self._here[name] = found[name]
@@ -172,7 +173,7 @@ class Copy:
 
     def _states_there(self) -> dict[str, tuple[int, int]]:
         if not _gfile().isdir(self.address):
-            # To the question before, a bucket that does not answer says no.
+            # A bucket that does not answer is no folder either; its error comes now.
             with contextlib.suppress(_errors().NotFoundError):
                 return {"": _state_there(self.address)}
             return {}
@@ -196,13 +197,16 @@ class Copy:
         return found
 
 
-def write(address: str, text: str) -> None:
-    """Writes a small file of a bucket: it is there whole, or not at all."""
+def write(address: Any, text: str) -> None:
+    """Writes a small file, of a bucket or of this machine: it is there whole, or not at all."""
+    if not is_remote(address):
+        files.write(Path(address), text)
+        return
     with tempfile.TemporaryDirectory(prefix="keras_inception-") as scratch:
         source = Path(scratch) / "text"
         source.write_text(text, encoding="utf-8")
         with naming(address):
-            _put(str(source), address)
+            _put(str(source), str(address))
 
 
 def _put(source: str, address: str) -> None:
@@ -214,8 +218,9 @@ def _put(source: str, address: str) -> None:
 
 
 def _is_private(name: str) -> bool:
+    """Whether a file belongs to a process, or is not finished."""
     hidden = any(part.startswith(".") for part in name.split("/"))
-    return hidden or name.endswith("owner.json") or any(mark in name for mark in _SKIPPED)
+    return hidden or name.endswith("owner.json") or any(mark in name for mark in _UNFINISHED)
 
 
 def _state_here(path: Path) -> tuple[int, int]:
@@ -229,8 +234,11 @@ def _state_there(path: str) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def naming(address: str) -> Iterator[None]:
-    """Turns TensorFlow's errors into an OSError of one line."""
+def naming(address: Any) -> Iterator[None]:
+    """Turns TensorFlow's errors about a bucket into an OSError of one line."""
+    if not is_remote(address):
+        yield
+        return
     try:
         yield
     except _errors().OpError as error:

@@ -2,10 +2,9 @@
 
 On one machine the operating system holds the lock (flock), so that it ends with its process,
 however that ends. It also holds between machines where the file system passes flock on (NFS 4, most
-cluster file systems). For those that do not, the owner touches a file every few seconds: an owner
-on another machine whose file stands still is dead. Two processes that start on two machines within
-the same second on such a file system are not kept apart. A bucket (gs://) has no lock at all: there
-the owner writes its file anew every few seconds.
+cluster file systems). For those that do not, and for buckets (gs://), which have no locks, the
+owner writes its file anew every few seconds: an owner on another machine whose file stands still is
+dead. Two processes that start on two machines within the same second there are not kept apart.
 """
 
 from __future__ import annotations
@@ -23,8 +22,6 @@ from typing import Any
 import filelock
 
 from keras_inception import buckets
-from keras_inception.buckets import as_path, is_remote, naming
-from keras_inception.files import write
 
 SECONDS_BETWEEN_BEATS = 10.0
 LOCK, OWNER = ".lock", "owner.json"
@@ -42,8 +39,8 @@ class FolderLock:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self._folder = as_path(folder)
-        self._is_remote = is_remote(folder)
+        self._folder = buckets.as_path(folder)
+        self._owner_path = self._folder / OWNER
         self._is_taken = False
         self._lock: filelock.FileLock | None = None
         self._ended = threading.Event()
@@ -56,10 +53,10 @@ class FolderLock:
         if not self._is_taken:
             return
         self._ended.set()
-        if self._beats.is_alive():
-            self._beats.join()
-        with self._naming():
-            (self._folder / OWNER).unlink(missing_ok=True)
+        self._beats.join()
+        with buckets.naming(self._folder):
+            self._owner_path.unlink(missing_ok=True)
+        self._is_taken = False
         self._release()
 
     def take(self) -> None:
@@ -70,15 +67,14 @@ class FolderLock:
         """
         if self._is_taken:
             return
-        with self._naming():
+        with buckets.naming(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
-            # Without a lock of the system's, the owner's beats have to do.
-            held_by_system = not self._is_remote and self._acquire()
-            if self._lives(held_by_system):
+            is_held = not buckets.is_remote(self._folder) and self._acquire()
+            if self._owner_lives(is_held):
                 self._release()
                 raise self._in_use()
-            self._is_taken = True
             self._write_owner(0)
+        self._is_taken = True
         self._beats.start()
 
     def _acquire(self) -> bool:
@@ -96,64 +92,49 @@ class FolderLock:
     def _release(self) -> None:
         if self._lock is not None:
             self._lock.release()
-        self._lock, self._is_taken = None, False
+        self._lock = None
 
     def _write_owner(self, beat: int) -> None:
         owner = {"host": platform.node(), "process": os.getpid(), "machine": _machine()}
-        if self._is_remote:
-            buckets.write(f"{self._folder}/{OWNER}", json.dumps(owner | {"beat": beat}) + "\n")
-        else:
-            write(self._folder / OWNER, json.dumps(owner) + "\n")
+        buckets.write(self._owner_path, json.dumps(owner | {"beat": beat}) + "\n")
 
-    def _naming(self) -> contextlib.AbstractContextManager[None]:
-        return naming(str(self._folder)) if self._is_remote else contextlib.nullcontext()
+    def _beat(self) -> None:
+        beat = 0
+        while not self._ended.wait(SECONDS_BETWEEN_BEATS):
+            beat += 1
+            with contextlib.suppress(OSError):
+                self._write_owner(beat)
 
     def _owner(self) -> dict[str, Any]:
+        """What the owner wrote last; empty without one."""
         try:
-            owner = json.loads((self._folder / OWNER).read_text())
+            owner = json.loads(self._owner_path.read_text())
         except (OSError, ValueError, RecursionError):
             return {}
         return owner if isinstance(owner, dict) else {}
 
-    def _lives(self, held_by_system: bool) -> bool:
-        """Whether the owner that is written down lives."""
+    def _owner_lives(self, is_held: bool) -> bool:
+        """Whether the owner that is written down lives; `is_held`: the system's lock is ours."""
         owner = self._owner()
         if not owner:
             return False
         if owner.get("machine") == _machine():
-            # A number of a process says little: others, in other containers, have the same.
-            return not held_by_system and _lives(owner.get("process"))
+            # The owner had the system's lock until it died. Its number alone would not tell: in
+            # other containers other processes have the same.
+            return not is_held and _process_lives(owner.get("process"))
         logging.warning(
             "%s was used by process %s on %s; looking whether it still is.",
             self._folder,
             owner.get("process"),
             owner.get("host"),
         )
-        before, deadline = self._touched(), time.monotonic() + 3 * SECONDS_BETWEEN_BEATS
+        deadline = time.monotonic() + 3 * SECONDS_BETWEEN_BEATS
         while time.monotonic() < deadline:
-            if self._touched() != before:
-                return bool(self._owner())
+            now = self._owner()
+            if now != owner:
+                return bool(now)
             time.sleep(SECONDS_BETWEEN_BEATS / 20)
         return False
-
-    def _touched(self) -> Any:
-        """What changes with each beat of the owner."""
-        if self._is_remote:
-            return self._owner()
-        try:
-            return (self._folder / OWNER).stat().st_mtime_ns
-        except OSError:
-            return 0
-
-    def _beat(self) -> None:
-        beat = 0
-        while not self._ended.wait(SECONDS_BETWEEN_BEATS):
-            beat += 1
-            with contextlib.suppress(OSError), self._naming():
-                if self._is_remote:
-                    self._write_owner(beat)
-                else:
-                    os.utime(self._folder / OWNER)
 
     def _in_use(self) -> InUse:
         owner = self._owner()
@@ -172,7 +153,7 @@ def _machine() -> str:
         return platform.node()
 
 
-def _lives(process: Any) -> bool:
+def _process_lives(process: Any) -> bool:
     if type(process) is not int or process < 1:
         return False
     try:

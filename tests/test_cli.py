@@ -58,6 +58,16 @@ def test_recipes_prints_the_docs_table(capsys):
     assert len(printed.splitlines()) == 2 + len(RECIPES)
 
 
+def test_every_ending_of_a_training_has_an_exit_code_that_the_docs_name():
+    from keras_inception.cli import codes
+    from keras_inception.training import Ending
+
+    assert codes.ENDINGS.keys() == {ending.__name__ for ending in Ending.__subclasses__()}
+    page = (Path(__file__).parents[1] / "docs" / "training.md").read_text()
+    for code in (codes.BAD_INPUT, codes.FAILED_CHECK, *codes.ENDINGS.values()):
+        assert f"\n| {code} | " in page
+
+
 @pytest.mark.parametrize("arguments", [[], ["model"], ["models", "--fast"]])
 def test_a_wrong_call_is_one_line(arguments):
     command = [sys.executable, "-m", "keras_inception.cli", *arguments]

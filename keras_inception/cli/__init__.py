@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from absl.flags import argparse_flags
 
 import keras_inception
+from keras_inception.cli import codes
 from keras_inception.cli.flags import with_flags
 from keras_inception.cli.process import prepare_process
 
@@ -32,12 +33,11 @@ COMMANDS = (
     "recipes",
     "convert",
 )
-BAD_INPUT = 2
 
 
 class _Parser(argparse_flags.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(BAD_INPUT, f"keras-inception: {message}\n")
+        self.exit(codes.BAD_INPUT, f"keras-inception: {message}\n")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -6,11 +6,9 @@ import argparse
 import hashlib
 from pathlib import Path
 
-from keras_inception.cli import engines
+from keras_inception.cli import codes, engines
 
 HELP = "measure networks on a data set: one protocol for every kind of file, alone and together"
-
-SOME_UNREADABLE = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{output}: evaluation.json, answers.npz, confusion matrices, reliability plots")
     if _run(arguments) and not arguments.output:
         renew(_run(arguments))
-    return SOME_UNREADABLE if result["unreadable"] else 0
+    return codes.SOME_UNREADABLE if result["unreadable"] else 0
 
 
 def _run(arguments: argparse.Namespace) -> str:

@@ -6,8 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from keras_inception.cli import codes
+
 HELP = "write a trained network for servers and phones, and compare each file with it"
-FAILED_CHECK = 4  # the exit code of `train`, too
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     except ExportCheckError as error:
         print(f"keras-inception: {error}", file=sys.stderr)
-        return FAILED_CHECK
+        return codes.FAILED_CHECK
     if into_run:
         renew(arguments.source)
     return 0

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from absl.flags import argparse_flags
 
 from keras_inception import recipes
+from keras_inception.cli import codes
 from keras_inception.options import Options
 from keras_inception.recipes import Recipe
 
@@ -25,7 +26,7 @@ the demo, minutes on a laptop. The same command goes on after Ctrl-C, SIGTERM or
 class _Parser(argparse_flags.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line; argparse's own would print the usage of all flags before it."""
-        self.exit(2, f"{self.prog}: {message} (--help lists the flags)\n")
+        self.exit(codes.BAD_INPUT, f"{self.prog}: {message} (--help lists the flags)\n")
 
 
 def parser(program: str) -> argparse.ArgumentParser:

@@ -11,11 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from keras_inception.cli import engines
+from keras_inception.cli import codes, engines
 
 HELP = "name what is on an image, on the images of a folder or of a pattern"
-
-SOME_UNREADABLE = 1
 
 # How encoded images begin: JPEG, PNG, GIF, BMP and, by its container, WebP.
 _BEGINNINGS = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", b"RIFF")
@@ -72,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         unreadable = write(records)
     for record in unreadable:
         print(f"cannot be read: {record.image}: {record.error}", file=sys.stderr)
-    return SOME_UNREADABLE if unreadable else 0
+    return codes.SOME_UNREADABLE if unreadable else 0
 
 
 def _standard_input(folder: Path) -> list[Path | str]:

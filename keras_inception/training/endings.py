@@ -1,4 +1,4 @@
-"""The ways in which a run ends before its end, each with an exit code of its own."""
+"""The ways in which a run ends before its end."""
 
 from __future__ import annotations
 
@@ -10,31 +10,19 @@ from typing import Any
 
 
 class Ending(Exception):
-    """A run ended early, for a reason that its message says; what was saved is good.
-
-    Attributes:
-        exit_code: The code that the command line ends with.
-    """
-
-    exit_code = 1
+    """A run ended early, for a reason that its message says; what was saved is good."""
 
 
 class NonFinite(Ending):
     """A loss, gradient or weight is not finite; nothing of it was saved."""
 
-    exit_code = 3
-
 
 class LostImage(Ending):
     """An image of the data set can no longer be read, though it could when the run began."""
 
-    exit_code = 5
-
 
 class Interrupted(Ending):
     """SIGTERM or Ctrl-C asked the run to stop; `signal` says which of them."""
-
-    exit_code = 75
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
@@ -43,8 +31,6 @@ class Interrupted(Ending):
 
 class LostWorker(Ending):
     """Another worker of the cluster is gone; the last checkpoint is good."""
-
-    exit_code = 76
 
 
 @contextlib.contextmanager

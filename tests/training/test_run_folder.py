@@ -136,15 +136,17 @@ def test_a_dead_owner_does_not_keep_the_lock(tmp_path):
 def test_where_the_system_locks_nothing_an_owner_elsewhere_shows_that_it_lives(
     tmp_path, monkeypatch, caplog
 ):
-    """Another machine on a file system without flock: its file is touched, or stands still."""
+    """Another machine on a file system without flock: its file is written anew, or stands still."""
     monkeypatch.setattr(locks, "SECONDS_BETWEEN_BEATS", 0.2)
     owner = {"host": "elsewhere", "process": 7, "machine": "another"}
-    (tmp_path / "owner.json").write_text(json.dumps(owner))
+    write(tmp_path / "owner.json", json.dumps(owner))
     ended = threading.Event()
 
     def beat():
+        number = 0
         while not ended.wait(0.02):
-            os.utime(tmp_path / "owner.json")
+            number += 1
+            write(tmp_path / "owner.json", json.dumps(owner | {"beat": number}))
 
     thread = threading.Thread(target=beat)
     thread.start()

@@ -254,9 +254,8 @@ def test_an_image_that_is_lost_during_the_training_is_named(tmp_path, monkeypatc
             victim.unlink()
 
     monkeypatch.setattr(Progress, "loop", remove)
-    with pytest.raises(LostImage, match=f"1 images of the train part .*{victim}") as lost:
+    with pytest.raises(LostImage, match=f"1 images of the train part .*{victim}"):
         train(recipe, tmp_path / "run", steps_per_loop=1)
-    assert lost.value.exit_code == 5
     assert list((tmp_path / "run" / "checkpoints").glob("ckpt-*.index"))
     source = open_source(recipe.dataset, validation_fraction=0.0)
     part = source.splits["train"]
