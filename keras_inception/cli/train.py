@@ -62,15 +62,12 @@ def _run(recipe: Recipe, options: Options) -> None:
             options.workers,
             options.worker_index,
         )
-        folder = RunFolder(options.run_dir)
-        if options.fresh:
-            folder.check_clearable()
         opening = {
             "fresh": options.fresh,
             "keep_parts": options.keep_parts,
             "download": options.download,
         }
-        source = training.open_bound(recipe, folder, **opening)
+        source = training.open_bound(recipe, RunFolder(options.run_dir), **opening)
         run = training.train(
             recipe,
             options.run_dir,

@@ -54,9 +54,6 @@ class Store:
             parts["average"] = average.shadows
         if scale is not None:
             parts["scale"] = [scale.value, scale.finite_steps]
-        self._epoch = epoch
-        # Without the sums: checkpoints of earlier versions have none.
-        self._readable = tf.train.Checkpoint(**parts)
         if epoch is not None:
             parts["epoch"] = epoch
         self._checkpoint = tf.train.Checkpoint(**parts)
@@ -141,14 +138,7 @@ class Store:
                 rest.unlink()
 
     def _read(self, path: Path) -> None:
-        found = self._readable.read(str(path))
-        found.assert_existing_objects_matched()
-        found.expect_partial()  # the sums of the epoch are read below
-        if self._epoch is None:
-            return
-        saved, key = tf.train.load_checkpoint(str(path)), "epoch/.ATTRIBUTES/VARIABLE_VALUE"
-        if saved.has_tensor(key):
-            self._epoch.assign(saved.get_tensor(key))
+        self._checkpoint.read(str(path)).assert_existing_objects_matched()
 
 
 def _steps(folder: Path, kind: str) -> list[int]:

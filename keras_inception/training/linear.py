@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy import optimize, sparse
@@ -33,12 +33,14 @@ class Head:
         penalty: The strength of the regularization that was chosen.
         path: One row for each penalty that was tried, from strong to weak: "penalty", "loss",
             "accuracy", "validation_loss" and "validation_accuracy".
+        converged: Whether the fit ended before the limit of iterations.
     """
 
     kernel: np.ndarray
     bias: np.ndarray
     penalty: float
     path: list[dict[str, float]]
+    converged: bool
 
 
 def fit_head(
@@ -76,63 +78,87 @@ def fit_head(
             "The regularization is chosen on validation images, and there are none. Hold some out "
             "(`validation_fraction` above 0). Received: 0 validation images"
         )
+    weights = np.ones(len(labels)) if class_weights is None else class_weights[labels]
+    held = validation_features, validation_labels
+    best, path = None, []
+    for head, row in _fits(features, labels, weights / weights.sum(), held, classes, penalties):
+        path.append(row)
+        if best is None or row["validation_loss"] < path[best[0]]["validation_loss"]:
+            best = len(path) - 1, head
+        if len(path) - 1 - best[0] >= PATIENCE:
+            break
+    assert best is not None
+    head = dataclasses.replace(best[1], path=path)
+    if not head.converged:
+        logging.warning(
+            "The linear classifier did not converge in %d iterations at penalty %.3g.",
+            MAX_ITERATIONS,
+            head.penalty,
+        )
+    return head
+
+
+def _fits(
+    features: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    held: tuple[np.ndarray, np.ndarray],
+    classes: int,
+    penalties: Sequence[float],
+) -> Iterator[tuple[Head, dict[str, float]]]:
+    """The classifier for each penalty, each fit from the one before, and its row of the path.
+
+    Args:
+        features, labels: Of the training part.
+        weights: float (images,), what each image counts, 1 in sum.
+        held: Features and labels of the validation part.
+        classes: Number of classes.
+        penalties: From strong to weak.
+    """
     mean, scale, variances, axes = _moments(features)
     if not np.isfinite(mean).all() or not np.isfinite(scale):
         raise ValueError("The network's features are not finite: its weights cannot be used.")
-    weights = np.ones(len(labels)) if class_weights is None else class_weights[labels]
-    weights = weights / weights.sum()
     directions = axes / scale  # from raw features to their coordinates along the axes
     rows, center, projected = features, mean, len(features) <= _ROWS
     if projected:
         rows, center = (features - mean) @ directions, np.zeros(directions.shape[1])
-    point, bias = np.zeros((directions.shape[1], classes)), np.zeros(classes)
+    found = np.zeros((directions.shape[1] + 1, classes))  # coordinates of the kernel, and the bias
     curvature = (classes - 1) / classes**2  # of the cross-entropy, where all classes are as likely
-    best: tuple[float, np.ndarray, np.ndarray, float, bool] | None = None
-    path: list[dict[str, float]] = []
-    since_best = 0
     for penalty in penalties:
         # Along each principal axis, in steps that suit the objective's curvature there.
         steps = np.sqrt(variances * curvature + penalty)
         basis = sparse.diags(1 / steps) if projected else directions / steps
-        found = optimize.minimize(
-            _objective,
-            np.concatenate([point * steps[:, None], bias[None]]).ravel(),
-            (rows, labels, weights, center, basis, penalty / steps**2),
-            method="L-BFGS-B",
-            jac=True,
-            options={"maxiter": MAX_ITERATIONS, "ftol": 1e-10, "gtol": 1e-6},
+        found, converged = _minimum(
+            found, steps, (rows, labels, weights, center, basis, penalty / steps**2)
         )
-        parameters = found.x.reshape(-1, classes)
-        point, bias = parameters[:-1] / steps[:, None], parameters[-1]
-        kernel = directions @ point
-        raw = kernel, bias - mean @ kernel  # for features as they are
+        kernel = directions @ found[:-1]
+        raw = kernel, found[-1] - mean @ kernel  # for features as they are
         loss, accuracy, curvature = _measure(features, labels, *raw)
-        held_loss, held_accuracy, _ = _measure(validation_features, validation_labels, *raw)
-        path.append(
-            {
-                "penalty": penalty,
-                "loss": loss,
-                "accuracy": accuracy,
-                "validation_loss": held_loss,
-                "validation_accuracy": held_accuracy,
-            }
-        )
-        if best is None or held_loss < best[0]:
-            converged = found.nit < MAX_ITERATIONS
-            best, since_best = (held_loss, *raw, penalty, converged), 0
-        else:
-            since_best += 1
-        if since_best >= PATIENCE:
-            break
-    assert best is not None
-    _, kernel, bias, penalty, converged = best
-    if not converged:
-        logging.warning(
-            "The linear classifier did not converge in %d iterations at penalty %.3g.",
-            MAX_ITERATIONS,
-            penalty,
-        )
-    return Head(kernel.astype(np.float32), bias.astype(np.float32), penalty, path)
+        held_loss, held_accuracy, _ = _measure(*held, *raw)
+        row = {"penalty": penalty, "loss": loss, "accuracy": accuracy}
+        row |= {"validation_loss": held_loss, "validation_accuracy": held_accuracy}
+        single = kernel.astype(np.float32), raw[1].astype(np.float32)
+        yield Head(*single, penalty, [row], converged), row
+
+
+def _minimum(start: np.ndarray, steps: np.ndarray, problem: tuple) -> tuple[np.ndarray, bool]:
+    """Where the objective is least, from where one begins; and whether it was reached.
+
+    Args:
+        start: The kernel's coordinates along the axes, and below them the bias.
+        steps: The length that a coordinate is measured in.
+        problem: What `_objective` takes behind its parameters.
+    """
+    found = optimize.minimize(
+        _objective,
+        np.concatenate([start[:-1] * steps[:, None], start[-1:]]).ravel(),
+        problem,
+        method="L-BFGS-B",
+        jac=True,
+        options={"maxiter": MAX_ITERATIONS, "ftol": 1e-10, "gtol": 1e-6},
+    )
+    end = found.x.reshape(start.shape)
+    return np.concatenate([end[:-1] / steps[:, None], end[-1:]]), found.nit < MAX_ITERATIONS
 
 
 def _objective(

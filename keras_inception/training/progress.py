@@ -25,7 +25,7 @@ class Progress:
         self._start: tuple[float, int] | None = None
 
     def say(self, text: str) -> None:
-        """Prints a line, once for all workers; on a terminal over the one that rewrites itself."""
+        """Prints a line from the chief only, overwriting the progress line on a terminal."""
         if self._prints:
             print(f"\r{text}" if sys.stdout.isatty() else text, flush=True)
 

@@ -93,30 +93,30 @@ def train(
         LostWorker: another worker of the cluster is gone.
     """
     recipe.check()
-    Options(
-        run_dir=str(run_dir),
-        download=download,
-        steps_per_loop=steps_per_loop,
-        xla=xla,
-        fresh=fresh,
-        keep_parts=keep_parts,
-    ).check()
+    Options(run_dir=str(run_dir), steps_per_loop=steps_per_loop).check()
     strategy = strategy or make_strategy()
     _check_devices(recipe, run_dir, strategy, xla)
     folder = RunFolder(run_dir)
-    if fresh:
-        folder.check_clearable()
     if source is None:
         source = open_bound(recipe, folder, fresh=fresh, keep_parts=keep_parts, download=download)
     recipe, notes = for_data(recipe, source)
     if not fresh:
         folder.check_recipe(recipe)
-    stages = plan(
-        recipe, source, folder, strategy, fresh=fresh, steps_per_loop=steps_per_loop, xla=xla
-    )
-    # What its network cannot do is refused before the folder is touched.
-    stage = next(stages)
+    stages = plan(recipe, source, folder, strategy, fresh, steps_per_loop, xla)
+    stage = next(stages)  # what its network cannot do is refused before the folder is touched
     all_stages = itertools.chain([stage], stages)
+    with _writing(folder, strategy, fresh, lock):
+        _begin(stage, recipe, folder, source, notes)
+        for stage in all_stages:
+            _carry_out(stage, source, begins=stage.folder is not folder)
+    return folder
+
+
+@contextlib.contextmanager
+def _writing(
+    folder: RunFolder, strategy: tf.distribute.Strategy, fresh: bool, lock: FolderLock | None
+) -> Iterator[None]:
+    """Inside, the chief alone writes the folder, which is cleared before if it is to be fresh."""
     with contextlib.ExitStack() as stack:
         if is_chief(strategy):
             (lock or stack.enter_context(FolderLock(folder.address))).take()
@@ -125,16 +125,7 @@ def train(
             if fresh:
                 folder.clear()
             folder.remove_leftovers()
-            begin(folder, recipe, source, stage.contract)
-        wait_for_all(strategy)
-        for note in [*notes, *inspection.short_form(source), *balance.describe(recipe, source)]:
-            stage.progress.say(note)
-        for stage in all_stages:
-            if is_chief(strategy) and stage.folder is not folder:
-                begin(stage.folder, stage.recipe, source, stage.contract)
-            stage.progress.say(_opening_line(stage, source))
-            _carry_out(stage)
-    return folder
+        yield
 
 
 def plan(
@@ -142,7 +133,6 @@ def plan(
     source: Source,
     folder: RunFolder,
     strategy: tf.distribute.Strategy,
-    *,
     fresh: bool = False,
     steps_per_loop: int = 10,
     xla: bool = False,
@@ -272,8 +262,22 @@ def _start(recipe: Recipe, weights: str) -> tuple[Loaded | None, Preprocessing]:
     return loaded, contract.replace(size=size, crop_fraction=recipe.crop_fraction)
 
 
-def _carry_out(stage: Stage) -> None:
+def _begin(
+    stage: Stage, recipe: Recipe, folder: RunFolder, source: Source, notes: list[str]
+) -> None:
+    """Writes what is known of a training before its first stage, and says it."""
+    if is_chief(stage.strategy):
+        begin(folder, recipe, source, stage.contract)
+    wait_for_all(stage.strategy)
+    for line in [*notes, *inspection.short_form(source), *balance.describe(recipe, source)]:
+        stage.progress.say(line)
+
+
+def _carry_out(stage: Stage, source: Source, *, begins: bool) -> None:
     """Runs and finishes a stage, unless it is asked to stop or another worker is lost."""
+    if begins and is_chief(stage.strategy):
+        begin(stage.folder, stage.recipe, source, stage.contract)
+    stage.progress.say(_opening_line(stage, source))
     try:
         with stop_requests() as stop:
             stage.run(stop)
@@ -301,7 +305,9 @@ def open_bound(
         ValueError: the recipe or the data set is not the one that the run began with; the
             message says how it differs, and nothing was written.
     """
-    if not fresh:
+    if fresh:
+        folder.check_clearable()
+    else:
         # Another seed or share draws other parts: the settings are named before the images.
         # Of what the data decide, `train` compares what they decided.
         folder.check_recipe(recipe, but=[*_WATCHED, "epochs"] if recipe.min_steps else _WATCHED)

@@ -37,6 +37,7 @@ from keras_inception.training.lost import lost_images
 from keras_inception.training.networks import training_network
 from keras_inception.training.progress import Progress
 from keras_inception.training.step import Step
+from keras_inception.weights import resolve
 from keras_inception.weights.catalog import PADDED_STEM
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
@@ -235,7 +236,7 @@ def test_epochs_are_added_for_the_steps_that_a_fine_tuning_needs(tmp_path):
     assert stages.for_data(recipe.replace(min_steps=112), source)[0].epochs == 4
     run = RunFolder(tmp_path)  # the same command again, as it was given and not as it became
     contract = default_preprocessing("InceptionV3")
-    run.begin(found, source.class_names, contract, source.provenance)
+    stages.begin(run, found, source, contract)
     assert stages.open_bound(recipe, run).num_examples("train") == 462
     with pytest.raises(ValueError, match="epochs was 22, is 4"):
         stages.open_bound(given, run)
@@ -318,6 +319,19 @@ def test_the_first_blocks_stay_frozen():
             ValueError, match=f"stride16, .*endpoints inception_3a, .*unfreeze_from='{wrong}'"
         ):
             training_network(TINY.replace(unfreeze_from=wrong), 4, None)
+
+
+@pytest.mark.parametrize("freeze", ["norms", "backbone"])
+@pytest.mark.parametrize("heads", [False, True])
+def test_norms_keep_the_statistics_that_came_with_the_weights(freeze, heads, tmp_path):
+    """Those of new heads have none, and learn."""
+    how = {"input_shape": (72, 72, 3), "width_multiplier": 0.25, "aux_logits": heads}
+    file = save_weights(get_model("InceptionV1", weights=None, **how), tmp_path / "a.safetensors")
+    recipe = TINY.replace(freeze=freeze, aux_weight=0.3, image_size=72)
+    model = training_network(recipe, 4, resolve(file, "InceptionV1"))
+    norms = [n for n in model.layers if isinstance(n, keras.layers.BatchNormalization)]
+    learn = {norm.name for norm in norms if norm.trainable}
+    assert learn == (set() if heads else {"aux1_0_bn", "aux2_0_bn"})
 
 
 @pytest.mark.parametrize(
