@@ -20,11 +20,12 @@ def descent(recipe, path):
     source = open_source(recipe.dataset, validation_fraction=recipe.validation_fraction)
     keras.utils.set_random_seed(recipe.seed)
     x = inputs = keras.Input((recipe.image_size, recipe.image_size, 3))
+    x = keras.layers.Rescaling(10.0, 50.0)(x)  # far from the statistics that BatchNorm begins with
     x = keras.layers.Conv2D(8, 3, strides=2, use_bias=False)(x)
     x = keras.layers.BatchNormalization(momentum=recipe.bn_momentum)(x)
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(x))
     outputs = keras.layers.Dense(len(source.class_names), name="predictions")(x)
-    model = attach(keras.Model(inputs, outputs), Identity(""))
+    model = attach(keras.Model(inputs, outputs), Identity("InceptionV1"))
     schedule = make_schedule(recipe, source.num_examples("train") // recipe.batch_size)
     optimizer = make_optimizer(recipe, schedule)
     optimizer.build(model.trainable_variables)
@@ -32,7 +33,7 @@ def descent(recipe, path):
     return Descent(
         Step(model, optimizer, batch_size=recipe.batch_size, average=average),
         schedule,
-        lambda: attach(keras.Model(inputs, keras.layers.Softmax()(outputs)), Identity("")),
+        lambda: attach(keras.Model(inputs, keras.layers.Softmax()(outputs)), Identity("InceptionV1")),
         recipe=recipe,
         folder=RunFolder(path),
         source=source,

@@ -98,7 +98,7 @@ def test_a_run_warns_once_and_at_its_end(tmp_path, caplog):
     *_, last = run.folder.history
     assert last["accuracy"] > last["validation_accuracy"] + 0.2
     said = [text for text in caplog.messages if text.startswith("BatchNorm")]
-    assert "(moving averages, bn_momentum=0.9999)" in said[-1] and len(said) <= 2
+    assert "(moving averages, bn_momentum=0.9999)" in said[-1] and len(said) == 2
 
 
 def test_the_exported_statistics_belong_to_the_averaged_weights(finished_run):
