@@ -14,6 +14,8 @@ from keras_inception.training.loop import Descent
 from keras_inception.training.optimizers import make_optimizer, make_schedule
 from keras_inception.training.step import Step
 
+KNOWN = Identity("InceptionV1")  # files are written of variants only
+
 
 def descent(recipe, path):
     """The stage on the recipe's data set, in a run folder at `path`."""
@@ -25,7 +27,7 @@ def descent(recipe, path):
     x = keras.layers.BatchNormalization(momentum=recipe.bn_momentum)(x)
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(x))
     outputs = keras.layers.Dense(len(source.class_names), name="predictions")(x)
-    model = attach(keras.Model(inputs, outputs), Identity("InceptionV1"))
+    model = attach(keras.Model(inputs, outputs), KNOWN)
     schedule = make_schedule(recipe, source.num_examples("train") // recipe.batch_size)
     optimizer = make_optimizer(recipe, schedule)
     optimizer.build(model.trainable_variables)
@@ -33,7 +35,7 @@ def descent(recipe, path):
     return Descent(
         Step(model, optimizer, batch_size=recipe.batch_size, average=average),
         schedule,
-        lambda: attach(keras.Model(inputs, keras.layers.Softmax()(outputs)), Identity("InceptionV1")),
+        lambda: attach(keras.Model(inputs, keras.layers.Softmax()(outputs)), KNOWN),
         recipe=recipe,
         folder=RunFolder(path),
         source=source,
