@@ -2,9 +2,9 @@
 
     python benchmarks/input_pipeline.py --dataset=folder:PATH --augmentation inception crop
 
-Hold what it prints against the images/s of train_tpu.py: the lower one is the bottleneck. As a part
-of run.py it makes JPEG photographs' like in TFRecord shards and holds the pipeline against the
-plainest one that does the same: crop while decoding, resize, mirror.
+Compare what it prints with the images/s of train_tpu.py: the lower one is the bottleneck. For
+run.py it writes JPEG images with as much detail as photographs have into TFRecord shards, and
+compares the pipeline with tf.data by hand that does the same: crop while decoding, resize, mirror.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What all benchmarks share: calls that take turns, and what is known of the machine.
 
-As a program it is the other end of `InAProcess`.
+Run as a program it serves the calls of `InAProcess`.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def rows(
         images: How many a call takes.
         words: Name -> why it cannot be measured here, or a remark.
         warm_up: Calls of each before.
-        hopeless: How many times as slow as the base a call may be, to be measured any further.
-        own_clock: Whether a call returns its seconds, since part of what it does is not timed.
+        hopeless: A call that is this many times as slow as the base is not measured further.
+        own_clock: Whether a call returns its own seconds, because only a part of it is timed.
 
     Returns:
         A row a call: "case", "name", "milliseconds", "low", "high" (median and range), "ratio",
@@ -103,9 +103,9 @@ def rows(
 
 
 class InAProcess:
-    """A call that is computed in a process of its own, which waits in between.
+    """A call that is computed in a process of its own, which waits between its turns.
 
-    What TensorFlow and the C library read when they are loaded can differ between such calls.
+    Settings that TensorFlow and the C library read when they are loaded can so differ.
 
     Args:
         module: One of this folder's.

@@ -1,7 +1,7 @@
 """Training steps: keras.applications' v3 in `fit`, and this package's loop: see run.py.
 
 All train on the same batch from memory with SGD and momentum, in turns, each in a process of its
-own: `fit` as TensorFlow is by itself, the loop as the commands run it (cli/process.py). The loop
+own: `fit` with TensorFlow's defaults, the loop as the commands run it (cli/process.py). The loop
 does more than `fit`: the global norm of the gradients, and a check for numbers that are not finite.
 """
 
