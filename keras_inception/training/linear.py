@@ -80,22 +80,20 @@ def fit_head(
         )
     weights = np.ones(len(labels)) if class_weights is None else class_weights[labels]
     held = validation_features, validation_labels
-    best, path = None, []
-    for head, row in _fits(features, labels, weights / weights.sum(), held, classes, penalties):
-        path.append(row)
-        if best is None or row["validation_loss"] < path[best[0]]["validation_loss"]:
-            best = len(path) - 1, head
-        if len(path) - 1 - best[0] >= PATIENCE:
+    heads: list[Head] = []
+    for head in _fits(features, labels, weights / weights.sum(), held, classes, penalties):
+        heads.append(head)
+        losses = [one.path[0]["validation_loss"] for one in heads]
+        best = losses.index(min(losses))
+        if len(heads) - 1 - best >= PATIENCE:
             break
-    assert best is not None
-    head = dataclasses.replace(best[1], path=path)
-    if not head.converged:
+    if not heads[best].converged:
         logging.warning(
             "The linear classifier did not converge in %d iterations at penalty %.3g.",
             MAX_ITERATIONS,
-            head.penalty,
+            heads[best].penalty,
         )
-    return head
+    return dataclasses.replace(heads[best], path=[row for head in heads for row in head.path])
 
 
 def _fits(
@@ -105,15 +103,11 @@ def _fits(
     held: tuple[np.ndarray, np.ndarray],
     classes: int,
     penalties: Sequence[float],
-) -> Iterator[tuple[Head, dict[str, float]]]:
-    """The classifier for each penalty, each fit from the one before, and its row of the path.
+) -> Iterator[Head]:
+    """The classifier for each penalty, with its row of the path; each fit starts from the last.
 
-    Args:
-        features, labels: Of the training part.
-        weights: float (images,), what each image counts, 1 in sum.
-        held: Features and labels of the validation part.
-        classes: Number of classes.
-        penalties: From strong to weak.
+    `weights` are those of the images, 1 in sum; `held` are features and labels of the validation
+    part.
     """
     mean, scale, variances, axes = _moments(features)
     if not np.isfinite(mean).all() or not np.isfinite(scale):
@@ -122,43 +116,30 @@ def _fits(
     rows, center, projected = features, mean, len(features) <= _ROWS
     if projected:
         rows, center = (features - mean) @ directions, np.zeros(directions.shape[1])
-    found = np.zeros((directions.shape[1] + 1, classes))  # coordinates of the kernel, and the bias
+    point, bias = np.zeros((directions.shape[1], classes)), np.zeros(classes)
     curvature = (classes - 1) / classes**2  # of the cross-entropy, where all classes are as likely
     for penalty in penalties:
         # Along each principal axis, in steps that suit the objective's curvature there.
         steps = np.sqrt(variances * curvature + penalty)
         basis = sparse.diags(1 / steps) if projected else directions / steps
-        found, converged = _minimum(
-            found, steps, (rows, labels, weights, center, basis, penalty / steps**2)
+        found = optimize.minimize(
+            _objective,
+            np.concatenate([point * steps[:, None], bias[None]]).ravel(),
+            (rows, labels, weights, center, basis, penalty / steps**2),
+            method="L-BFGS-B",
+            jac=True,
+            options={"maxiter": MAX_ITERATIONS, "ftol": 1e-10, "gtol": 1e-6},
         )
-        kernel = directions @ found[:-1]
-        raw = kernel, found[-1] - mean @ kernel  # for features as they are
+        parameters = found.x.reshape(-1, classes)
+        point, bias = parameters[:-1] / steps[:, None], parameters[-1]
+        kernel = directions @ point
+        raw = kernel, bias - mean @ kernel  # for features as they are
         loss, accuracy, curvature = _measure(features, labels, *raw)
         held_loss, held_accuracy, _ = _measure(*held, *raw)
         row = {"penalty": penalty, "loss": loss, "accuracy": accuracy}
         row |= {"validation_loss": held_loss, "validation_accuracy": held_accuracy}
         single = kernel.astype(np.float32), raw[1].astype(np.float32)
-        yield Head(*single, penalty, [row], converged), row
-
-
-def _minimum(start: np.ndarray, steps: np.ndarray, problem: tuple) -> tuple[np.ndarray, bool]:
-    """Where the objective is least, from where one begins; and whether it was reached.
-
-    Args:
-        start: The kernel's coordinates along the axes, and below them the bias.
-        steps: The length that a coordinate is measured in.
-        problem: What `_objective` takes behind its parameters.
-    """
-    found = optimize.minimize(
-        _objective,
-        np.concatenate([start[:-1] * steps[:, None], start[-1:]]).ravel(),
-        problem,
-        method="L-BFGS-B",
-        jac=True,
-        options={"maxiter": MAX_ITERATIONS, "ftol": 1e-10, "gtol": 1e-6},
-    )
-    end = found.x.reshape(start.shape)
-    return np.concatenate([end[:-1] / steps[:, None], end[-1:]]), found.nit < MAX_ITERATIONS
+        yield Head(*single, penalty, [row], found.nit < MAX_ITERATIONS)
 
 
 def _objective(

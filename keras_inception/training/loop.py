@@ -22,7 +22,7 @@ from keras_inception.training import checkpoints, curves
 from keras_inception.training.averages import merging
 from keras_inception.training.endings import Interrupted, NonFinite
 from keras_inception.training.lost import naming_lost_images
-from keras_inception.training.stage import Stage
+from keras_inception.training.stage import Place, Stage
 from keras_inception.training.statistics import Modes, Statistics
 from keras_inception.training.step import Step
 from keras_inception.training.strategy import distributed, is_chief
@@ -36,10 +36,9 @@ class Descent(Stage):
     Args:
         step_functions: What a step computes, on the network that trains.
         schedule: The learning rate of a step.
-        inference: Makes the network that is left behind: the one that trained with probabilities
-            and without auxiliary heads, with its present weights.
+        inference: Makes the network that is left behind: see `Stage`.
+        place: What else a `Stage` needs.
         steps_per_loop: Steps that the devices take before they answer.
-        where: What every `Stage` takes but the network and the number of steps.
     """
 
     def __init__(
@@ -47,18 +46,15 @@ class Descent(Stage):
         step_functions: Step,
         schedule: Callable[[int], Any],
         inference: Callable[[], keras.Model],
-        *,
+        place: Place,
         steps_per_loop: int = 1,
-        **where: Any,
     ) -> None:
-        recipe, source = where["recipe"], where["source"]
+        recipe, source = place.recipe, place.source
         self.steps_per_epoch = source.num_examples("train") // recipe.batch_size
-        super().__init__(
-            step_functions.model, total_steps=recipe.epochs * self.steps_per_epoch, **where
-        )
+        total_steps = recipe.epochs * self.steps_per_epoch
+        super().__init__(step_functions.model, inference, place, total_steps)
         self.step_functions, self.average = step_functions, step_functions.average
-        self._schedule, self._inference = schedule, inference
-        self._steps_per_loop = steps_per_loop
+        self._schedule, self._steps_per_loop = schedule, steps_per_loop
         self._merge = merging(self.model, self.strategy)
         self._statistics = Statistics(self.model, self.strategy, self._evaluate_batch)
         self._warned = False
@@ -153,7 +149,7 @@ class Descent(Stage):
             self.progress.say(f"Best epoch by validation: step {self.store.restore_best()}.")
         self._warned = False  # once more, of the weights that are kept
         with self._evaluated():  # every worker takes part in the statistics
-            self._write(self._inference, functools.partial(curves.draw, self.folder.history))
+            self._write(functools.partial(curves.draw, self.folder.history))
 
     @tf.function(reduce_retracing=True)
     def _loop(

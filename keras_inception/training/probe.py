@@ -20,7 +20,7 @@ from keras_inception.training.endings import Interrupted
 from keras_inception.training.features import feature_network, pooled_features
 from keras_inception.training.linear import Head, fit_head
 from keras_inception.training.lost import naming_lost_images
-from keras_inception.training.stage import Stage
+from keras_inception.training.stage import Place, Stage
 from keras_inception.training.strategy import is_chief, wait_for_all
 
 # One image of each class in so many is held out where the data set has no validation part.
@@ -32,15 +32,14 @@ class Probe(Stage):
 
     Args:
         model: The network, with a classifier "predictions" that is replaced.
-        inference: Makes the network that is left behind, with the present weights of `model`.
-        where: What every `Stage` takes but the network and the number of steps.
+        inference: Makes the network that is left behind: see `Stage`.
+        place: What else a `Stage` needs.
     """
 
     def __init__(
-        self, model: keras.Model, inference: Callable[[], keras.Model], **where: Any
+        self, model: keras.Model, inference: Callable[[], keras.Model], place: Place
     ) -> None:
-        super().__init__(model, total_steps=1, **where)
-        self._inference = inference
+        super().__init__(model, inference, place, total_steps=1)
         with self.strategy.scope():
             # As it is deployed: the features differ by rounding, and take less time.
             self.network = fuse(feature_network(model))
@@ -66,7 +65,7 @@ class Probe(Stage):
         self.step = 1
 
     def finish(self) -> None:
-        self._write(self._inference, lambda path: self._draw(path))
+        self._write(lambda path: self._draw(path))
 
     def _features(self, stop: dict[str, int]) -> dict[str, np.ndarray]:
         try:

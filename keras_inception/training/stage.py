@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -18,16 +19,32 @@ from keras_inception.training.progress import Progress
 from keras_inception.training.strategy import is_chief, wait_for_all
 
 
+class Place(NamedTuple):
+    """What a stage computes, where, and on what.
+
+    Attributes:
+        recipe: What to compute.
+        folder: The stage's run folder; nothing is written before its `run`.
+        source: The data set; its training part is the one that is trained on.
+        contract: The contract of the network's input.
+        strategy: Which devices compute.
+    """
+
+    recipe: Recipe
+    folder: RunFolder
+    source: Source
+    contract: Preprocessing
+    strategy: tf.distribute.Strategy
+
+
 class Stage(abc.ABC):
     """A stage of a training: first `run`, until the network is trained, then `finish`.
 
     Args:
         model: The network that trains; built in the strategy's scope.
-        recipe: What to compute.
-        folder: The stage's run folder; nothing is written before `run`.
-        source: The data set; its training part is the one that is trained on.
-        contract: The contract of the network's input.
-        strategy: Which devices compute.
+        inference: Makes the network that is left behind, which gives probabilities, with the
+            present weights of the one that trains.
+        place: What else it needs; its fields are attributes of the stage.
         total_steps: Steps of the whole stage.
 
     Attributes:
@@ -38,21 +55,18 @@ class Stage(abc.ABC):
     def __init__(
         self,
         model: keras.Model,
-        recipe: Recipe,
-        folder: RunFolder,
-        source: Source,
-        contract: Preprocessing,
-        strategy: tf.distribute.Strategy,
+        inference: Callable[[], keras.Model],
+        place: Place,
         total_steps: int,
     ) -> None:
-        self.model, self.recipe, self.folder = model, recipe, folder
-        self.source, self.contract, self.strategy = source, contract, strategy
+        self.recipe, self.folder, self.source, self.contract, self.strategy = place
+        self.model, self._inference = model, inference
         self.step, self.total_steps = 0, total_steps
         self.progress = Progress(
-            prints=is_chief(strategy),
-            batch_size=recipe.batch_size,
+            prints=is_chief(self.strategy),
+            batch_size=self.recipe.batch_size,
             total_steps=total_steps,
-            epochs=recipe.epochs,
+            epochs=self.recipe.epochs,
         )
 
     @abc.abstractmethod
@@ -70,14 +84,13 @@ class Stage(abc.ABC):
     def finish(self) -> None:
         """Writes the trained network, its weights and the curves."""
 
-    def _write(self, network: Callable[[], keras.Model], draw: Callable[[Path], None]) -> None:
+    def _write(self, draw: Callable[[Path], None]) -> None:
         """Writes what a stage leaves behind; all workers call it, the chief writes.
 
         Args:
-            network: Makes the network that is left, with the weights of the one that trained.
             draw: Writes the image of the curves.
         """
         if is_chief(self.strategy):
-            names = self.source.class_names
-            write_network(self.folder, self.model, network(), self.contract, names, draw)
+            names, left = self.source.class_names, self._inference()
+            write_network(self.folder, self.model, left, self.contract, names, draw)
         wait_for_all(self.strategy)

@@ -35,7 +35,7 @@ from keras_inception.training.loop import Descent
 from keras_inception.training.networks import inference_network, rate_factors, training_network
 from keras_inception.training.optimizers import make_optimizer, make_schedule
 from keras_inception.training.probe import Probe
-from keras_inception.training.stage import Stage
+from keras_inception.training.stage import Place, Stage
 from keras_inception.training.step import LossScale, Step
 from keras_inception.training.strategy import (
     describe,
@@ -154,57 +154,54 @@ def plan(
     Raises:
         ValueError: the recipe's network, its weights or its batch cannot be used.
     """
-    if not recipe.epochs:
-        yield _probe(recipe, folder, source, strategy)
-        return
-    shown = source
+    repeated = source
     if recipe.class_weight == "sampling":
-        shown = balance.with_equal_classes(source, recipe.seed)
-    _check_batch(recipe, shown, strategy)
-    head, weights = folder.head, recipe.weights
+        repeated = balance.with_equal_classes(source, recipe.seed)
+    probe = functools.partial(_probe, source, strategy)
+    descent = functools.partial(_descent, repeated, strategy, steps_per_loop, xla)
+    if not recipe.epochs:
+        yield probe(recipe, recipe.weights, folder)
+        return
+    _check_batch(recipe, repeated, strategy)
+    weights, kind = recipe.weights, probe if recipe.probe else descent
     if recipe.probe or recipe.head_epochs:
-        if fresh or not head.weights_path.exists():
-            first = _head_stage(recipe)
-            if recipe.probe:
-                yield _probe(first, head, source, strategy)
-            else:
-                yield _descent(first, weights, head, shown, strategy, steps_per_loop, xla)
-        weights = str(head.weights_path)
-    yield _descent(recipe, weights, folder, shown, strategy, steps_per_loop, xla)
+        weights = str(folder.head.weights_path)
+        if fresh or not folder.head.weights_path.exists():
+            yield kind(_head_stage(recipe), recipe.weights, folder.head)
+    yield descent(recipe, weights, folder)
 
 
 def _probe(
-    recipe: Recipe, folder: RunFolder, source: Source, strategy: tf.distribute.Strategy
-) -> Probe:
+    source: Source,
+    strategy: tf.distribute.Strategy,
+    recipe: Recipe,
+    weights: str,
+    folder: RunFolder,
+) -> Stage:
     """The stage that fits the classifier; raises ValueError if its network cannot be used."""
-    loaded, contract = _start(recipe, recipe.weights)
+    loaded, contract = _start(recipe, weights)
     frozen = recipe.replace(freeze="backbone", aux_weight=0.0)
     with strategy.scope():
         model = training_network(frozen, len(source.class_names), loaded)
     memory.check_step(recipe, model, strategy)
-    return Probe(
-        model,
-        functools.partial(inference_network, recipe, model),
-        recipe=recipe,
-        folder=folder,
-        source=source,
-        contract=contract,
-        strategy=strategy,
-    )
+    inference = functools.partial(inference_network, recipe, model)
+    return Probe(model, inference, Place(recipe, folder, source, contract, strategy))
 
 
 def _descent(
-    recipe: Recipe,
-    weights: str,
-    folder: RunFolder,
     source: Source,
     strategy: tf.distribute.Strategy,
     steps_per_loop: int,
     xla: bool,
-) -> Descent:
+    recipe: Recipe,
+    weights: str,
+    folder: RunFolder,
+) -> Stage:
     """A stage of gradient descent; raises ValueError if its network cannot be used."""
     loaded, contract = _start(recipe, weights)
-    classes = len(source.class_names)
+    classes, class_weights = len(source.class_names), None
+    if recipe.class_weight == "balanced":
+        class_weights = balance.class_weights(source.splits["train"].labels, classes)
     schedule = make_schedule(recipe, source.num_examples("train") // recipe.batch_size)
     with strategy.scope():
         model = training_network(recipe, classes, loaded)
@@ -214,7 +211,6 @@ def _descent(
         average = MovingAverage(model, recipe.ema) if recipe.ema else None
         scale = LossScale() if recipe.precision == "mixed_float16" else None
     memory.check_step(recipe, model, strategy)
-    balanced = recipe.class_weight == "balanced"
     step = Step(
         model,
         optimizer,
@@ -224,24 +220,14 @@ def _descent(
         label_smoothing=recipe.label_smoothing,
         l2_weight=0.0 if recipe.decays_weights_apart else recipe.weight_decay,
         clip_norm=recipe.clip_norm,
-        class_weights=balance.class_weights(source.splits["train"].labels, classes)
-        if balanced
-        else None,
+        class_weights=class_weights,
         average=average,
         scale=scale,
         xla=xla,
     )
-    return Descent(
-        step,
-        schedule,
-        functools.partial(inference_network, recipe, model),
-        steps_per_loop=steps_per_loop,
-        recipe=recipe,
-        folder=folder,
-        source=source,
-        contract=contract,
-        strategy=strategy,
-    )
+    inference = functools.partial(inference_network, recipe, model)
+    place = Place(recipe, folder, source, contract, strategy)
+    return Descent(step, schedule, inference, place, steps_per_loop)
 
 
 def _start(recipe: Recipe, weights: str) -> tuple[Loaded | None, Preprocessing]:

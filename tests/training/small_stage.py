@@ -12,6 +12,7 @@ from keras_inception.runs import RunFolder
 from keras_inception.training.averages import MovingAverage
 from keras_inception.training.loop import Descent
 from keras_inception.training.optimizers import make_optimizer, make_schedule
+from keras_inception.training.stage import Place
 from keras_inception.training.step import Step
 
 KNOWN = Identity("InceptionV1")  # files are written of variants only
@@ -32,13 +33,10 @@ def descent(recipe, path):
     optimizer = make_optimizer(recipe, schedule)
     optimizer.build(model.trainable_variables)
     average = MovingAverage(model, recipe.ema) if recipe.ema else None
+    size, devices = (recipe.image_size, recipe.image_size), tf.distribute.OneDeviceStrategy("CPU:0")
     return Descent(
         Step(model, optimizer, batch_size=recipe.batch_size, average=average),
         schedule,
         lambda: attach(keras.Model(inputs, keras.layers.Softmax()(outputs)), KNOWN),
-        recipe=recipe,
-        folder=RunFolder(path),
-        source=source,
-        contract=Preprocessing(size=(recipe.image_size, recipe.image_size)),
-        strategy=tf.distribute.OneDeviceStrategy("CPU:0"),
+        Place(recipe, RunFolder(path), source, Preprocessing(size=size), devices),
     )
