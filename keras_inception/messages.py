@@ -13,6 +13,12 @@ def some(names: Iterable[str], shown: int = 3) -> str:
     return ", ".join(listed[:shown]) + more
 
 
+def minutes(seconds: float) -> str:
+    """Such as 2:05."""
+    whole, rest = divmod(round(seconds), 60)
+    return f"{whole}:{rest:02d}"
+
+
 def printable(text: str, longest: int = 0) -> str:
     """Text on one line: control characters, and bytes that are no Unicode, are escaped.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import time
 
+from keras_inception.messages import minutes
+
 _SECONDS_ON_A_TERMINAL, _SECONDS_IN_A_LOG = 0.2, 30.0
 _WIDTH = 30
 
@@ -37,8 +39,7 @@ class Bar:
         if rate:
             line += f", {rate:.1f} a second"
         if total and rate:
-            minutes, seconds = divmod(round((total - done) / rate), 60)
-            line += f", {minutes}:{seconds:02d} left"
+            line += f", {minutes((total - done) / rate)} left"
         if self._terminal:
             filled = _WIDTH * done // total if total else 0
             bar = f"[{'#' * filled}{'.' * (_WIDTH - filled)}] " if total else ""

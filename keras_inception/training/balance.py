@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from keras_inception import messages
 from keras_inception.data import Source
 from keras_inception.recipes import Recipe
 
@@ -48,10 +49,9 @@ def describe(recipe: Recipe, source: Source) -> list[str]:
     weighted = recipe.class_weight == "balanced"
     shown = [
         f"{names[i]} {counts[i]}" + (f" (weight {weights[i]:.3g})" if weighted else "")
-        for i in order[:_SHOWN]
+        for i in order
     ]
-    more = f" and {len(names) - _SHOWN} classes with more" if len(names) > _SHOWN else ""
-    lines = [f"Training images of each class: {', '.join(shown)}{more}."]
+    lines = [f"Training images of each class: {messages.some(shown, _SHOWN)}."]
     least, most = counts[order[0]], counts[order[-1]]
     if recipe.class_weight == "sampling":
         lines.append(f"Every class is shown {most} times in an epoch.")

@@ -20,6 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_inception import messages
 from keras_inception.data import Source, evaluation_batches
 from keras_inception.files import write
 from keras_inception.identity import attach, identity_of
@@ -197,7 +198,7 @@ def _compute(
                 left = (source.num_examples(part) - images) / rate
                 say(
                     f"features of {images} of {source.num_examples(part)} {part} images  "
-                    f"{rate:.0f} images/s  {left // 60:.0f}:{left % 60:02.0f} left"
+                    f"{rate:.0f} images/s  {messages.minutes(left)} left"
                 )
             if stop:
                 raise InterruptedError("The computation of features was asked to stop.")

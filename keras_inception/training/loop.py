@@ -23,7 +23,7 @@ from keras_inception.training.averages import merging
 from keras_inception.training.endings import Interrupted, NonFinite
 from keras_inception.training.lost import naming_lost_images
 from keras_inception.training.stage import Place, Stage
-from keras_inception.training.statistics import Modes, Statistics
+from keras_inception.training.statistics import Modes, NormStatistics
 from keras_inception.training.step import Step
 from keras_inception.training.strategy import distributed, is_chief
 
@@ -56,7 +56,7 @@ class Descent(Stage):
         self.step_functions, self.average = step_functions, step_functions.average
         self._schedule, self._steps_per_loop = schedule, steps_per_loop
         self._merge = merging(self.model, self.strategy)
-        self._statistics = Statistics(self.model, self.strategy, self._evaluate_batch)
+        self._statistics = NormStatistics(self.model, self.strategy, self._evaluate_batch)
         self._warned = False
         self._lost = functools.partial(naming_lost_images, source)
         # Loss, hits, steps and seconds of the epoch that is under way.

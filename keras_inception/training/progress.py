@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import time
 
+from keras_inception.messages import minutes
+
 SECONDS_BETWEEN_LOG_LINES = 30.0
 
 
@@ -66,9 +68,3 @@ class Progress:
             f"accuracy {row['accuracy']:.1%}{validation}  rate {row['learning_rate']:.2g}  "
             f"{row['images_per_second']:.0f} images/s  {minutes(left)} left"
         )
-
-
-def minutes(seconds: float) -> str:
-    """Such as 2:05."""
-    whole, rest = divmod(round(seconds), 60)
-    return f"{whole}:{rest:02d}"

@@ -38,7 +38,7 @@ from keras_inception.training.probe import Probe
 from keras_inception.training.stage import Place, Stage
 from keras_inception.training.step import LossScale, Step
 from keras_inception.training.strategy import (
-    describe,
+    in_words,
     is_chief,
     is_multi_worker,
     make_strategy,
@@ -420,6 +420,6 @@ def _opening_line(stage: Stage, source: Source) -> str:
         f"{stage.model.count_params():,} parameters, on "
         f"{recipe.dataset}: {source.num_examples('train')} training, "
         f"{source.num_examples('validation')} validation and {source.num_examples('test')} test "
-        f"images of {len(source.class_names)} classes; {describe(stage.strategy)}, "
+        f"images of {len(source.class_names)} classes; {in_words(stage.strategy)}, "
         f"seed {recipe.seed}"
     )

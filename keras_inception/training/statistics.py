@@ -46,7 +46,7 @@ class Modes:
         return self.training - self.evaluation > DISAGREEMENT
 
 
-class Statistics:
+class NormStatistics:
     """The statistics of the BatchNorm layers that train.
 
     Args:

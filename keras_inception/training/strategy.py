@@ -168,7 +168,7 @@ def distributed(
     return Batches(strategy.distribute_datasets_from_function(of_host))
 
 
-def describe(strategy: tf.distribute.Strategy) -> str:
+def in_words(strategy: tf.distribute.Strategy) -> str:
     """Such as "MirroredStrategy, 2 replicas"."""
     count = strategy.num_replicas_in_sync
     return f"{type(strategy).__name__}, {count} replica{'s' if count > 1 else ''}"

@@ -17,7 +17,7 @@ from keras_inception.recipes import Recipe
 from keras_inception.training import make_strategy
 from keras_inception.training.averages import MovingAverage, merging
 from keras_inception.training.optimizers import make_optimizer, make_schedule
-from keras_inception.training.statistics import Statistics
+from keras_inception.training.statistics import NormStatistics
 from keras_inception.training.step import Step
 replicas, cases = int(sys.argv[1]), json.loads(sys.argv[2])
 strategy = make_strategy("mirrored" if replicas > 1 else "one_device", num_virtual_devices=replicas)
@@ -117,7 +117,8 @@ def evaluate(batch):
     return {k: strategy.reduce("SUM", v, axis=None) for k, v in out.items()}
 
 before = [w.numpy() for w in model.weights]
-with Statistics(model, strategy, evaluate).applied((whole(s % 6) for s in range(8)), 5, 8) as modes:
+statistics = NormStatistics(model, strategy, evaluate)
+with statistics.applied((whole(s % 6) for s in range(8)), 5, 8) as modes:
     seen = mapped(1000 + images[:5].reshape(40, 6, 6, 3)).numpy().astype("float64")
     np.testing.assert_allclose(norm.moving_mean.numpy(), seen.mean((0, 1, 2)), rtol=1e-6)
     np.testing.assert_allclose(norm.moving_variance.numpy(), seen.var((0, 1, 2)), rtol=1e-3)

@@ -12,7 +12,7 @@ from keras_inception.data import open_source, train_batches
 from keras_inception.recipes import Recipe
 from keras_inception.training.networks import rate_factors, training_network
 from keras_inception.training.optimizers import Schedule, make_optimizer
-from keras_inception.training.statistics import Statistics
+from keras_inception.training.statistics import NormStatistics
 from keras_inception.training.step import Step
 
 ONE_DEVICE = tf.distribute.OneDeviceStrategy("CPU:0")
@@ -36,7 +36,7 @@ def toy(momentum):
 
 def statistics_of(model):
     step = Step(model, None, batch_size=64)
-    return Statistics(model, ONE_DEVICE, step.evaluate)
+    return NormStatistics(model, ONE_DEVICE, step.evaluate)
 
 
 def as_batches(images, labels):
