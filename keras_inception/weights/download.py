@@ -9,16 +9,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import http.client
-import io
 import logging
 import os
-import re
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 import filelock
 import keras
@@ -33,14 +29,11 @@ _CHUNK = 2**20
 _ATTEMPTS = 5
 _FIRST_PAUSE = 1.0  # seconds; doubled after each failed attempt
 _TIMEOUT = 30.0  # seconds without a byte
-_PROGRESS = 2**16  # bytes that make an attempt a successful one
-_TOTAL_TIME = 6 * 3600.0  # seconds
-_WINDOW, _SLOWEST = 60.0, 4096  # seconds, and the fewest bytes a second over them
-_ZIPS_ADD = 2**20
-# What names a version of a file at its server: a strong ETag or a date.
-_VERSION = r"(?!W/)[ -~]{1,200}"
-# What a server may mean to answer better the next time.
-_PASSING = {408, 425, 429, 500, 502, 503, 504}
+_DEADLINE = 6 * 3600.0  # seconds for the whole file
+_ZIPS_ADD = 2**20  # bytes: a zip archive of a published file is hardly larger than the file
+_LONGEST_MESSAGE = 1000
+# HTTP statuses worth retrying.
+_PASSING = {408, 416, 425, 429, 500, 502, 503, 504}
 
 
 class DownloadError(OSError):
@@ -74,17 +67,22 @@ def fetch(record: Weights, mirror: str | None = None) -> Path:
     if mirror:
         zipped = ".zip" if _is_zipped(record) else ""
         url = f"{mirror.rstrip('/')}/{record.filename}{zipped}"
+    part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(f"{path}.lock"):
             if path.exists():  # another process was faster
                 _check_cached(path, record)
             else:
-                _bring(url, path, record)
+                _bring(url, part, path, record)
     except DownloadError:
         raise
     except OSError as error:
-        reason = "the disk is full" if error.errno == errno.ENOSPC else str(error)
+        reason = str(error)
+        if error.errno == errno.ENOSPC:
+            reason = "the disk is full"
+            part.unlink(missing_ok=True)
+            _tag(part).unlink(missing_ok=True)
         raise DownloadError(
             f"{record.name} could not be stored in {path.parent}: {reason}. Set KERAS_HOME to "
             f"another folder, or download {url} yourself and give its path as `weights=`."
@@ -92,265 +90,128 @@ def fetch(record: Weights, mirror: str | None = None) -> Path:
     return path
 
 
-def _bring(url: str, path: Path, record: Weights) -> None:
-    """Downloads, unzips, verifies, and only then renames."""
-    if not url.startswith("https:") and not _published_in_full(record):
+def _bring(url: str, part: Path, path: Path, record: Weights) -> None:
+    """Downloads to `part`, unzips, verifies, and only then renames."""
+    if not url.startswith("https:") and not _has_whole_digest(record):
         logging.warning(
             "%s comes without https and without a whole published digest: anybody on the way could "
             "exchange it.",
             url,
         )
-    part = path.with_name(f"{path.name}.part")
-    member = path.with_name(f"{path.name}.member")
-    resumed = part.exists()
+    _download(url, part, path, record)
+    _tag(part).unlink(missing_ok=True)  # from here on it is no beginning of a download
     try:
-        _download(url, part, record, path)
-        try:
-            ready = _unzipped(part, member, record) if _is_zipped(record) else part
-            digest = _verified(ready, record)
-        except ValueError as error:
-            part.unlink()
-            if resumed:  # what was there before may have been another file's beginning
-                return _bring(url, path, record)
-            raise DownloadError(f"{url} is not what was published: {error}.") from error
-        if not _published_in_full(record):
-            files.write(path.with_name(f"{path.name}.sha256"), digest)
-        os.replace(ready, path)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            part.unlink(missing_ok=True)
-        raise
-    finally:
-        member.unlink(missing_ok=True)
-        if not part.exists() or path.exists():
-            part.unlink(missing_ok=True)
-            _validator(part).unlink(missing_ok=True)
+        if _is_zipped(record):
+            files.write(part, _member(part, record))
+        _check(part, record)
+    except ValueError as error:
+        part.unlink()
+        raise DownloadError(f"{url} is not what was published: {error}.") from error
+    os.replace(part, path)
 
 
-def _download(url: str, part: Path, record: Weights, path: Path) -> None:
+def _download(url: str, part: Path, path: Path, record: Weights) -> None:
     """Appends to `part` until it is complete, over as many connections as it takes.
-
-    A connection counts as progress only where it brought the file further than any before it, so
-    that the number of connections has an end.
 
     Raises:
         DownloadError: the server refuses, stays away for all attempts, or does not come to an end.
     """
-    limits = _Limits(record)
-    pause, failures, reason, furthest = _FIRST_PAUSE, 0, "", 0
-    while True:
-        furthest = max(furthest, part.stat().st_size if part.exists() else 0)
+    limit = record.size + _ZIPS_ADD if record.size else readers.LARGEST_FILE
+    deadline, pause, reason = time.monotonic() + _DEADLINE, _FIRST_PAUSE, ""
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            said = printable(reason, _LONGEST_MESSAGE)
+            logging.warning("%s: %s; trying again in %.0f s.", url, said, pause)
+            time.sleep(pause)
+            pause *= 2
         try:
-            return _append(url, part, limits)
+            return _append(url, part, limit, deadline)
         except urllib.error.HTTPError as error:
             error.close()
             reason = f"the server answered {error.code} {error.reason}"
-            if error.code not in _PASSING:
+            if error.code == 416:  # nothing follows what we have: it is not the file's beginning
+                part.unlink(missing_ok=True)
+            elif error.code not in _PASSING:
                 break
-        except (_GivenUp, ValueError) as error:  # ValueError: an address that is none
+        except ValueError as error:  # another attempt would be no better
             reason = str(error)
             break
-        except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError) as error:
             reason = str(getattr(error, "reason", error)) or type(error).__name__
-        except ConnectionError as error:
-            reason = str(error)
-        progressed = part.exists() and part.stat().st_size >= furthest + _PROGRESS
-        failures = 1 if progressed else failures + 1
-        if failures >= _ATTEMPTS:
-            break
-        logging.warning("%s: %s; trying again in %.0f s.", url, printable(reason, 1000), pause)
-        time.sleep(pause)
-        pause = _FIRST_PAUSE if progressed else pause * 2
     raise DownloadError(
         printable(
-            f"{record.name} could not be downloaded from {url}: {reason}. Download it elsewhere "
-            f"and put it at {path}, or give its path as `weights=`; {MIRROR_VARIABLE} names "
-            "another server."
+            f"{record.name} could not be downloaded from {url}: {reason}. Try again later, which "
+            f"goes on where it stopped; or download it elsewhere and put it at {path}, or give its "
+            f"path as `weights=`; {MIRROR_VARIABLE} names another server.",
+            _LONGEST_MESSAGE,
         )
     )
 
 
-class _GivenUp(Exception):
-    """A server does what no further attempt makes better."""
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects as urllib does, but never from https to http."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore
+        fp.close()  # urllib would read all of its body
+        if not newurl.startswith(("https:",) if req.type == "https" else ("https:", "http:")):
+            raise ValueError(f"it redirects from {req.type} to {newurl}, which is not followed")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-class _Limits:
-    """What a download may take: checked at each read from the network."""
-
-    def __init__(self, record: Weights) -> None:
-        # A zip archive of a published file is hardly larger than the file.
-        self.bytes = record.size + _ZIPS_ADD if record.size else readers.LARGEST_FILE
-        self.needs_https = not _published_in_full(record)
-        self._end = time.monotonic() + _TOTAL_TIME
-        self._window_end, self._window_bytes = 0.0, 0
-
-    def connected(self) -> None:
-        """A new connection begins, and with it a new measurement of its speed."""
-        self._window_end, self._window_bytes = time.monotonic() + _WINDOW, 0
-
-    def came(self, count: int) -> None:
-        """Some bytes came from the network.
-
-        Raises:
-            TimeoutError: too few came lately.
-            _GivenUp: it takes too long in all.
-        """
-        now = time.monotonic()
-        if now > self._end:
-            raise _GivenUp(f"it takes more than {_TOTAL_TIME / 3600:.1f} hours")
-        self._window_bytes += count
-        if now > self._window_end:
-            if self._window_bytes < _SLOWEST * _WINDOW:
-                raise TimeoutError(
-                    f"it sent {self._window_bytes:,} bytes in the last {_WINDOW:.0f} seconds"
-                )
-            self.connected()
-
-    def check_size(self, total: int) -> None:
-        """Raises `_GivenUp` if the file has or says more bytes than it may have."""
-        if total > self.bytes:
-            raise _GivenUp(
-                f"it sends {total:,} bytes or more; at most {self.bytes:,} were expected"
-            )
-
-
-class _Watched(io.RawIOBase):
-    """What comes from a connection, headers included, held against limits."""
-
-    def __init__(self, raw: io.RawIOBase, limits: _Limits) -> None:
-        self._raw, self._limits = raw, limits
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        try:
-            count = self._raw.readinto(buffer)
-        except (TimeoutError, ConnectionError):
-            raise
-        except OSError as error:  # such as "no route to host": the disk is not to blame
-            raise ConnectionError(str(error)) from error
-        self._limits.came(count or 0)
-        return count
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-def _opener(limits: _Limits) -> urllib.request.OpenerDirector:
-    """Opens http and https addresses within limits, and follows redirects to such."""
-
-    class Response(http.client.HTTPResponse):
-        def __init__(self, sock: Any, *arguments: Any, **options: Any) -> None:
-            super().__init__(sock, *arguments, **options)
-            limits.connected()
-            self.fp = io.BufferedReader(_Watched(self.fp.detach(), limits))  # type: ignore
-
-    class Plain(http.client.HTTPConnection):
-        response_class = Response
-
-    class Secure(http.client.HTTPSConnection):
-        response_class = Response
-
-    class HTTP(urllib.request.HTTPHandler):
-        def http_open(self, request: urllib.request.Request) -> Any:
-            return self.do_open(Plain, request)
-
-    class HTTPS(urllib.request.HTTPSHandler):
-        def https_open(self, request: urllib.request.Request) -> Any:
-            return self.do_open(Secure, request)
-
-    class Redirects(urllib.request.HTTPRedirectHandler):
-        def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore
-            fp.close()  # urllib would read all of it
-            if urllib.parse.urlsplit(newurl).scheme not in ("http", "https"):
-                raise _GivenUp(f"it redirects to {newurl}, which is neither http nor https")
-            if req.type == "https" and not newurl.startswith("https:") and limits.needs_https:
-                raise _GivenUp(
-                    f"it redirects from https to {newurl}: anybody on the way could exchange the "
-                    "file, of which no whole digest is known"
-                )
-            return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.UnknownHandler(),
-        HTTP(),
-        HTTPS(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        Redirects(),
-    ):
-        opener.add_handler(handler)
-    return opener
-
-
-def _append(url: str, part: Path, limits: _Limits) -> None:
+def _append(url: str, part: Path, limit: int, deadline: float) -> None:
     """One connection: the rest of the file, or all of it if it changed since or cannot be resumed.
 
     Raises:
-        URLError, HTTPException, ConnectionError, TimeoutError: it broke off.
-        _GivenUp: another attempt would be no better.
+        URLError, HTTPException, ConnectionError: it broke off.
+        ValueError: another attempt would be no better.
     """
     request = urllib.request.Request(url, headers={"User-Agent": "keras_inception"})
-    start = part.stat().st_size if part.exists() else 0
-    validator = _validator(part)
-    version = validator.read_text(errors="replace") if validator.exists() else ""
-    if start and re.fullmatch(_VERSION, version):
+    start = part.stat().st_size if part.exists() and _tag(part).exists() else 0
+    if start:
         request.add_header("Range", f"bytes={start}-")
-        request.add_header("If-Range", version)
+        request.add_header("If-Range", _tag(part).read_text())
     try:
-        response = _opener(limits).open(request, timeout=_TIMEOUT)
-    except urllib.error.HTTPError as error:
-        if error.code != 416 or not request.has_header("Range"):
-            raise
-        error.close()  # 416: nothing is left after what we have
-        found = re.search(r"/(\d{1,18})$", error.headers.get("Content-Range", ""))
-        if found and int(found[1]) == start:
-            return
-        part.unlink()
-        raise http.client.IncompleteRead(b"") from error
+        response = urllib.request.build_opener(_Redirects).open(request, timeout=_TIMEOUT)
+    except urllib.error.URLError:
+        raise
+    except OSError as error:  # while the headers came: the disk is not to blame
+        raise ConnectionError(str(error)) from error
     with response:
-        start = _resumed_at(response, start)
-        tag = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
-        if re.fullmatch(_VERSION, tag):
-            files.write(validator, tag)
+        sent = response.headers.get("Content-Range", "")
+        if response.status != 206:
+            start = 0
+        if response.status not in (200, 206) or (start and not sent.startswith(f"bytes {start}-")):
+            raise ValueError(f"the server answered {response.status} with another part of the file")
+        tag = response.headers.get("ETag", "")
+        if tag.startswith('"') and tag.isascii() and tag.isprintable():  # it names one version
+            files.write(_tag(part), tag)
         else:
-            validator.unlink(missing_ok=True)
-        # http.client holds the body against the header's number, where that is one.
+            _tag(part).unlink(missing_ok=True)
         total = None if response.length is None else start + response.length
-        limits.check_size(total or 0)
         bar = keras.utils.Progbar(total, unit_name="byte")
         with part.open("ab" if start else "wb") as file:
             done = start
-            while chunk := response.read(_CHUNK):
+            while chunk := _read(response, deadline):
                 done += len(chunk)
-                limits.check_size(done)
+                if max(done, total or 0) > limit:
+                    raise ValueError(f"it sends more than the {limit:,} bytes that were expected")
                 file.write(chunk)
                 bar.update(done, finalize=done == total)
-        if total is not None and done < total:
-            raise http.client.IncompleteRead(b"", total - done)
+    if total is not None and done < total:
+        raise ConnectionError(f"it ended after {done:,} of {total:,} bytes")
 
 
-def _resumed_at(response: http.client.HTTPResponse, start: int) -> int:
-    """The byte of the file that a response begins with.
-
-    Raises:
-        _GivenUp: it is not the file, or another part of it than was asked for.
-    """
-    if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise _GivenUp("the server packs the file, which was not asked for")
-    if response.status == 200:
-        return 0
-    sent = re.match(r"bytes (\d{1,18})-", response.headers.get("Content-Range", ""))
-    if response.status != 206 or (sent and int(sent[1]) != start):
-        raise _GivenUp(f"the server answered {response.status} with another part of the file")
-    return start
+def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
+    """What came next, at most a chunk; empty at the end."""
+    if time.monotonic() > deadline:
+        raise ValueError(f"it takes more than {_DEADLINE / 3600:.1f} hours")
+    try:
+        return response.read1(_CHUNK)
+    except OSError as error:  # such as "no route to host": the disk is not to blame
+        raise ConnectionError(str(error)) from error
 
 
-def _validator(part: Path) -> Path:
+def _tag(part: Path) -> Path:
     """Beside a partial file: which version of the file at the server it is the beginning of."""
     return part.with_name(f"{part.name}.etag")
 
@@ -359,7 +220,7 @@ def _is_zipped(record: Weights) -> bool:
     return record.url.endswith(".zip") and not record.filename.endswith(".zip")
 
 
-def _unzipped(part: Path, target: Path, record: Weights) -> Path:
+def _member(part: Path, record: Weights) -> bytes:
     """The one member that is wanted out of a downloaded zip. Raises ValueError without it."""
     with readers.refusing(part, "zip"):
         content = readers.whole(part)
@@ -367,55 +228,38 @@ def _unzipped(part: Path, target: Path, record: Weights) -> Path:
         members = [n for n in archive.names if n.rsplit("/", 1)[-1] == record.filename]
         if len(members) != 1:
             raise ValueError(f"it holds {archive.names[:5]} instead of {record.filename}")
-        member = archive.read(members[0])
-    target.write_bytes(member)
-    return target
+        return archive.read(members[0])
 
 
-def _verified(path: Path, record: Weights) -> str:
-    """The file's sha256, once its published digest and size were found right.
-
-    Raises:
-        ValueError: they are wrong.
-    """
-    kind, _, published = (record.hash or "sha256:").partition(":")
-    digests, size = _digests(path, {kind, "sha256"}), path.stat().st_size
-    found = digests[kind]
-    if not found.startswith(published):
-        raise ValueError(f"its {kind} is {found}, the published one {published}")
-    if record.size is not None and size != record.size:
-        raise ValueError(f"it has {size:,} bytes instead of {record.size:,}")
-    return digests["sha256"]
-
-
-def _published_in_full(record: Weights) -> bool:
+def _has_whole_digest(record: Weights) -> bool:
     kind, _, digest = record.hash.partition(":")
     return bool(digest) and len(digest) == hashlib.new(kind, usedforsecurity=False).digest_size * 2
 
 
-def _check_cached(path: Path, record: Weights) -> None:
-    """Raises ValueError if a cached file is not the one that was published, or downloaded."""
-    if not path.is_file():
-        raise ValueError(f"{path} should be a file: it is where {record.name} belongs.")
-    note = path.with_name(f"{path.name}.sha256")
-    kind, _, digest = record.hash.partition(":")
-    checks = [(kind, digest)] if digest else []
-    if note.exists():
-        checks.append(("sha256", note.read_text(errors="replace").strip() or "unknown"))
-    for kind, wanted in checks:
-        found = _digests(path, {kind})[kind]
-        if not found.startswith(wanted):
-            raise ValueError(
-                f"The cached file {path} is damaged (its {kind} is {found}, not {wanted!r:.80}). "
-                "Remove it, and it is downloaded again."
-            )
-
-
-def _digests(path: Path, kinds: set[str]) -> dict[str, str]:
-    """Hexadecimal digests of a file, by kind, in one pass."""
-    digests = {kind: hashlib.new(kind, usedforsecurity=False) for kind in kinds}
+def _check(path: Path, record: Weights) -> None:
+    """Raises ValueError if a file has not the size and the digest that were published."""
+    size = path.stat().st_size
+    if record.size is not None and size != record.size:
+        raise ValueError(f"it has {size:,} bytes instead of {record.size:,}")
+    kind, _, published = record.hash.partition(":")
+    if not published:
+        return
+    digest = hashlib.new(kind, usedforsecurity=False)
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
-            for digest in digests.values():
-                digest.update(chunk)
-    return {kind: digest.hexdigest() for kind, digest in digests.items()}
+            digest.update(chunk)
+    # Some publishers give the beginning of a digest only.
+    if not digest.hexdigest().startswith(published):
+        raise ValueError(f"its {kind} is {digest.hexdigest()}, the published one {published}")
+
+
+def _check_cached(path: Path, record: Weights) -> None:
+    """Raises ValueError if a cached file is not the one that was published."""
+    if not path.is_file():
+        raise ValueError(f"{path} should be a file: it is where {record.name} belongs.")
+    try:
+        _check(path, record)
+    except ValueError as error:
+        raise ValueError(
+            f"The cached file {path} is damaged: {error}. Remove it, and it is downloaded again."
+        ) from error

@@ -50,6 +50,9 @@ class Server:
                     start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
                 self.send_response(206 if start else 200)
                 self.send_header("ETag", outer.etag)
+                if start:
+                    last, size = len(outer.content) - 1, len(outer.content)
+                    self.send_header("Content-Range", f"bytes {start}-{last}/{size}")
                 self.send_header("Content-Length", str(len(outer.content) - start))
                 self.end_headers()
                 body = outer.content[start:]
@@ -158,12 +161,12 @@ def test_a_truncated_file_is_refused_though_the_server_says_it_is_whole(server):
     assert not left_behind()
 
 
-def test_the_beginning_of_a_digest_is_enough_and_what_came_is_remembered(server):
-    path = fetch(server.record(hash=f"sha256:{SHA256[:8]}"))
-    assert left_behind() == {"v4.safetensors", "v4.safetensors.sha256"}
+def test_the_beginning_of_a_digest_is_enough(server):
+    record = server.record(hash=f"sha256:{SHA256[:8]}")
+    path = fetch(record)
     path.write_bytes(CONTENT[:-1] + b"x")
     with pytest.raises(ValueError, match=r"cached file .*v4\.safetensors is damaged"):
-        fetch(server.record(hash=""))
+        fetch(record)
 
 
 def test_a_damaged_file_in_the_cache_is_named(server):
@@ -314,21 +317,6 @@ OK = "HTTP/1.1 200 OK\r\n"
 WHOLE = f"Content-Length: {len(CONTENT)}\r\n"
 
 
-def one_byte_a_connection(server, number):
-    if server.range:
-        server.send(f'HTTP/1.1 206 Partial\r\nETag: "1"\r\nContent-Length: {2**21}\r\n\r\n', b"x")
-    else:
-        server.send(OK, 'ETag: "1"\r\n', WHOLE, "\r\n", b"x")
-
-
-def another_etag_each_time(server, number):
-    server.send(OK, f'ETag: "{number}"\r\n', WHOLE, "\r\n", CONTENT[: 2**17])
-
-
-def longer_each_time(server, number):
-    server.send(OK, f'ETag: "{number}"\r\n', WHOLE, "\r\n", CONTENT[: number * 700])
-
-
 def nothing_left(server, number):
     if server.range:
         server.send("HTTP/1.1 416 Range Not Satisfiable\r\n\r\n")
@@ -342,63 +330,41 @@ def endless(server, number, head=OK + "\r\n", limit=64):
         server.send(CONTENT[: 2**20])
 
 
-# What a server does -> what is said, where that does not depend on time, and at most how often it
-# is asked.
+# What a server does -> what is said, where that does not depend on time. Each is asked at most five
+# times.
 HOSTILE = {
-    "416 without a size": (nothing_left, "", 12),
-    "416 without a range": (lambda s, n: s.send("HTTP/1.1 416 No\r\n\r\n"), "answered 416", 1),
-    "one byte a connection": (one_byte_a_connection, "", 6),
-    "another ETag each time": (another_etag_each_time, "", 8),
-    "a little longer each time": (longer_each_time, "", 60),
-    "endless body": (endless, "were expected", 1),
+    "nothing left of a file that is not whole": (nothing_left, ""),
+    "endless body": (endless, "bytes that were expected"),
     "too long a body": (
-        lambda s, n: s.send(OK, f"Content-Length: {10**15}\r\n\r\n"),
-        "1,000,000,000,000,000 bytes or more",
-        1,
+        lambda s, n: s.send(OK, f"Content-Length: {10**15}\r\n\r\n", b"x"),
+        "bytes that were expected",
     ),
     "endless body of a redirect": (
         lambda s, n: endless(s, n, "HTTP/1.1 302 Found\r\nLocation: ftp://a/b\r\n\r\n"),
-        "neither http nor https",
-        1,
+        "from http to ftp://a/b, which is not followed",
     ),
-    "endless headers": (lambda s, n: endless(s, n, OK), "", 5),
-    "many headers": (lambda s, n: s.send(OK, *(f"h{i}: 1\r\n" for i in range(999)), "\r\n"), "", 5),
-    "slow headers": (lambda s, n: s.trickle(OK.encode() + b"a: " + b"b" * 500), "", 5),
-    "slow body": (lambda s, n: (s.send(OK, WHOLE, "\r\n"), s.trickle(CONTENT)), "", 5),
-    "silence": (lambda s, n: time.sleep(1), "", 5),
-    "no answer": (lambda s, n: None, "", 5),
-    "noise": (lambda s, n: s.send(CONTENT[:5000]), "", 5),
-    "a redirect to itself": (lambda s, n: s.redirect("/v4"), "", 12),
-    "a redirect to a file": (lambda s, n: s.redirect("file:///etc/passwd"), "is not allowed", 1),
-    "a redirect to no host": (lambda s, n: s.redirect("http://" + "a" * 70 + ".b/"), "", 5),
-    "a redirect to no address": (lambda s, n: s.redirect("http://[/"), "", 5),
-    "a packed body": (
-        lambda s, n: s.send(OK, "Content-Encoding: gzip\r\n\r\n", CONTENT[:99]),
-        "packs the file",
-        1,
+    "endless headers": (lambda s, n: endless(s, n, OK), ""),
+    "slow body": (
+        lambda s, n: (s.send(OK, WHOLE, "\r\n"), s.trickle(CONTENT)),
+        "it takes more than",
     ),
+    "silence": (lambda s, n: time.sleep(1), "timed out"),
+    "no answer": (lambda s, n: None, ""),
+    "noise": (lambda s, n: s.send(CONTENT[:5000]), ""),
+    "a body that is cut": (lambda s, n: s.send(OK, WHOLE, "\r\n", CONTENT[:99]), "ended after 99"),
+    "a redirect to a file": (lambda s, n: s.redirect("file:///etc/passwd"), "is not allowed"),
+    "a redirect to no address": (lambda s, n: s.redirect("http://[/"), ""),
     "another part": (
-        lambda s, n: s.send("HTTP/1.1 206 Partial\r\nContent-Range: bytes 5-9/10\r\n\r\n12345"),
-        "another part",
-        1,
+        lambda s, n: s.send(
+            'HTTP/1.1 206 Partial\r\nETag: "1"\r\nContent-Range: bytes 5-9/10\r\n\r\n12345'
+        ),
+        "bytes instead of",
     ),
-    "no content": (lambda s, n: s.send("HTTP/1.1 204 No\r\n\r\n"), "answered 204", 1),
-    "a length of words": (lambda s, n: s.send(OK, "Content-Length: many\r\n\r\n", b"x"), "", 1),
-    "a length below zero": (lambda s, n: s.send(OK, "Content-Length: -1\r\n\r\n", b"x"), "", 1),
-    "chunks of no size": (
-        lambda s, n: s.send(OK, "Transfer-Encoding: chunked\r\n\r\nwords\r\n"),
-        "",
-        5,
-    ),
-    "an ETag of control characters": (
-        lambda s, n: s.send(OK, 'ETag: "\x01\x7f\xff"\r\n'.encode("latin-1"), WHOLE, "\r\n"),
-        "",
-        5,
-    ),
+    "no content": (lambda s, n: s.send("HTTP/1.1 204 No\r\n\r\n"), "answered 204"),
+    "a length below zero": (lambda s, n: s.send(OK, "Content-Length: -1\r\n\r\n", b"x"), ""),
     "a reason of control characters": (
         lambda s, n: s.send("HTTP/1.1 404 \x1b[2J\x07Not\r\n\r\n"),
         r"404 \x1b[2J\x07Not",
-        1,
     ),
 }
 
@@ -406,16 +372,13 @@ HOSTILE = {
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_servers(kind, tmp_path, monkeypatch):
     """All end in one line, after a bounded number of connections, with little on the disk."""
-    behave, message, most = HOSTILE[kind]
+    behave, message = HOSTILE[kind]
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
     monkeypatch.delenv(download.MIRROR_VARIABLE, raising=False)
     for name, value in {
         "_FIRST_PAUSE": 0.001,
         "_TIMEOUT": 0.3,
-        "_WINDOW": 0.2,
-        "_SLOWEST": 10_000,
-        "_TOTAL_TIME": 60.0,
-        "_ZIPS_ADD": 2**20,
+        "_DEADLINE": 1.0 if kind == "slow body" else 60.0,
     }.items():
         monkeypatch.setattr(download, name, value)
     server = HostileServer(behave)
@@ -434,26 +397,19 @@ def test_hostile_servers(kind, tmp_path, monkeypatch):
     assert message in str(caught.value)
     assert str(caught.value).isprintable()
     assert "weights=" in str(caught.value) or "not what was published" in str(caught.value)
-    assert 0 < server.connections <= most
+    assert 0 < server.connections <= 5
     cache = cache_folder("models")
     assert sum(p.stat().st_size for p in cache.iterdir()) < len(CONTENT) + 2**22
 
 
-@pytest.mark.parametrize("digest", ["", SHA256[:8], SHA256])
-def test_https_is_not_left_for_http_unless_the_whole_digest_is_known(
-    digest, server, tmp_path, monkeypatch
-):
+def test_https_is_not_left_for_http(server, monkeypatch):
     """The first server stands in for one with https: what a client sees of it is the same."""
     monkeypatch.setattr(http.client.HTTPSConnection, "connect", http.client.HTTPConnection.connect)
     plain = server.record().url
     secure = HostileServer(lambda s, n: s.redirect(plain))
-    record = server.record(hash=f"sha256:{digest}" if digest else "")
-    record = dataclasses.replace(record, url=f"https://{secure.host}/v4.safetensors")
+    record = dataclasses.replace(server.record(), url=f"https://{secure.host}/v4.safetensors")
     try:
-        if len(digest) == 64:
-            assert fetch(record).read_bytes() == CONTENT
-            return
-        with pytest.raises(DownloadError, match=f"redirects from https to {plain}: anybody"):
+        with pytest.raises(DownloadError, match=f"redirects from https to {plain}, which is not"):
             fetch(record)
     finally:
         secure.close()
@@ -471,10 +427,3 @@ def test_what_is_no_file_in_the_cache_is_named(server):
     os.mkfifo(path)
     with pytest.raises(ValueError, match=r"v4\.safetensors should be a file"):
         fetch(server.record())
-
-
-def test_a_note_without_a_digest_is_no_digest(server):
-    path = fetch(server.record(hash=""))
-    path.with_name(f"{path.name}.sha256").write_text("")
-    with pytest.raises(ValueError, match="is damaged"):
-        fetch(server.record(hash=""))
