@@ -14,24 +14,22 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception.data.order import Order
-from keras_inception.data.policies import POLICIES, make_policy
+from keras_inception.data.policies import make_policy
 from keras_inception.data.splits import Source, Split
 from keras_inception.data.transforms import (
     AREA,
     MILD_AREA,
     MILD_COLOR,
-    MIXES,
     distort_color,
     mix_batch,
     random_crop_box,
     random_mirror,
 )
 from keras_inception.preprocessing import Preprocessing
+from keras_inception.recipes import AUGMENTATIONS, MIXES, POLICIES
 
 # Examples whose records are read together: a call of Python costs more than reading one.
 _CHUNK = 16
-
-AUGMENTATIONS = ("none", "flip", "mild", "crop", "inception", *POLICIES)
 
 
 def train_batches(

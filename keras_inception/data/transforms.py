@@ -19,7 +19,6 @@ ASPECT = (3 / 4, 4 / 3)
 # What one example draws its independent random numbers for.
 _CROP, _MIRROR, _COLOR = 0, 1, 2
 
-MIXES = ("none", "mixup", "cutmix", "either")
 MIXUP_ALPHA, CUTMIX_ALPHA = 0.2, 1.0
 
 Pair = tuple[tf.Tensor, tf.Tensor]
