@@ -21,10 +21,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception import messages
-from keras_inception.data import Source, evaluation_batches
+from keras_inception.data import evaluation_batches
 from keras_inception.files import write
 from keras_inception.identity import attach, identity_of
-from keras_inception.preprocessing import Preprocessing
+from keras_inception.training.stage import Place
 from keras_inception.training.strategy import (
     distributed,
     is_chief,
@@ -47,14 +47,7 @@ def feature_network(model: keras.Model) -> keras.Model:
 
 def pooled_features(
     network: keras.Model,
-    source: Source,
-    contract: Preprocessing,
-    folder: Path,
-    *,
-    views: str,
-    batch_size: int,
-    strategy: tf.distribute.Strategy,
-    source_state: Any,
+    place: Place,
     say: Callable[[str], None],
     stopped: Callable[[], bool] = lambda: False,
 ) -> dict[str, np.ndarray]:
@@ -62,13 +55,10 @@ def pooled_features(
 
     Args:
         network: From scaled images to features (batch, features); see `feature_network`.
-        source: The data set.
-        contract: How an image becomes the network's input.
-        folder: Where the features are kept; all workers read and write it.
-        views: "center" (the contract's central crop) or "mirror" (its mirror image as well).
-        batch_size: Images of the global batch.
-        strategy: The devices, whose replicas share each batch.
-        source_state: What changes when an image or a label of the source does, as JSON can hold it.
+        place: The data set, the contract of its images, the folder that all workers read and write,
+            and the devices, whose replicas share each batch. Of the recipe, `batch_size` and
+            `views` count: "center" (the contract's central crop) or "mirror" (its mirror image as
+            well).
         say: Prints a line of progress.
         stopped: Whether the process was asked to stop; what was computed is kept.
 
@@ -78,7 +68,9 @@ def pooled_features(
     Raises:
         InterruptedError: `stopped` said so.
     """
-    _bind(folder, _key(network, contract, views, source_state), strategy, say)
+    source, strategy, folder = place.source, place.strategy, place.folder.features_path
+    views = place.recipe.views
+    _bind(folder, _key(network, place), strategy, say)
     step = _step(network, views, strategy)
     found = {}
     for part in PARTS:
@@ -87,7 +79,7 @@ def pooled_features(
             continue
         path = folder / f"{part}.npy"
         if not path.exists():
-            _compute(step, source, part, contract, folder, batch_size, strategy, say, stopped)
+            _compute(step, place, part, say, stopped)
             wait_for_all(strategy)
             if is_chief(strategy):
                 _join(folder, part, source.num_examples(part))
@@ -96,7 +88,7 @@ def pooled_features(
     return found
 
 
-def _key(network: keras.Model, contract: Preprocessing, views: str, source_state: Any) -> str:
+def _key(network: keras.Model, place: Place) -> str:
     """What the features depend on, as text."""
     digest = hashlib.sha256()
     for weight in network.weights:
@@ -109,9 +101,9 @@ def _key(network: keras.Model, contract: Preprocessing, views: str, source_state
         "weights": digest.hexdigest(),
         # A network without an identity is known by its graph, whose names count those of a process.
         "layers": [identity.variant, identity.arguments] if identity else network.to_json(),
-        "contract": contract.to_dict(),
-        "views": views,
-        "images": source_state,
+        "contract": place.contract.to_dict(),
+        "views": place.recipe.views,
+        "images": place.source.fingerprint().digest,
     }
     return json.dumps(parts, sort_keys=True)
 
@@ -161,23 +153,20 @@ def _step(
 
 def _compute(
     step: Callable[[Any], Any],
-    source: Source,
+    place: Place,
     part: str,
-    contract: Preprocessing,
-    folder: Path,
-    batch_size: int,
-    strategy: tf.distribute.Strategy,
     say: Callable[[str], None],
     stopped: Callable[[], bool],
 ) -> None:
     """Writes this worker's batches of a part, from the first that is not there yet."""
+    source, strategy, folder = place.source, place.strategy, place.folder.features_path
     worker = strategy.cluster_resolver.task_id if is_multi_worker(strategy) else 0
     replicas = strategy.num_replicas_in_sync
-    size = max(1, batch_size // replicas)
+    size = max(1, place.recipe.batch_size // replicas)
     done = _done(folder, part, worker)
 
     make = functools.partial(
-        evaluation_batches, source, part, contract, batch_size=size, start_step=done
+        evaluation_batches, source, part, place.contract, batch_size=size, start_step=done
     )
     total = -(-source.num_examples(part) // (size * replicas))
     kept: list[list[np.ndarray]] = []

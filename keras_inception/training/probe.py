@@ -71,16 +71,7 @@ class Probe(Stage):
         try:
             with naming_lost_images(self.source, "train"):
                 return pooled_features(
-                    self.network,
-                    self.source,
-                    self.contract,
-                    self.folder.features_path,
-                    views=self.recipe.views,
-                    batch_size=self.recipe.batch_size,
-                    strategy=self.strategy,
-                    source_state=self.source.fingerprint().digest,
-                    say=self.progress.say,
-                    stopped=lambda: "signal" in stop,
+                    self.network, self.place, self.progress.say, lambda: "signal" in stop
                 )
         except InterruptedError as error:
             raise Interrupted(

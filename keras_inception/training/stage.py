@@ -59,6 +59,7 @@ class Stage(abc.ABC):
         place: Place,
         total_steps: int,
     ) -> None:
+        self.place = place
         self.recipe, self.folder, self.source, self.contract, self.strategy = place
         self.model, self._inference = model, inference
         self.step, self.total_steps = 0, total_steps

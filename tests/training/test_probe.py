@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 
@@ -13,9 +14,12 @@ import tensorflow as tf
 from keras_inception import InceptionV1
 from keras_inception.data import open_source
 from keras_inception.preprocessing import Preprocessing
+from keras_inception.recipes import Recipe
+from keras_inception.runs import RunFolder
 from keras_inception.training import features as features_module
 from keras_inception.training.features import feature_network, pooled_features
 from keras_inception.training.linear import fit_head
+from keras_inception.training.stage import Place
 
 ONE_DEVICE = tf.distribute.OneDeviceStrategy("CPU:0")
 
@@ -92,6 +96,7 @@ def test_every_image_is_seen_once_and_a_stopped_run_goes_on(tmp_path, monkeypatc
     network = feature_network(model)
     source = open_source("fake")
     contract = Preprocessing(size=(32, 32), crop_fraction=1.0)
+    recipe = Recipe(views="mirror", batch_size=64)
     monkeypatch.setattr(features_module, "_SECONDS", 0.0)
     said: list[str] = []
     seen: list[int] = []
@@ -100,19 +105,9 @@ def test_every_image_is_seen_once_and_a_stopped_run_goes_on(tmp_path, monkeypatc
         seen.append(1)
         return len(seen) == 3
 
-    def compute(network=network, state="1", stopped=lambda: bool(seen.append(1))):
-        return pooled_features(
-            network,
-            source,
-            contract,
-            tmp_path / "features",
-            views="mirror",
-            batch_size=64,
-            strategy=ONE_DEVICE,
-            source_state=state,
-            say=said.append,
-            stopped=stopped,
-        )
+    def compute(source=source, stopped=lambda: bool(seen.append(1))):
+        place = Place(recipe, RunFolder(tmp_path), source, contract, ONE_DEVICE)
+        return pooled_features(network, place, said.append, stopped)
 
     with pytest.raises(InterruptedError):
         compute(stopped=stop_soon)
@@ -132,14 +127,18 @@ def test_every_image_is_seen_once_and_a_stopped_run_goes_on(tmp_path, monkeypatc
     seen.clear()
     again = compute()
     assert not seen and (again["train"] == found["train"]).all()
-    compute(state="2")
-    assert len(seen) == batches and "other images" in "".join(said)
+    part = source.splits["train"]
+    fewer = dataclasses.replace(
+        source, splits={**source.splits, "train": part.subset(np.arange(len(part) - 64))}
+    )
+    compute(fewer)
+    assert len(seen) == batches - 1 and "other images" in "".join(said)
     seen.clear(), said.clear()
     layer = network.get_layer("stem_0_conv")
     layer.kernel.assign(layer.kernel * 1.1)
-    moved = compute(state="2")
-    assert len(seen) == batches and "other weights" in said[0]
-    assert np.abs(moved["train"] - found["train"]).max() > 1e-3
+    moved = compute(fewer)
+    assert len(seen) == batches - 1 and "other weights" in said[0]
+    assert np.abs(moved["train"] - found["train"][:-64]).max() > 1e-3
 
 
 # A process of its own: the number of devices is a process's.
