@@ -158,13 +158,7 @@ class RunFolder:
     @property
     def labels(self) -> list[str]:
         """Class names in the order of the model's outputs."""
-        path = self.labels_path
-        try:
-            return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-        except FileNotFoundError as error:
-            raise ValueError(f"{self.path} is no run folder: it has no labels.txt.") from error
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is damaged: {error}") from error
+        return self._text("labels.txt").removesuffix("\n").split("\n")
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -312,16 +306,22 @@ class RunFolder:
         return self._json(name) if (self.path / name).exists() else None
 
     def _json(self, name: str) -> dict[str, Any]:
-        path = self.path / name
-        if not path.exists():
-            raise ValueError(f"{self.path} is no run folder: it has no {name}.")
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path} is damaged: {error}") from error
+            content = json.loads(self._text(name))
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ValueError(f"{self.path / name} is damaged: {error}") from error
         if not isinstance(content, dict):
-            raise ValueError(f"{path} is damaged: it holds no JSON object.")
+            raise ValueError(f"{self.path / name} is damaged: it holds no JSON object.")
         return content
+
+    def _text(self, name: str) -> str:
+        path = self.path / name
+        try:
+            return path.read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            raise ValueError(f"{self.path} is no run folder: it has no {name}.") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
 
 
 def best_epoch(history: list[dict[str, float]]) -> dict[str, float]:
