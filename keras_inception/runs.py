@@ -156,7 +156,7 @@ class RunFolder:
         return self._json("config.json")
 
     @property
-    def labels(self) -> list[str]:
+    def class_names(self) -> list[str]:
         """Class names in the order of the model's outputs."""
         return self._text("labels.txt").removesuffix("\n").split("\n")
 
@@ -196,7 +196,7 @@ class RunFolder:
         )
 
     def begin(
-        self, recipe: Recipe, labels: tuple[str, ...], contract: Preprocessing, split: dict
+        self, recipe: Recipe, class_names: tuple[str, ...], contract: Preprocessing, split: dict
     ) -> None:
         """Writes what is known before training.
 
@@ -213,7 +213,7 @@ class RunFolder:
         self.write_json("config.json", {"recipe": recipe.to_dict(), "versions": versions})
         self.write_json("split.json", split)
         self.write_json("preprocessing.json", contract.to_dict())
-        write(self.labels_path, "".join(f"{name}\n" for name in labels))
+        write(self.labels_path, "".join(f"{name}\n" for name in class_names))
 
     def check_recipe(self, recipe: Recipe, but: Collection[str] = ()) -> None:
         """Raises ValueError if the folder holds a run of another recipe; it names the fields.

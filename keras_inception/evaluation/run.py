@@ -65,7 +65,7 @@ def evaluate_run(run_dir: str | Path, source: Source | None = None) -> dict[str,
         ValueError: the folder holds no finished run.
     """
     run = RunFolder(run_dir)
-    classifier, labels = load_classifier(run.path), run.labels
+    classifier, labels = load_classifier(run.path), run.class_names
     unscaled = run.preprocessing.replace(inside_model=True)  # the classifier scales
     examples = evaluation_batches(source or open_run(run), "test", unscaled, batch_size=BATCH)
 

@@ -195,7 +195,7 @@ def mistakes(run: RunFolder, source: Source | None) -> Mistakes | None:
     with np.load(run.predictions_path) as answers:
         probabilities, labels = answers["probabilities"], answers["labels"]
         index = answers["index"]
-    called, names = probabilities.argmax(1), run.labels
+    called, names = probabilities.argmax(1), run.class_names
     wrong = np.flatnonzero(called != labels)
     if source is None or not len(wrong):
         return Mistakes(len(wrong), len(labels), [], "")

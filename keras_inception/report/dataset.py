@@ -53,7 +53,7 @@ def describe(run: RunFolder, source: Source | None) -> Data:
         source: The data set in the run's parts; None leaves its images, formats and sizes out.
     """
     record = run.data_path
-    labels, counts = run.labels, {}
+    labels, counts = run.class_names, {}
     if record.exists():
         counts = _counts(Fingerprint.read(record), labels)
     elif source is not None:

@@ -58,7 +58,7 @@ def facts(run: RunFolder, source: Source | None) -> dict[str, Any]:
         run: The run folder.
         source: The data set in the run's parts; None shows no images.
     """
-    recipe, labels = run.recipe, run.labels
+    recipe, labels = run.recipe, run.class_names
     evaluation, exported = run.read_json("evaluation.json"), run.read_json("export.json")
     data = dataset.describe(run, source)
     return {

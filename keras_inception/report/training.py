@@ -37,7 +37,7 @@ def describe(run: RunFolder) -> list[Stage]:
 
 
 def _stage(run: RunFolder, title: str) -> Stage:
-    rows, recipe, classes = run.history, run.recipe, len(run.labels)
+    rows, recipe, classes = run.history, run.recipe, len(run.class_names)
     is_probe = recipe.probe and not recipe.epochs
     charts = []
     for name in ("loss", "accuracy"):

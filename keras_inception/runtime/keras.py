@@ -77,7 +77,9 @@ def of_run(path: Path) -> tuple[KerasEngine, Identity]:
     run = RunFolder(path)
     engine = KerasEngine(run.load_model())
     identity = identity_of(engine.model) or Identity(run.recipe.model)
-    return engine, identity.replace(preprocessing=run.preprocessing, class_names=tuple(run.labels))
+    return engine, identity.replace(
+        preprocessing=run.preprocessing, class_names=tuple(run.class_names)
+    )
 
 
 def of_file(path: Path) -> tuple[KerasEngine, Identity]:

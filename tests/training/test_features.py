@@ -158,7 +158,7 @@ def test_fine_tuning_trains_the_head_first_and_keeps_the_norms(tmp_path, short_g
             tuned.get_layer(name).get_weights(), start.get_layer(name).get_weights(), strict=True
         ):
             np.testing.assert_array_equal(got, want)
-    assert tuned.output_shape[-1] == len(folder.labels) != 7
+    assert tuned.output_shape[-1] == len(folder.class_names) != 7
     assert folder.recipe == recipe and RunFolder(folder.path / "head").recipe.freeze == "backbone"
 
 

@@ -82,7 +82,7 @@ def test_leftovers_of_a_killed_process_are_removed(tmp_path):
         ("preprocessing.json", b'{"size": 3}', lambda run: run.preprocessing),
         ("preprocessing.json", b"{", lambda run: run.preprocessing),
         ("split.json", b"[" * 100_000, lambda run: run.read_json("split.json")),
-        ("labels.txt", b"\xff\xfe", lambda run: run.labels),
+        ("labels.txt", b"\xff\xfe", lambda run: run.class_names),
         ("history.csv", b"\x00\xff\xfe", lambda run: run.history),
         ("history.csv", b"epoch,step,loss,accuracy\n1,2,three,4\n", lambda run: run.history),
         ("history.csv", b"epoch,step,loss,accuracy\n1,2\n", lambda run: run.history),

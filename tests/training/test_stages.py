@@ -128,7 +128,7 @@ def test_the_second_stage_starts_where_the_first_one_ended(peer, tmp_path, monke
     built = get_model(record.variant, weights=head.weights_path, input_shape=(size, size, 3))
     np.testing.assert_array_equal(built(x, training=False), keras.ops.softmax(logits))
     assert built.preprocessing == contract
-    assert built.identity.class_names == tuple(head.labels)
+    assert built.identity.class_names == tuple(head.class_names)
     # What was tried on held-out training images is kept, not the final fit's own row.
     found = head.read_json("probe.json")
     losses = {row["penalty"]: row["validation_loss"] for row in found["path"]}
