@@ -83,7 +83,7 @@ def test_a_page_loads_nothing_and_runs_nothing_of_others(made):
     page = Page(made.path / "report.html")
     assert all(s.startswith(("data:", "#")) for s in page.sources)
     assert page.tags.count("script") == 1 and not set(page.tags) & {"i", "s", "u", "iframe"}
-    for name in made.labels[: len(page_runs.HOSTILE)]:
+    for name in made.class_names[: len(page_runs.HOSTILE)]:
         assert name in page.text
     assert "folder:/photos/<b>mine</b>" in page.text
     assert "<u>a</u> = b" in page.text and "broken/<s>1</s>.jpg" in page.text
@@ -92,7 +92,7 @@ def test_a_page_loads_nothing_and_runs_nothing_of_others(made):
 
 def test_many_classes_are_summarized(made):
     html = (made.path / "report.html").read_text("utf-8")
-    classes = len(made.labels)
+    classes = len(made.class_names)
     assert ('<table class="matrix">' in html) == (classes <= 30)
     assert html.count('<div class="row">') == min(classes, 12)
     assert f"of {classes:,} classes" in html or classes <= 12
