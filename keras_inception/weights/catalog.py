@@ -12,7 +12,6 @@ import os
 from typing import Any
 
 from keras_inception.preprocessing import Preprocessing
-from keras_inception.weights.layouts import Layout
 
 IMAGENET = "ImageNet-1k"
 
@@ -87,13 +86,6 @@ class Weights:
         return dataclasses.replace(
             self, name="", url="", filename=os.fspath(path), hash="", size=None
         )
-
-    @property
-    def trustworthy(self) -> bool:
-        """Whether the download is protected against tampering: https, or a full digest."""
-        lengths = {"md5": 32, "sha1": 40, "sha256": 64, "sha384": 96}
-        kind, _, digest = self.hash.partition(":")
-        return self.url.startswith("https://") or len(digest) == lengths.get(kind)
 
 
 _NETWORKS = {
@@ -649,11 +641,3 @@ def get_weights(name: str, variant: str | None = None) -> Weights:
 
 # Variants whose first convolution is padded: another scaling cannot be folded into it exactly.
 PADDED_STEM = ("InceptionV1", "BNInception")
-
-
-def records_for(layout: Layout) -> list[Weights]:
-    """The entries whose files have a layout, or at least its publisher and variant."""
-    publisher = layout.name.partition("/")[0] + "/"
-    return [r for r in CATALOG if r.layout == layout.name] or [
-        r for r in CATALOG if r.variant == layout.variant and (r.layout or "").startswith(publisher)
-    ]

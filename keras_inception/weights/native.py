@@ -47,8 +47,6 @@ def save_weights(
     model: keras.Model,
     path: str | Path,
     *,
-    variant: str = "",
-    builder_arguments: dict[str, Any] | None = None,
     preprocessing: Preprocessing | None = None,
     class_names: Sequence[str] = (),
 ) -> Path:
@@ -60,10 +58,7 @@ def save_weights(
 
     Args:
         model: A flat functional model; models inside the model are refused.
-        path: The file to write; it ends in .safetensors.
-        variant: Name of the builder; by default the one that built the model.
-        builder_arguments: The builder's arguments that the weights need; by default those that the
-            model was built with.
+        path: The file to write, in a folder that is made if need be; it ends in .safetensors.
         preprocessing: The contract; by default the model's.
         class_names: Names of the classes, in the order of the outputs; by default the model's.
 
@@ -71,52 +66,35 @@ def save_weights(
         The path.
 
     Raises:
-        ValueError: the path has another ending, the model is of no builder of this package and no
-            `variant` is given, the number of names is not that of the outputs, or a model stands
-            inside the model.
+        ValueError: the path has another ending, the model has the layers of no builder of this
+            package, the number of names is not that of the outputs, or a model stands inside the
+            model.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"Native weights end in .safetensors. Received: {path}")
+    named = variables(model)
     known, graph = identity_of(model), ""
     if known is None:
         # Keras' clone_model and load_model keep no attributes: the graph says what was built, and
         # goes into the file so that a builder holds what it builds against it.
         graph = network_graph.text_of(model)
         known = network_graph.identity_in(graph, getattr(model, "preprocessing", None))
-    contract = preprocessing or known.preprocessing
-    if known.variant and not contract:
-        logging.warning(
-            "%s does not say how its images are scaled, and neither will %s: give `preprocessing`.",
-            model.name,
-            path,
-        )
-    if builder_arguments is None and _forgets_activation(model, known):
-        logging.warning(
-            "The classifier's activation of %s is a function of your own, which %s cannot hold: "
-            "give it again as `classifier_activation` when you load the file.",
-            model.name,
-            path,
-        )
-    identity = Identity.create(
-        variant or known.variant,
-        known.arguments if builder_arguments is None else builder_arguments,
-        # The file holds the features only.
-        contract.replace(inside_model=False) if contract else None,
-        class_names or known.class_names,
-    )
-    if not identity.variant:
+    if not known.variant:
         raise ValueError(
-            f"{model.name} has the layers of no variant, and a file that does not say what it is "
-            'for cannot be loaded safely. Give `variant`, such as variant="InceptionV3", and '
-            "`builder_arguments` where they were not the builder's defaults."
+            f"{model.name} has the layers of no variant of this package, and a file that does not "
+            f"say what it is for cannot be loaded safely. Save it with Keras: model.save(...)."
         )
-    metadata = {"format": safetensors.NATIVE, **identity.to_metadata()}
-    if graph and builder_arguments is None:
-        metadata["graph"] = graph
+    contract = preprocessing or known.preprocessing
+    _say_what_is_lost(model, path, known, contract)
+    if contract:  # the file holds the features only
+        contract = contract.replace(inside_model=False)
+    identity = known.replace(
+        preprocessing=contract, class_names=tuple(class_names or known.class_names)
+    )
     arrays = {
         name: np.ascontiguousarray(keras.ops.convert_to_numpy(v), "<f4")
-        for name, v in variables(model).items()
+        for name, v in named.items()
     }
     outputs = len(arrays.get("predictions/bias", identity.class_names))
     if identity.class_names and len(identity.class_names) != outputs:
@@ -124,11 +102,26 @@ def save_weights(
             f"`class_names` should name each of the {outputs} outputs. "
             f"Received: {len(identity.class_names)} names"
         )
-    safetensors.write(path, arrays, metadata)
+    metadata = {"format": safetensors.NATIVE, **identity.to_metadata()}
+    safetensors.write(path, arrays, metadata | ({"graph": graph} if graph else {}))
     return path
 
 
-def _forgets_activation(model: keras.Model, known: Identity) -> bool:
-    """Whether a model has a classifier whose activation its identity could not record."""
+def _say_what_is_lost(
+    model: keras.Model, path: Path, known: Identity, contract: Preprocessing | None
+) -> None:
+    """Warns of what a model's file will not say."""
+    if not contract:
+        logging.warning(
+            "%s does not say how its images are scaled, and neither will %s: give `preprocessing`.",
+            model.name,
+            path,
+        )
     has_classifier = any(layer.name == "predictions" for layer in model.layers)
-    return bool(known.variant) and has_classifier and "classifier_activation" not in known.arguments
+    if has_classifier and "classifier_activation" not in known.arguments:
+        logging.warning(
+            "The classifier's activation of %s is a function of your own, which %s cannot hold: "
+            "give it again as `classifier_activation` when you load the file.",
+            model.name,
+            path,
+        )

@@ -21,11 +21,11 @@ from keras_inception.weights.adapt import (
     outputs_of,
 )
 from keras_inception.weights.catalog import (
+    CATALOG,
     PADDED_STEM,
     Weights,
     get_weights,
     list_weights,
-    records_for,
 )
 from keras_inception.weights.download import fetch
 from keras_inception.weights.layouts import own
@@ -205,6 +205,14 @@ def _guessed(
         "preprocessing=...).",
     )
     return record
+
+
+def records_for(layout: layouts.Layout) -> list[Weights]:
+    """The entries whose files have a layout, or at least its publisher and variant."""
+    publisher = layout.name.partition("/")[0] + "/"
+    return [r for r in CATALOG if r.layout == layout.name] or [
+        r for r in CATALOG if r.variant == layout.variant and (r.layout or "").startswith(publisher)
+    ]
 
 
 def _facts(record: Weights) -> str:

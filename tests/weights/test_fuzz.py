@@ -18,7 +18,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_inception import weights
+from keras_inception import Preprocessing, save_weights, weights
+from keras_inception.identity import Identity, attach
 from keras_inception.weights import layouts, readers
 from keras_inception.weights.readers import Contents
 
@@ -90,16 +91,10 @@ def valid_files(tmp_path_factory):
     model = keras.Model(inputs, x)
     model.save(folder / "model.keras")
     model.save_weights(folder / "model.weights.h5")
-    from keras_inception import Preprocessing, save_weights
-
-    save_weights(
-        model,
-        folder / "native.safetensors",
-        variant="InceptionV3",
-        builder_arguments={"bn_epsilon": 0.001, "last_pool": "avg"},
-        preprocessing=Preprocessing(size=(75, 75), mean=(1.0, 2.0, 3.0)),
-        class_names=["a", "b", "c", "d", "e"],
-    )
+    arguments = {"bn_epsilon": 0.001, "last_pool": "avg"}
+    contract = Preprocessing(size=(75, 75), mean=(1.0, 2.0, 3.0))
+    attach(model, Identity.create("InceptionV3", arguments, contract, ("a", "b", "c", "d", "e")))
+    save_weights(model, folder / "native.safetensors")
     return folder
 
 

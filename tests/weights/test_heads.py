@@ -179,7 +179,7 @@ def test_own_backbones_with_dense_layers(v3, ending, tmp_path):
     model = keras.Model(v3.input, dense)
     path = tmp_path / f"mine.{ending}"
     if ending == "safetensors":
-        save_weights(model, path, variant="InceptionV3", builder_arguments=v3.identity.arguments)
+        save_weights(model, path)
     else:
         getattr(model, "save" if ending == "keras" else "save_weights")(path)
     assert set(read(path).foreign) == {"hidden", "answer"}
@@ -257,12 +257,7 @@ def test_a_file_without_classifier_gives_a_new_one(v3, tmp_path, caplog):
 
 def test_convert_writes_the_features_or_a_new_head(v1, tmp_path, capsys):
     dense = keras.layers.Dense(3, name="answer")(v1.get_layer("avg_pool").output)
-    mine = save_weights(
-        keras.Model(v1.input, dense),
-        tmp_path / "mine.safetensors",
-        variant="InceptionV1",
-        builder_arguments=v1.identity.arguments,
-    )
+    mine = save_weights(keras.Model(v1.input, dense), tmp_path / "mine.safetensors")
     for arguments, outputs in (([], 0), (["--classes=4"], 4)):
         target = tmp_path / f"converted{outputs}.safetensors"
         with pytest.raises(SystemExit, match="0"):
