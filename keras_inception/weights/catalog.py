@@ -122,7 +122,7 @@ _CAFFE_BN = {
 # --- TF-Slim ------------------------------------------------------------------------------------
 # research/slim/README.md and preprocessing/inception_preprocessing.py. The bucket behind
 # download.tensorflow.org is addressed by https. Digests of v1 and v2: OpenVINO's Open Model Zoo.
-def _slim(name: str, file: str, pixels: tuple[int, int], layout: str, **fields: Any) -> Weights:
+def _slim(name: str, *, file: str, pixels: tuple[int, int], layout: str, **fields: Any) -> Weights:
     return _record(
         f"{name}.slim",
         url=f"https://storage.googleapis.com/download.tensorflow.org/models/{file}.tar.gz",
@@ -140,16 +140,13 @@ def _slim(name: str, file: str, pixels: tuple[int, int], layout: str, **fields: 
 # --- osmr/imgclsmob -----------------------------------------------------------------------------
 # model_store.py and model_metainfos.csv of tf2cv 0.0.18 and pytorchcv 0.0.74. The sha1 is that of
 # the unzipped file.
-def _imgclsmob(
-    name: str, file: str, release: str, sha1: str, arguments: dict[str, Any], **fields: Any
-) -> Weights:
+def _imgclsmob(name: str, *, file: str, release: str, sha1: str, **fields: Any) -> Weights:
     network, twin = file.partition("-")[0], "tf2cv" if file.endswith(".h5") else "pytorchcv"
     return _record(
         f"{name}.{twin}",
         url=f"https://github.com/osmr/imgclsmob/releases/download/{release}/{file}.zip",
         filename=file,
         layout=f"{twin}/{network}",
-        builder_arguments=arguments,
         preprocessing=_TORCH.replace(size=_224 if network == "bninception" else _299),
         hash=f"sha1:{sha1}",
         protocol="resize to 1 / 0.875, central crop",
@@ -161,7 +158,7 @@ def _imgclsmob(
 
 # --- timm ---------------------------------------------------------------------------------------
 # default_cfgs of timm 1.0.31 and results-imagenet.csv; no digests are published outside the hub.
-def _timm(name: str, tag: str, hub: str, layout: str, crop: float, **fields: Any) -> Weights:
+def _timm(name: str, *, tag: str, hub: str, layout: str, crop: float, **fields: Any) -> Weights:
     fields.setdefault(
         "preprocessing",
         Preprocessing(size=_299, crop_fraction=crop, interpolation="bicubic"),
@@ -178,7 +175,7 @@ def _timm(name: str, tag: str, hub: str, layout: str, crop: float, **fields: Any
 
 
 # --- keras.applications -------------------------------------------------------------------------
-def _keras(name: str, tag: str, file: str, md5: str, **fields: Any) -> Weights:
+def _keras(name: str, *, tag: str, file: str, md5: str, **fields: Any) -> Weights:
     return _record(
         f"{name}.{tag}",
         url=f"https://storage.googleapis.com/tensorflow/keras-applications/{name}/{file}",
@@ -193,7 +190,7 @@ def _keras(name: str, tag: str, file: str, md5: str, **fields: Any) -> Weights:
 
 
 # --- Cadene/pretrained-models.pytorch -----------------------------------------------------------
-def _cadene(name: str, file: str, layout: str, **fields: Any) -> Weights:
+def _cadene(name: str, *, file: str, layout: str, **fields: Any) -> Weights:
     return _record(
         f"{name}.cadene",
         url=f"http://data.lip6.fr/cadene/pretrainedmodels/{file}.pth",
@@ -221,9 +218,9 @@ def _facenet(tag: str, **fields: Any) -> Weights:
 CATALOG: tuple[Weights, ...] = (
     _slim(
         "inception_v1",
-        "inception_v1_2016_08_28",
-        _224,
-        "inception_v1",
+        file="inception_v1_2016_08_28",
+        pixels=_224,
+        layout="inception_v1",
         hash="sha256:7a620c430fcaba8f8f716241f5148c4c47c035cce4e49ef02cfbe6cd1adf96a6",
         size=24642554,
         top1=69.8,
@@ -267,9 +264,9 @@ CATALOG: tuple[Weights, ...] = (
     ),
     _slim(
         "bn_inception",
-        "inception_v2_2016_08_28",
-        _224,
-        "inception_v2",
+        file="inception_v2_2016_08_28",
+        pixels=_224,
+        layout="inception_v2",
         hash="sha384:c0b2efbae8fc5e237ae67637dca3f311d4b4f7da576b56067e83d95c398a2fcc"
         "d50baff9cc0de64335f4d7b78e1adb07",
         size=41577079,
@@ -278,25 +275,25 @@ CATALOG: tuple[Weights, ...] = (
     ),
     _imgclsmob(
         "bn_inception",
-        "bninception-0865-4cab3cce.tf2.h5",
-        "v0.0.423",
-        "4cab3cce0eb1b79b872b189f5b0d9e4bb20f5ff4",
-        {**_CAFFE_BN, "symmetric_pool_padding": True},
+        file="bninception-0865-4cab3cce.tf2.h5",
+        release="v0.0.423",
+        sha1="4cab3cce0eb1b79b872b189f5b0d9e4bb20f5ff4",
+        builder_arguments={**_CAFFE_BN, "symmetric_pool_padding": True},
         top1=73.38,
         top5=91.35,
     ),
     _imgclsmob(
         "bn_inception",
-        "bninception-0774-d79ba5f5.pth",
-        "v0.0.405",
-        "d79ba5f573ba2da5fea5e4c9a7f67ddd526e234b",
-        _CAFFE_BN,
+        file="bninception-0774-d79ba5f5.pth",
+        release="v0.0.405",
+        sha1="d79ba5f573ba2da5fea5e4c9a7f67ddd526e234b",
+        builder_arguments=_CAFFE_BN,
         top5=92.26,
     ),
     _cadene(
         "bn_inception",
-        "bn_inception-52deb4733",
-        "bn_inception",
+        file="bn_inception-52deb4733",
+        layout="bn_inception",
         builder_arguments=_CAFFE_BN,
         preprocessing=Preprocessing(size=_224, mean=(128.0, 117.0, 104.0), std=1.0),
         top1=73.524,
@@ -306,20 +303,27 @@ CATALOG: tuple[Weights, ...] = (
     ),
     _keras(
         "inception_v3",
-        "keras",
-        "inception_v3_weights_tf_dim_ordering_tf_kernels.h5",
-        "9a0d58056eeedaa3f26cb7ebd46da564",
+        tag="keras",
+        file="inception_v3_weights_tf_dim_ordering_tf_kernels.h5",
+        md5="9a0d58056eeedaa3f26cb7ebd46da564",
         top1=77.9,
         top5=93.7,
     ),
     _keras(
         "inception_v3",
-        "keras_notop",
-        "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        "bcbd6486424b2319ff4ef7d526e38f63",
+        tag="keras_notop",
+        file="inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        md5="bcbd6486424b2319ff4ef7d526e38f63",
         classes=0,
     ),
-    _slim("inception_v3", "inception_v3_2016_08_28", _299, "inception_v3", top1=78.0, top5=93.9),
+    _slim(
+        "inception_v3",
+        file="inception_v3_2016_08_28",
+        pixels=_299,
+        layout="inception_v3",
+        top1=78.0,
+        top5=93.9,
+    ),
     _record(
         "inception_v3.torchvision",
         url="https://download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth",
@@ -336,10 +340,10 @@ CATALOG: tuple[Weights, ...] = (
     ),
     _timm(
         "inception_v3",
-        "timm_gluon",
-        "inception_v3.gluon_in1k",
-        "torchvision/inception_v3",
-        0.875,
+        tag="timm_gluon",
+        hub="inception_v3.gluon_in1k",
+        layout="torchvision/inception_v3",
+        crop=0.875,
         builder_arguments=_COUNTING,
         preprocessing=_TORCH.replace(interpolation="bicubic"),
         top1=78.806,
@@ -348,10 +352,10 @@ CATALOG: tuple[Weights, ...] = (
     ),
     _timm(
         "inception_v3",
-        "timm_tf",
-        "inception_v3.tf_in1k",
-        "torchvision/inception_v3",
-        0.875,
+        tag="timm_tf",
+        hub="inception_v3.tf_in1k",
+        layout="torchvision/inception_v3",
+        crop=0.875,
         builder_arguments=_COUNTING,
         top1=77.866,
         top5=93.644,
@@ -359,10 +363,10 @@ CATALOG: tuple[Weights, ...] = (
     ),
     _timm(
         "inception_v3",
-        "timm_tf_adv",
-        "inception_v3.tf_adv_in1k",
-        "torchvision/inception_v3",
-        0.875,
+        tag="timm_tf_adv",
+        hub="inception_v3.tf_adv_in1k",
+        layout="torchvision/inception_v3",
+        crop=0.875,
         builder_arguments=_COUNTING,
         top1=77.598,
         top5=93.726,
@@ -370,10 +374,10 @@ CATALOG: tuple[Weights, ...] = (
     ),
     _timm(
         "inception_v3",
-        "timm_tv",
-        "inception_v3.tv_in1k",
-        "torchvision/inception_v3",
-        0.875,
+        tag="timm_tv",
+        hub="inception_v3.tv_in1k",
+        layout="torchvision/inception_v3",
+        crop=0.875,
         builder_arguments=_COUNTING,
         top1=77.472,
         top5=93.468,
@@ -381,19 +385,19 @@ CATALOG: tuple[Weights, ...] = (
     ),
     _imgclsmob(
         "inception_v3",
-        "inceptionv3-0536-7a70b62f.tf2.h5",
-        "v0.0.552",
-        "7a70b62fef648deadbca8a10974b4ff3faa06092",
-        _COUNTING,
+        file="inceptionv3-0536-7a70b62f.tf2.h5",
+        release="v0.0.552",
+        sha1="7a70b62fef648deadbca8a10974b4ff3faa06092",
+        builder_arguments=_COUNTING,
         top1=79.56,
         top5=94.64,
     ),
     _imgclsmob(
         "inception_v3",
-        "inceptionv3-0533-025fb71c.pth",
-        "v0.0.552",
-        "025fb71c673f8e325f4c24f25cbd4185540cca72",
-        _COUNTING,
+        file="inceptionv3-0533-025fb71c.pth",
+        release="v0.0.552",
+        sha1="025fb71c673f8e325f4c24f25cbd4185540cca72",
+        builder_arguments=_COUNTING,
         top5=94.67,
     ),
     _record(
@@ -415,37 +419,44 @@ CATALOG: tuple[Weights, ...] = (
     ),
     _timm(
         "inception_v4",
-        "timm_tf",
-        "inception_v4.tf_in1k",
-        "cadene/inception_v4",
-        0.875,
+        tag="timm_tf",
+        hub="inception_v4.tf_in1k",
+        layout="cadene/inception_v4",
+        crop=0.875,
         builder_arguments=_GAMMA,
         top1=80.144,
         top5=94.982,
         origin="timm, ported from TF-Slim",
     ),
-    _slim("inception_v4", "inception_v4_2016_09_09", _299, "inception_v4", top1=80.2, top5=95.2),
+    _slim(
+        "inception_v4",
+        file="inception_v4_2016_09_09",
+        pixels=_299,
+        layout="inception_v4",
+        top1=80.2,
+        top5=95.2,
+    ),
     _imgclsmob(
         "inception_v4",
-        "inceptionv4-0506-62135f80.tf2.h5",
-        "v0.0.543",
-        "62135f80437e8d069ec6656545ccd1df2490d81c",
-        _COUNTING,
+        file="inceptionv4-0506-62135f80.tf2.h5",
+        release="v0.0.543",
+        sha1="62135f80437e8d069ec6656545ccd1df2490d81c",
+        builder_arguments=_COUNTING,
         top1=80.06,
         top5=94.94,
     ),
     _imgclsmob(
         "inception_v4",
-        "inceptionv4-0488-4ae4f331.pth",
-        "v0.0.543",
-        "4ae4f331a5ff649e39626fc49cd5c24b8159cd8c",
-        _GAMMA,
+        file="inceptionv4-0488-4ae4f331.pth",
+        release="v0.0.543",
+        sha1="4ae4f331a5ff649e39626fc49cd5c24b8159cd8c",
+        builder_arguments=_GAMMA,
         top5=95.12,
     ),
     _cadene(
         "inception_v4",
-        "inceptionv4-8e4777a0",
-        "inception_v4",
+        file="inceptionv4-8e4777a0",
+        layout="inception_v4",
         builder_arguments=_GAMMA,
         preprocessing=Preprocessing(size=_299),
         classes=1001,
@@ -457,19 +468,19 @@ CATALOG: tuple[Weights, ...] = (
     ),
     _imgclsmob(
         "inception_resnet_v1",
-        "inceptionresnetv1-0480-e2968df0.tf2.h5",
-        "v0.0.552",
-        "e2968df03fbb249e8dc32c48667c92b26ded27fb",
-        {**_GAMMA, "embedding": 512},
+        file="inceptionresnetv1-0480-e2968df0.tf2.h5",
+        release="v0.0.552",
+        sha1="e2968df03fbb249e8dc32c48667c92b26ded27fb",
+        builder_arguments={**_GAMMA, "embedding": 512},
         top1=80.43,
         top5=95.20,
     ),
     _imgclsmob(
         "inception_resnet_v1",
-        "inceptionresnetv1-0480-f8b3e9e3.pth",
-        "v0.0.552",
-        "f8b3e9e369ff38e28b4ae4def273ef78741e2e28",
-        {**_GAMMA, "embedding": 512},
+        file="inceptionresnetv1-0480-f8b3e9e3.pth",
+        release="v0.0.552",
+        sha1="f8b3e9e369ff38e28b4ae4def273ef78741e2e28",
+        builder_arguments={**_GAMMA, "embedding": 512},
         top5=95.20,
     ),
     _facenet(
@@ -516,33 +527,33 @@ CATALOG: tuple[Weights, ...] = (
     ),
     _keras(
         "inception_resnet_v2",
-        "keras",
-        "inception_resnet_v2_weights_tf_dim_ordering_tf_kernels.h5",
-        "e693bd0210a403b3192acc6073ad2e96",
+        tag="keras",
+        file="inception_resnet_v2_weights_tf_dim_ordering_tf_kernels.h5",
+        md5="e693bd0210a403b3192acc6073ad2e96",
         top1=80.3,
         top5=95.3,
     ),
     _keras(
         "inception_resnet_v2",
-        "keras_notop",
-        "inception_resnet_v2_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        "d19885ff4a710c122648d3b5c3b684e4",
+        tag="keras_notop",
+        file="inception_resnet_v2_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        md5="d19885ff4a710c122648d3b5c3b684e4",
         classes=0,
     ),
     _slim(
         "inception_resnet_v2",
-        "inception_resnet_v2_2016_08_30",
-        _299,
-        "inception_resnet_v2",
+        file="inception_resnet_v2_2016_08_30",
+        pixels=_299,
+        layout="inception_resnet_v2",
         top1=80.4,
         top5=95.3,
     ),
     _timm(
         "inception_resnet_v2",
-        "timm_tf",
-        "inception_resnet_v2.tf_in1k",
-        "cadene/inception_resnet_v2",
-        0.8975,
+        tag="timm_tf",
+        hub="inception_resnet_v2.tf_in1k",
+        layout="cadene/inception_resnet_v2",
+        crop=0.8975,
         builder_arguments=_GAMMA,
         top1=80.434,
         top5=95.312,
@@ -550,10 +561,10 @@ CATALOG: tuple[Weights, ...] = (
     ),
     _timm(
         "inception_resnet_v2",
-        "timm_tf_ens_adv",
-        "inception_resnet_v2.tf_ens_adv_in1k",
-        "cadene/inception_resnet_v2",
-        0.8975,
+        tag="timm_tf_ens_adv",
+        hub="inception_resnet_v2.tf_ens_adv_in1k",
+        layout="cadene/inception_resnet_v2",
+        crop=0.8975,
         builder_arguments=_GAMMA,
         top1=79.998,
         top5=94.940,
@@ -561,25 +572,25 @@ CATALOG: tuple[Weights, ...] = (
     ),
     _imgclsmob(
         "inception_resnet_v2",
-        "inceptionresnetv2-0470-7f761d81.tf2.h5",
-        "v0.0.547",
-        "7f761d8133fc70ec7194966e1fff4553eaad9f96",
-        _COUNTING,
+        file="inceptionresnetv2-0470-7f761d81.tf2.h5",
+        release="v0.0.547",
+        sha1="7f761d8133fc70ec7194966e1fff4553eaad9f96",
+        builder_arguments=_COUNTING,
         top1=80.57,
         top5=95.30,
     ),
     _imgclsmob(
         "inception_resnet_v2",
-        "inceptionresnetv2-0474-19f51781.pth",
-        "v0.0.547",
-        "19f51781f8a454803207e319289f404d50e252cb",
-        _GAMMA,
+        file="inceptionresnetv2-0474-19f51781.pth",
+        release="v0.0.547",
+        sha1="19f51781f8a454803207e319289f404d50e252cb",
+        builder_arguments=_GAMMA,
         top5=95.26,
     ),
     _cadene(
         "inception_resnet_v2",
-        "inceptionresnetv2-520b38e4",
-        "inception_resnet_v2",
+        file="inceptionresnetv2-520b38e4",
+        layout="inception_resnet_v2",
         builder_arguments=_GAMMA,
         preprocessing=Preprocessing(size=_299, crop_fraction=0.8975),
         classes=1001,
