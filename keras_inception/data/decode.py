@@ -1,7 +1,7 @@
-"""Encoded images -> pixels: one decode for training, evaluation and exported graphs.
+"""Encoded images -> pixels in the graph: one decode for training, evaluation and exported graphs.
 
-JPEG, PNG, GIF, BMP and WebP, told apart by their content, never by a file's name. Only TensorFlow's
-operations are used, so the same code runs in tf.data and inside a SavedModel.
+JPEG, PNG, WebP, GIF and BMP as TensorFlow decodes them, told outlined by their content, never by a
+file's name. `data.plain` knows which images are decoded rightly here, and makes PNGs of all others.
 """
 
 from __future__ import annotations
@@ -13,17 +13,20 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from keras_inception.data.headers import (
-    apart,
+    FORMATS,
     bytes_at,
-    exif_orientation,
+    first_frame,
     image_format,
+    jpeg_orientation,
     little_endian,
+    outlined,
     stored_size,
 )
-from keras_inception.data.stills import bmp_by_palette, gif_of_first_frame, webp_of_first_frame
 
-# 12,000 x 12,000 pixels pass. Decoding and cropping takes up to 15 bytes a pixel.
+# Decoding and cropping takes up to 15 bytes a pixel. Of one's own images 12,000 x 12,000 pixels
+# pass; of one in a server's request, which anybody may send, a phone's 50 megapixels.
 MAX_PIXELS = 150_000_000
+MAX_REQUEST_PIXELS = 50_000_000
 SIXTEEN_BITS = 65535
 
 Choose = Callable[[tf.Tensor], tf.Tensor]
@@ -34,7 +37,7 @@ class Decoding:
     """How encoded images become pixels.
 
     Transparent images are laid over `background`. The orientation that a camera notes (EXIF) is
-    applied. Of animations the first frame is taken.
+    applied.
 
     Attributes:
         background: Red, green and blue, 0..255, of what lies behind transparent pixels.
@@ -69,26 +72,31 @@ class Decoding:
         return dataclasses.asdict(self) | {"background": list(self.background)}
 
     def decode(
-        self, encoded: tf.Tensor, channels: int = 3, orientation: tf.Tensor | int | None = None
+        self,
+        encoded: tf.Tensor,
+        channels: int = 3,
+        orientation: tf.Tensor | int = 1,
+        plainly: bool = False,
     ) -> tf.Tensor:
-        """Decodes one image.
+        """Decodes one image that a first pass (`data.plain.read_header`) found to be for the graph.
 
         Args:
             encoded: string scalar, the bytes of an image.
             channels: 3 (RGB; gray is repeated) or 1 (gray).
-            orientation: The image's EXIF orientation, int32 1..8, where it is known; by default it
-                is read from `encoded`.
+            orientation: The image's EXIF orientation, int32 1..8.
+            plainly: Whether TensorFlow's own decoding, the fastest, is known to be right: for no
+                transparency, not 16 bits, and an orientation of 1.
 
         Returns:
             uint8 (height, width, channels), upright.
 
         Raises:
-            tf.errors.InvalidArgumentError: the bytes are no image that can be read, or it has more
-                than `max_pixels` pixels.
+            tf.errors.InvalidArgumentError: the bytes are no image that is decoded here.
         """
-        if orientation is None:
-            orientation = exif_orientation(encoded)
-        pixels = _decoder(self, channels)(encoded, tf.cast(orientation, tf.int32))
+        if plainly:
+            pixels = tf.io.decode_image(encoded, channels, expand_animations=False)
+        else:
+            pixels = _decoder(self, channels)(encoded, tf.cast(orientation, tf.int32))
         return tf.ensure_shape(pixels, (None, None, channels))
 
     def decode_crop(
@@ -96,12 +104,13 @@ class Decoding:
         encoded: tf.Tensor,
         choose: Choose,
         channels: int = 3,
-        orientation: tf.Tensor | int | None = None,
+        orientation: tf.Tensor | int = 1,
+        plainly: bool = False,
     ) -> tf.Tensor:
         """A rectangle of what `decode` returns; of a JPEG only that part is decoded.
 
         Args:
-            encoded, channels, orientation: As for `decode`.
+            encoded, channels, orientation, plainly: As for `decode`.
             choose: int32 (2,), the upright image's height and width -> int32 (4,): top, left,
                 height, width of the rectangle.
 
@@ -110,24 +119,39 @@ class Decoding:
         """
 
         def fused() -> tf.Tensor:
-            turned = exif_orientation(encoded) if orientation is None else orientation
             size = tf.io.extract_jpeg_shape(encoded)[:2]
-            with tf.control_dependencies([self._at_most(tf.cast(size, tf.int64))]):
-                box = _box_before_turning(choose, size, turned)
-            return _upright(_jpeg(encoded, channels, box), turned)
+            box = _box_before_turning(choose, size, orientation)
+            return _upright(_jpeg(encoded, channels, box), orientation)
 
-        @apart
+        @outlined
         def whole() -> tf.Tensor:
-            return crop(self.decode(encoded, channels, orientation), choose)
+            return crop(self.decode(encoded, channels, orientation, plainly), choose)
 
         pixels = tf.cond(tf.io.is_jpeg(encoded), fused, whole)
         return tf.ensure_shape(pixels, (None, None, channels))
 
-    def _at_most(self, size: tf.Tensor) -> tf.Operation:
-        return tf.debugging.Assert(
+    def decode_request(self, encoded: tf.Tensor, channels: int = 3) -> tf.Tensor:
+        """Decodes one image of which nothing but its bytes is known, as a server is sent it.
+
+        The orientation is read from a JPEG's EXIF data, and from no other format's. An animated
+        WebP, a BMP of other than 24 bits a pixel, and a GIF whose first frame is transparent or
+        not the whole image are errors, since TensorFlow alone would decode them wrongly.
+
+        Args:
+            encoded, channels: As for `decode`.
+
+        Raises:
+            tf.errors.InvalidArgumentError: the bytes are no image that is decoded here, or it has
+                more than `max_pixels` pixels.
+        """
+        size = stored_size(encoded)
+        fits = tf.debugging.Assert(
             size[0] * size[1] <= self.max_pixels,
             ["An image has more pixels than the limit,", self.max_pixels, ": height, width", size],
         )
+        with tf.control_dependencies([fits]):
+            encoded = tf.identity(encoded)
+        return self.decode(encoded, channels, jpeg_orientation(encoded))
 
     def _over_background(self, pixels: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
         """uint8 pixels with uint8 alpha (height, width, 1) laid over the background."""
@@ -166,77 +190,9 @@ class Decoding:
 
         return tf.cond(depth == 16, sixteen_bits, usual)
 
-    def _gif(self, encoded: tf.Tensor, channels: int) -> tf.Tensor:
-        """The first frame. TensorFlow makes transparent pixels black, so their color is replaced.
-
-        It also decodes all frames before it drops them; here it sees the first only.
-        """
-        encoded, place = gif_of_first_frame(encoded, self.background)
-        pixels = tf.io.decode_image(encoded, 3, expand_animations=False)
-        return with_channels(
-            self._on_canvas(tf.ensure_shape(pixels, (None, None, 3)), place), channels
-        )
-
-    def _on_canvas(self, frame: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
-        """A frame put where it belongs: top, left, height and width of the canvas."""
-        height, width = tf.unstack(tf.shape(frame)[:2])
-        top, left, canvas_height, canvas_width = tf.unstack(tf.cast(place, tf.int32))
-        fits = (top + height <= canvas_height) & (left + width <= canvas_width)
-        with tf.control_dependencies([tf.debugging.Assert(fits, ["A frame leaves its canvas."])]):
-            behind = tf.constant(self.background, tf.int32)
-            around = [
-                [top, canvas_height - top - height],
-                [left, canvas_width - left - width],
-                [0, 0],
-            ]
-            moved = tf.pad(tf.cast(frame, tf.int32) - behind, around) + behind
-        return tf.cast(moved, tf.uint8)
-
-    def _bmp(self, encoded: tf.Tensor, channels: int) -> tf.Tensor:
-        head = bytes_at(encoded, 0, 70)
-        bits, compression, header = (
-            little_endian(head, 28, 2),
-            little_endian(head, 30, 4),
-            little_endian(head, 14, 4),
-        )
-
-        def palette() -> tf.Tensor:
-            return bmp_by_palette(encoded, head)
-
-        def colors() -> tf.Tensor:
-            return tf.io.decode_image(encoded, 3, expand_animations=False)
-
-        def four_bytes() -> tf.Tensor:
-            rgba = tf.ensure_shape(tf.io.decode_bmp(encoded, 4), (None, None, 4))
-            has_alpha = (compression == 3) & (header >= 56) & (little_endian(head, 66, 4) != 0)
-            alpha = tf.where(has_alpha, rgba[..., 3:], tf.constant(255, tf.uint8))
-            return self._over_background(rgba[..., :3], alpha)
-
-        known = (header >= 40) & ((compression == 0) | ((compression == 3) & (bits == 32)))
-        masks = tf.stack(
-            [little_endian(head, 54, 4), little_endian(head, 58, 4), little_endian(head, 62, 4)]
-        )
-        usual = tf.reduce_all(masks == tf.constant([0xFF0000, 0xFF00, 0xFF], tf.int64))
-        known &= (compression == 0) | usual
-        complaint = ["A BMP that is compressed or of an unusual kind: bits a pixel", bits]
-        with tf.control_dependencies([tf.debugging.Assert(known, complaint)]):
-            kind = tf.where(bits <= 8, 0, tf.where(bits == 32, 2, 1))
-        pixels = tf.switch_case(kind, [palette, colors, four_bytes])
-        return with_channels(tf.ensure_shape(pixels, (None, None, 3)), channels)
-
     def _webp(self, encoded: tf.Tensor, channels: int) -> tf.Tensor:
         head = bytes_at(encoded, 0, 32)
-
-        def animated() -> tf.Tensor:
-            still, place = webp_of_first_frame(encoded, head)
-            return self._on_canvas(self._still_webp(still), place)
-
-        moves = (head[15] == ord("X")) & (head[20] & 0x02 > 0)
-        pixels = tf.cond(moves, animated, lambda: self._still_webp(encoded))
-        return with_channels(tf.ensure_shape(pixels, (None, None, 3)), channels)
-
-    def _still_webp(self, encoded: tf.Tensor) -> tf.Tensor:
-        head = bytes_at(encoded, 0, 32)
+        is_extended = head[15] == ord("X")  # the last letter of VP8X
 
         def transparent() -> tf.Tensor:
             rgba = tf.io.decode_image(encoded, 4, expand_animations=False)
@@ -246,22 +202,21 @@ class Decoding:
         def opaque() -> tf.Tensor:
             return tf.io.decode_image(encoded, 3, expand_animations=False)
 
-        # The last letter of VP8X or VP8L. TensorFlow wants to be asked for 4 channels if there
-        # are 4, and for 3 else.
-        extended = (head[15] == ord("X")) & (head[20] & 0x10 > 0)
+        # TensorFlow's own reading of animations writes outside its memory (2.21).
+        still = tf.debugging.Assert(
+            ~(is_extended & (head[20] & 0x02 > 0)), ["An animated WebP is not decoded here."]
+        )
+        with tf.control_dependencies([still]):
+            encoded = tf.identity(encoded)
+        # TensorFlow wants to be asked for 4 channels if there are 4, and for 3 else.
         lossless = (head[15] == ord("L")) & (head[24] & 0x10 > 0)
-        pixels = tf.cond(extended | lossless, transparent, opaque)
-        return tf.ensure_shape(pixels, (None, None, 3))
-
-
-def decode(encoded: tf.Tensor, channels: int = 3) -> tf.Tensor:
-    """`Decoding().decode`: one image's bytes -> uint8 (height, width, channels), upright."""
-    return Decoding().decode(encoded, channels)
+        pixels = tf.cond((is_extended & (head[20] & 0x10 > 0)) | lossless, transparent, opaque)
+        return with_channels(tf.ensure_shape(pixels, (None, None, 3)), channels)
 
 
 @functools.lru_cache(maxsize=32)
 def _decoder(decoding: Decoding, channels: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """`Decoding.decode` as a graph, which takes a second to trace: once a process."""
+    """`Decoding.decode` as a graph, traced once a process."""
 
     @tf.function(
         autograph=False,
@@ -269,18 +224,16 @@ def _decoder(decoding: Decoding, channels: int) -> Callable[[tf.Tensor, tf.Tenso
         input_signature=[tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.int32)],
     )
     def decode(encoded: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-        with tf.control_dependencies([decoding._at_most(stored_size(encoded))]):
-            encoded = tf.identity(encoded)
         pixels = tf.switch_case(
             image_format(encoded),
             [
                 # TensorFlow's own message says that the format is unknown.
                 lambda: tf.io.decode_image(encoded, channels, expand_animations=False),
                 lambda: _jpeg(encoded, channels),
-                lambda: apart(decoding._png)(encoded, channels),
-                lambda: apart(decoding._gif)(encoded, channels),
-                lambda: apart(decoding._bmp)(encoded, channels),
-                lambda: apart(decoding._webp)(encoded, channels),
+                lambda: outlined(decoding._png)(encoded, channels),
+                lambda: outlined(_gif)(encoded, channels),
+                lambda: outlined(_bmp)(encoded, channels),
+                lambda: outlined(decoding._webp)(encoded, channels),
             ],
         )
         return _upright(tf.ensure_shape(pixels, (None, None, channels)), orientation)
@@ -303,6 +256,31 @@ def _jpeg(encoded: tf.Tensor, channels: int, box: tf.Tensor | None = None) -> tf
     # TensorFlow makes no gray of CMYK.
     cmyk = tf.io.extract_jpeg_shape(encoded)[2] == 4
     return tf.cond(cmyk, lambda: with_channels(decoded(3), 1), lambda: decoded(1))
+
+
+def _gif(encoded: tf.Tensor, channels: int) -> tf.Tensor:
+    pixels = tf.io.decode_image(first_frame(encoded), 3, expand_animations=False)
+    return with_channels(tf.ensure_shape(pixels, (None, None, 3)), channels)
+
+
+def _bmp(encoded: tf.Tensor, channels: int) -> tf.Tensor:
+    head = bytes_at(encoded, 0, 34)
+    # TensorFlow takes a palette's places for grays, and knows no compression.
+    plain = (little_endian(head, 14, 4) >= 40) & tf.reduce_all(head[28:] == [24, 0, 0, 0, 0, 0])
+    complaint = ["A BMP of other than 24 bits a pixel, or compressed, is not decoded here."]
+    with tf.control_dependencies([tf.debugging.Assert(plain, complaint)]):
+        pixels = tf.io.decode_image(tf.identity(encoded), 3, expand_animations=False)
+    return with_channels(tf.ensure_shape(pixels, (None, None, 3)), channels)
+
+
+def sixteen_bit_maximum(encoded: tf.Tensor) -> tf.Tensor:
+    """int32: the largest value of a 16-bit PNG; 0 for every other image."""
+
+    def largest() -> tf.Tensor:
+        return tf.cast(tf.reduce_max(tf.io.decode_png(encoded, 3, tf.uint16)), tf.int32)
+
+    is_deep = (image_format(encoded) == FORMATS.index("PNG")) & (bytes_at(encoded, 24, 1)[0] == 16)
+    return tf.cond(is_deep, largest, lambda: tf.constant(0))
 
 
 def crop(pixels: tf.Tensor, choose: Choose) -> tf.Tensor:

@@ -1,21 +1,19 @@
-"""What an image's header says, in TensorFlow's operations: format, size, orientation."""
+"""What an image's header says, in TensorFlow's operations: format, size, a JPEG's orientation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import tensorflow as tf
 
-# What `image_format` returns is a place in this tuple.
-FORMATS = ("unknown", "JPEG", "PNG", "GIF", "BMP", "WebP")
+# Formats by their places in this tuple. The graph decodes the first five after "unknown".
+FORMATS = ("unknown", "JPEG", "PNG", "GIF", "BMP", "WebP", "TIFF", "JPEG 2000", "HEIC", "AVIF")
 
 # A rare branch of a conditional that is a function of its own costs nothing where it is not taken;
 # inlined, each of its operations would be visited for every image.
-apart = tf.function(autograph=False, experimental_attributes={"_noinline": True})
+outlined = tf.function(autograph=False, experimental_attributes={"_noinline": True})
 
 
 def image_format(encoded: tf.Tensor) -> tf.Tensor:
-    """int32: which of `FORMATS` an image's bytes are, by their beginning."""
+    """int32: a place in `FORMATS`, by an image's first bytes; 0 for what is not for the graph."""
     head = bytes_at(encoded, 0, 12)
 
     def begins(text: bytes, at: int = 0) -> tf.Tensor:
@@ -43,6 +41,9 @@ def stored_size(encoded: tf.Tensor) -> tf.Tensor:
         kind = tf.where(head[15] == ord("X"), 0, tf.where(head[15] == ord("L"), 1, 2))
         return tf.gather(tf.stack([extended, lossless, lossy]), kind)
 
+    def signed(value: tf.Tensor) -> tf.Tensor:
+        return tf.where(value >= 2**31, value - 2**32, value)
+
     return tf.switch_case(
         image_format(encoded),
         [
@@ -58,97 +59,76 @@ def stored_size(encoded: tf.Tensor) -> tf.Tensor:
     )
 
 
-@apart
-def exif_orientation(encoded: tf.Tensor) -> tf.Tensor:
-    """int32 1..8: how the camera was held, by the EXIF data of a JPEG, PNG or WebP; else 1."""
-
-    def one() -> tf.Tensor:
-        return tf.constant(1)
-
-    readers = (_orientation_of_jpeg, _orientation_of_png, _orientation_of_webp)
-    jpeg, png, webp = (lambda read=read: read(encoded) for read in readers)
-    return tf.switch_case(image_format(encoded), [one, jpeg, png, one, one, webp])
-
-
-Found = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
-
-
-@apart
-def _orientation_of_jpeg(encoded: tf.Tensor) -> tf.Tensor:
-    def step(at: tf.Tensor) -> Found:
-        head = bytes_at(encoded, at, 10)
-        found = (head[1] == 0xE1) & tf.reduce_all(head[4:8] == list(b"Exif"))
-        # EXIF stands among the application segments and comments before the image's tables.
-        more = (head[0] == 0xFF) & (((head[1] >= 0xE0) & (head[1] <= 0xEF)) | (head[1] == 0xFE))
-        return tf.where(found, at + 10, tf.zeros_like(at)), at + 2 + big_endian(head, 2, 2), more
-
-    return _tiff_orientation(encoded, walk(step, 2))
-
-
-@apart
-def _orientation_of_png(encoded: tf.Tensor) -> tf.Tensor:
-    def step(at: tf.Tensor) -> Found:
-        head = bytes_at(encoded, at, 8)
-        found = tf.reduce_all(head[4:8] == list(b"eXIf"))
-        more = tf.reduce_any(head[4:8] != list(b"IEND")) & (head[4] > 0)
-        return tf.where(found, at + 8, tf.zeros_like(at)), at + 12 + big_endian(head, 0, 4), more
-
-    return _tiff_orientation(encoded, walk(step, 8))
-
-
-@apart
-def _orientation_of_webp(encoded: tf.Tensor) -> tf.Tensor:
-    def step(at: tf.Tensor) -> Found:
-        head = bytes_at(encoded, at, 14)
-        found = tf.reduce_all(head[:4] == list(b"EXIF"))
-        prefix = 8 + 6 * tf.cast(tf.reduce_all(head[8:12] == list(b"Exif")), tf.int64)
-        size = little_endian(head, 4, 4)
-        next_at = at + 8 + size + size % 2
-        return tf.where(found, at + prefix, tf.zeros_like(at)), next_at, head[0] > 0
-
-    extended = tf.reduce_all(bytes_at(encoded, 12, 4) == list(b"VP8X"))
-    noted = extended & (bytes_at(encoded, 20, 1)[0] & 0x08 > 0)
-    start = tf.where(
-        noted, tf.constant(12, tf.int64), tf.cast(tf.strings.length(encoded), tf.int64)
-    )
-    return _tiff_orientation(encoded, walk(step, start))
-
-
-def walk(step: Callable, start: tf.Tensor | int) -> tf.Tensor:
-    """Follows segments: step(place) -> (what it found there or 0, the next place, go on)."""
+@outlined
+def jpeg_orientation(encoded: tf.Tensor) -> tf.Tensor:
+    """int32 1..8: how the camera was held, by the EXIF data of a JPEG; 1 for other images."""
 
     def body(at: tf.Tensor, found: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        found, at, more = step(at)
-        return at, found, more & (found == 0)
+        head = bytes_at(encoded, at, 10)
+        exif = (head[1] == 0xE1) & tf.reduce_all(head[4:8] == list(b"Exif"))
+        # EXIF stands among the application segments and comments before the image's tables.
+        more = (head[0] == 0xFF) & (((head[1] >= 0xE0) & (head[1] <= 0xEF)) | (head[1] == 0xFE))
+        return at + 2 + big_endian(head, 2, 2), tf.where(exif, at + 10, found), more & ~exif
 
-    zero = tf.constant(0, tf.int64)
-    begin = (tf.cast(start, tf.int64), zero, tf.constant(True))
-    return tf.while_loop(lambda _, __, more: more, body, begin)[1]
+    is_jpeg = image_format(encoded) == FORMATS.index("JPEG")
+    begin = (tf.constant(2, tf.int64), tf.constant(0, tf.int64), is_jpeg)
+    start = tf.while_loop(lambda _, __, more: more, body, begin)[1]
+    return tf.cond(start > 0, lambda: _tiff_orientation(encoded, start), lambda: tf.constant(1))
 
 
 def _tiff_orientation(encoded: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
-    """The orientation in the TIFF structure that begins at `start`; 1 where `start` is 0."""
+    """The orientation in the TIFF structure that begins at `start`; 1 where it notes none."""
+    head = bytes_at(encoded, start, 8)
+    little = head[0] == ord("I")
 
-    def read() -> tf.Tensor:
-        head = bytes_at(encoded, start, 8)
-        little = head[0] == ord("I")
+    def number(values: tf.Tensor) -> tf.Tensor:
+        """The last axis' bytes as a number, in the structure's own order."""
+        length = values.shape[-1]
+        up = tf.constant([256**i for i in range(length)], tf.int64)
+        return tf.reduce_sum(values * tf.where(little, up, up[::-1]), -1)
 
-        def number(values: tf.Tensor) -> tf.Tensor:
-            """The last axis' bytes as a number, in the structure's own order."""
-            length = values.shape[-1]
-            up = tf.constant([256**i for i in range(length)], tf.int64)
-            return tf.reduce_sum(values * tf.where(little, up, up[::-1]), -1)
+    directory = start + number(head[4:8])
+    count = number(bytes_at(encoded, directory, 2))
+    entries = tf.reshape(bytes_at(encoded, directory + 2, 12 * count), (-1, 12))
+    entries = tf.ensure_shape(entries, (None, 12))
+    here = (number(entries[:, :2]) == 0x0112) & (number(entries[:, 2:4]) == 3)
+    values = tf.boolean_mask(number(entries[:, 8:10]), here)
+    value = tf.reduce_sum(values[:1])
+    return tf.cast(tf.where((value >= 1) & (value <= 8), value, 1), tf.int32)
 
-        directory = start + number(head[4:8])
-        count = number(bytes_at(encoded, directory, 2))
-        entries = tf.reshape(bytes_at(encoded, directory + 2, 12 * count), (-1, 12))
-        entries = tf.ensure_shape(entries, (None, 12))
-        here = (number(entries[:, :2]) == 0x0112) & (number(entries[:, 2:4]) == 3)
-        values = tf.boolean_mask(number(entries[:, 8:10]), here)
-        value = tf.reduce_sum(values[:1])
-        return tf.cast(tf.where((value >= 1) & (value <= 8), value, 1), tf.int32)
 
-    return tf.cond(start > 0, read, lambda: tf.constant(1))
+def first_frame(gif: tf.Tensor) -> tf.Tensor:
+    """The bytes of a GIF up to the end of its first frame.
+
+    TensorFlow decodes all frames of an animation before it drops them, so that a small file could
+    fill the memory, and makes transparent pixels and those around a smaller frame black.
+
+    Raises:
+        tf.errors.InvalidArgumentError: the frame is transparent, or smaller than the canvas.
+    """
+    head = bytes_at(gif, 0, 13)
+
+    def palette_bytes(flags: tf.Tensor) -> tf.Tensor:
+        return tf.where(flags & 0x80 > 0, 3 * 2 ** (1 + flags % 8), tf.constant(0, tf.int64))
+
+    # Blocks begin at `at`, or the data of a block: parts of at most 255 bytes, the last is empty.
+    def body(at, in_data, framed, usual, _):  # type: ignore[no-untyped-def]
+        now = bytes_at(gif, at, 10)
+        extension, frame = ~in_data & (now[0] == 0x21), ~in_data & (now[0] == 0x2C)
+        usual &= ~(extension & (now[1] == 0xF9) & (now[3] & 1 > 0))
+        usual &= ~frame | (tf.reduce_all(now[1:5] == 0) & tf.reduce_all(now[5:9] == head[6:10]))
+        ended, framed = in_data & (now[0] == 0), framed | frame
+        length = tf.where(frame, 11 + palette_bytes(now[9]), tf.constant(2, tf.int64))
+        more = (in_data | extension | frame) & ~(ended & framed)
+        return at + tf.where(in_data, now[0] + 1, length), ~ended, framed, usual, more
+
+    no, yes = tf.constant(False), tf.constant(True)
+    begin = (13 + palette_bytes(head[10]), no, no, yes, yes)
+    end, _, framed, usual, _ = tf.while_loop(lambda *v: v[-1], body, begin)
+    complaint = ["A GIF without a frame, or with one that is transparent or not the whole image."]
+    with tf.control_dependencies([tf.debugging.Assert(framed & usual, complaint)]):
+        end = tf.minimum(end, tf.cast(tf.strings.length(gif), tf.int64))
+        return tf.strings.substr(gif, tf.constant(0, tf.int64), end) + b";"
 
 
 def bytes_at(encoded: tf.Tensor, start: tf.Tensor | int, count: tf.Tensor | int) -> tf.Tensor:
@@ -170,7 +150,3 @@ def little_endian(values: tf.Tensor, at: int, length: int) -> tf.Tensor:
 def big_endian(values: tf.Tensor, at: int, length: int) -> tf.Tensor:
     """int64: a number, greatest byte first."""
     return tf.reduce_sum(values[at : at + length] * [256**i for i in reversed(range(length))])
-
-
-def signed(value: tf.Tensor) -> tf.Tensor:
-    return tf.where(value >= 2**31, value - 2**32, value)

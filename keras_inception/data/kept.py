@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import tempfile
-import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception.buckets import is_remote
-from keras_inception.files import cache_folder
+from keras_inception.files import cache_folder, write
 
 Arrays = dict[str, np.ndarray]
 # Requests to a bucket at a time: each takes tens of milliseconds, nearly all of it waiting.
@@ -35,17 +33,19 @@ def _state(file: str) -> tuple[str, int, int]:
     return file, int(stat.length), int(stat.mtime_nsec)
 
 
-def kept(kind: str, state: object, compute: Callable[[], Arrays]) -> Arrays:
+def kept_arrays(
+    kind: str, state: object, columns: Set[str], compute: Callable[[], Arrays]
+) -> Arrays:
     """The arrays that `compute` gave when it was last called for this `state`, else now.
 
     They lie in $KERAS_HOME/datasets/keras_inception (or ~/.keras); where that cannot be written,
-    each run computes them.
+    each run computes them. `columns` are their names.
     """
     path = kept_path(kind, state)
-    arrays = load_kept(path)
+    arrays = load_kept(path, columns)
     if arrays is None:
         arrays = compute()
-        keep(path, arrays)
+        save_kept(path, arrays)
     return arrays
 
 
@@ -64,28 +64,32 @@ def folder_of_kept() -> Path:
     return cache_folder("datasets") / "keras_inception"
 
 
-def load_kept(path: Path) -> Arrays | None:
-    """The arrays in a kept file; None if there is none, or if it is damaged."""
+def load_kept(path: Path, columns: Set[str]) -> Arrays | None:
+    """The arrays in a kept file.
+
+    Args:
+        path: The file.
+        columns: The names of its arrays.
+
+    Returns:
+        None if there is no file, or if it is damaged or not of these columns, which is said.
+    """
     try:
         with path.open("rb") as file:
-            return dict(np.load(file))
+            arrays = dict(np.load(file))
+        if arrays.keys() != columns:
+            raise ValueError(f"its columns should be {sorted(columns)}, not {sorted(arrays)}")
+        return arrays
     except FileNotFoundError:
         return None
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # damaged bytes make numpy raise almost anything
         logging.warning("%s is damaged (%s) and is computed anew.", path, error)
         return None
 
 
-def keep(path: Path, arrays: Arrays) -> None:
+def save_kept(path: Path, arrays: Arrays) -> None:
     """Writes arrays for later runs; says so where that is not possible."""
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".npz")
-        os.close(handle)
-        np.savez(temporary, **arrays)  # type: ignore[arg-type]
-        os.replace(temporary, path)
+        write(path, lambda temporary: np.savez(temporary, **arrays))  # type: ignore[arg-type]
     except OSError as error:
         logging.warning("%s could not be kept for later runs: %s", path.name, error)
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)

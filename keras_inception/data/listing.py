@@ -13,7 +13,8 @@ from typing import Any
 import tensorflow as tf
 
 from keras_inception.buckets import is_remote
-from keras_inception.data.convert import kind_by_content
+from keras_inception.data.headers import FORMATS
+from keras_inception.data.plain import format_of
 
 # Names that are taken for images without a look into the file; a first pass decodes them all.
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".dib", ".webp")
@@ -169,7 +170,7 @@ def is_image(path: str) -> bool:
     if path.lower().endswith(SUFFIXES):
         return True
     try:
-        return bool(kind_by_content(head_of(path)))
+        return format_of(head_of(path)) != FORMATS[0]
     except (OSError, tf.errors.OpError):
         return False
 

@@ -1,72 +1,255 @@
-"""TensorFlow's own decoding, the fastest, and the images for which it is right."""
+"""Pillow looks at every image, and makes a PNG of what the graph's decoder is not for.
+
+Odd are the formats that TensorFlow does not read (TIFF, HEIC, AVIF, JPEG 2000) and the images that
+it reads wrongly: animations, transparent GIF, BMP of other than 24 bits a pixel.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import functools
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import tensorflow as tf
 
-from keras_inception.data.decode import Choose, crop
-from keras_inception.data.headers import FORMATS, bytes_at, image_format, little_endian
+from keras_inception.data.decode import Decoding
+from keras_inception.data.headers import FORMATS
+from keras_inception.data.kept import folder_of_kept
+
+_NAMES = ("", "JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "JPEG2000", "HEIF", "AVIF")
+_PILLOWS_NAMES = dict(zip(FORMATS, _NAMES, strict=True))
+_NEEDS = {
+    "HEIC": "HEIC needs the package pillow-heif",
+    "AVIF": "AVIF needs Pillow 11.3 or later",
+}
+# What a first pass may find wrong with an image. The last ones are mended by a package.
+PROBLEMS = ("", "cannot be read", "has more pixels than max_pixels", *_NEEDS.values())
+CANNOT_BE_READ, TOO_LARGE, FIRST_NEED = 1, 2, 3
+_ORIENTATION = 0x0112
 
 
-def decode_plainly(encoded: tf.Tensor, channels: int) -> tf.Tensor:
-    """TensorFlow's own decoding, the fastest: right for images that a first pass found plain."""
-    pixels = tf.io.decode_image(encoded, channels=channels, expand_animations=False)
-    return tf.ensure_shape(pixels, (None, None, channels))
+class CannotRead(OSError):
+    """An image that cannot be used; the message is the reason, `problem` a place in `PROBLEMS`."""
+
+    def __init__(self, reason: str, problem: int = CANNOT_BE_READ) -> None:
+        super().__init__(reason)
+        self.problem = problem
 
 
-def decode_crop_plainly(encoded: tf.Tensor, choose: Choose, channels: int) -> tf.Tensor:
-    """A rectangle of `decode_plainly`'s result; of a JPEG only that part is decoded."""
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """What an image's header says.
 
-    def fused() -> tf.Tensor:
-        size = tf.io.extract_jpeg_shape(encoded)[:2]
-        return tf.io.decode_and_crop_jpeg(encoded, choose(size), channels=channels)
+    Attributes:
+        format: A name of `FORMATS`.
+        height, width: Of the upright image.
+        orientation: EXIF's, 1..8.
+        plain: Whether TensorFlow's own decoding is right: 0 never, 1 for 3 channels, 2 for 1
+            channel as well.
+        odd: Whether the graph's decoder is not for this image, but for what `as_png` makes of it.
+    """
 
-    def whole() -> tf.Tensor:
-        return crop(decode_plainly(encoded, channels), choose)
+    format: str
+    height: int
+    width: int
+    orientation: int
+    plain: int
+    odd: bool
 
-    pixels = tf.cond(tf.io.is_jpeg(encoded), fused, whole)
-    return tf.ensure_shape(pixels, (None, None, channels))
 
-
-def is_plain(encoded: tf.Tensor, decoded: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """int32: whether `decode_plainly` is right: 0 never, 1 for 3 channels, 2 for 1 channel as well.
+def read_header(content: bytes, max_pixels: int) -> Header:
+    """Reads an image's header; its pixels are not decoded.
 
     Args:
-        encoded: string scalar.
-        decoded: What `Decoding.decode` gave for 3 channels.
-        orientation: What `exif_orientation` gave.
+        content: The bytes of an image.
+        max_pixels: The most pixels, height times width, that an image may have.
+
+    Raises:
+        CannotRead: the bytes are no image that Pillow knows, it is too large, or needs a package.
     """
-    head = bytes_at(encoded, 0, 30)
-
-    def jpeg() -> tf.Tensor:
-        return tf.where(tf.io.extract_jpeg_shape(encoded)[2] == 4, 1, 2)
-
-    def png() -> tf.Tensor:
-        same = tf.reduce_all(tf.io.decode_png(encoded, 3) == decoded)
-        return tf.where(same & (head[24] <= 8), 2, 0)
-
-    def bmp() -> tf.Tensor:
-        return tf.where(little_endian(head, 28, 2) == 24, 1, 0)
-
-    def webp() -> tf.Tensor:
-        lossless = (head[15] == ord("L")) & (head[24] & 0x10 == 0)
-        return tf.where((head[15] == ord(" ")) | lossless, 1, 0)
-
-    def never() -> tf.Tensor:
-        return tf.constant(0)
-
-    branches = [never, jpeg, png, never, bmp, webp]
-    upright = tf.equal(orientation, 1)
-    return tf.cond(
-        upright, lambda: tf.switch_case(image_format(encoded), branches), lambda: tf.constant(0)
-    )
+    kind = format_of(content)
+    image = _opened(content, kind)
+    width, height = image.size
+    if width * height > max_pixels:
+        raise CannotRead(f"it has more than max_pixels={max_pixels} pixels", TOO_LARGE)
+    try:
+        plain, odd = _fitness(image, content, kind)
+    except Exception as error:  # Pillow's plugins raise almost anything on damaged files
+        raise _unread(error) from error
+    orientation = 1 if odd else _orientation(image, content)
+    if orientation >= 5:
+        height, width = width, height
+    return Header(kind, height, width, orientation, plain if orientation == 1 else 0, odd)
 
 
-def sixteen_bit_maximum(encoded: tf.Tensor) -> tf.Tensor:
-    """int32: the largest value of a 16-bit PNG; 0 for every other image."""
+def as_png(content: bytes) -> bytes:
+    """The first frame of an image as an upright PNG: gray or RGB with or without alpha, or 16 bits.
 
-    def largest() -> tf.Tensor:
-        return tf.cast(tf.reduce_max(tf.io.decode_png(encoded, 3, tf.uint16)), tf.int32)
+    Raises:
+        CannotRead: Pillow cannot read the image, or its values have no range.
+    """
+    from PIL import Image, ImageOps
 
-    is_deep = (image_format(encoded) == FORMATS.index("PNG")) & (bytes_at(encoded, 24, 1)[0] == 16)
-    return tf.cond(is_deep, largest, lambda: tf.constant(0))
+    image = _opened(content, format_of(content))
+    if image.mode in ("F", "I"):
+        raise CannotRead(f"its values are of 32 bits (mode {image.mode}), of an unknown range")
+    try:
+        frame = _frame(image)
+        image.load()
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I;16"):
+            image = Image.fromarray(np.asarray(image).astype(np.uint16))
+        elif frame:
+            canvas = Image.new("RGBA", image.size)
+            canvas.paste(image.convert("RGBA").crop(frame), frame[:2])
+            image = canvas
+        elif image.has_transparency_data:
+            image = image.convert("RGBA")
+        elif image.mode != "L":
+            image = image.convert("RGB")
+        image.info = {}
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG", compress_level=1)
+    except Exception as error:  # Pillow's plugins raise almost anything on damaged files
+        raise _unread(error) from error
+    return buffer.getvalue()
+
+
+def pixels_of(content: bytes, decoding: Decoding, channels: int = 3) -> np.ndarray:
+    """Decodes one image of any format as a data set's images are decoded.
+
+    Args:
+        content: The bytes of an image.
+        decoding: How encoded images become pixels.
+        channels: 3 (RGB) or 1 (gray).
+
+    Returns:
+        uint8 (height, width, channels), upright.
+
+    Raises:
+        CannotRead: the bytes are no image that can be read, or it has more than
+            `decoding.max_pixels` pixels.
+    """
+    header = read_header(content, decoding.max_pixels)
+    try:
+        if not header.odd:
+            return decoding.decode(tf.constant(content), channels, header.orientation).numpy()
+    except tf.errors.OpError:
+        pass  # Pillow says better what is wrong with it, or can read it
+    return decoding.decode(tf.constant(as_png(content)), channels).numpy()
+
+
+def png_path(digest: np.ndarray) -> Path:
+    """Where the PNG of an odd image is kept, by its `data.facts.digest`."""
+    return folder_of_kept() / "plain" / f"{digest.tobytes().hex()}.png"
+
+
+def format_of(content: bytes) -> str:
+    """A name of `FORMATS`, by the first 32 bytes of a file."""
+    for name, begin in (
+        ("JPEG", b"\xff\xd8\xff"),
+        ("PNG", b"\x89PNG\r\n\x1a\n"),
+        ("GIF", b"GIF8"),
+        ("TIFF", b"II*\0"),
+        ("TIFF", b"MM\0*"),
+        ("TIFF", b"II+\0"),
+        ("JPEG 2000", b"\0\0\0\x0cjP  \r\n\x87\n"),
+    ):
+        if content.startswith(begin):
+            return name
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "WebP"
+    if content[:2] == b"BM" and content[14:18] in _BMP_HEADERS:
+        return "BMP"
+    if content[4:8] == b"ftyp":
+        brand = content[8:12]
+        if brand in (b"avif", b"avis"):
+            return "AVIF"
+        if brand in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
+            return "HEIC"
+    return FORMATS[0]
+
+
+_BMP_HEADERS = [size.to_bytes(4, "little") for size in (12, 40, 52, 56, 64, 108, 124)]
+
+
+def _opened(content: bytes, kind: str) -> Any:
+    """An image of which Pillow has read the header."""
+    if kind == FORMATS[0]:
+        raise CannotRead("it is no image of a known format")
+    plugin = _plugin(kind)
+    try:
+        # Not by Image.open, whose own limit of pixels is one of the process.
+        return plugin(io.BytesIO(content), "")
+    except Exception as error:  # Pillow's plugins raise almost anything on damaged files
+        if kind == "JPEG" and b"Exif" in content:
+            # Pillow refuses a JPEG for damaged EXIF data. It does not look at them without a mark.
+            return _opened(content.replace(b"Exif", bytes(4)), kind)
+        raise _unread(error) from error
+
+
+def _unread(error: Exception) -> CannotRead:
+    reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+    return CannotRead(f"Pillow cannot read it: {reason}")
+
+
+@functools.cache
+def _plugin(kind: str) -> Any:
+    """What opens an image of a format in Pillow."""
+    from PIL import Image, JpegImagePlugin
+
+    if kind == "JPEG":  # and not the stereo photographs that Pillow looks for in it
+        return JpegImagePlugin.JpegImageFile
+    if kind == "HEIC":
+        with contextlib.suppress(ImportError):
+            import pillow_heif
+
+            pillow_heif.register_heif_opener()
+    Image.init()
+    if _PILLOWS_NAMES[kind] not in Image.OPEN:
+        if kind in _NEEDS:
+            raise CannotRead(_NEEDS[kind], PROBLEMS.index(_NEEDS[kind]))
+        raise CannotRead(f"this Pillow was built without {kind}")
+    return Image.OPEN[_PILLOWS_NAMES[kind]][0]
+
+
+def _fitness(image: Any, content: bytes, kind: str) -> tuple[int, bool]:
+    """`plain` of an upright image, and `odd`."""
+    if kind == "JPEG":
+        return (1 if image.mode == "CMYK" else 2), False
+    if kind == "PNG":
+        return (2 if content[24] <= 8 and not image.has_transparency_data else 0), False
+    if kind == "WebP" and not image.is_animated:
+        return (0 if image.has_transparency_data else 1), False
+    if kind == "GIF" and not image.is_animated and not image.has_transparency_data:
+        return 1, _frame(image) is not None
+    # Not compressed, 24 bits a pixel, and a header that says so at this place.
+    if kind == "BMP" and content[14] >= 40 and content[28:34] == b"\x18\0\0\0\0\0":
+        return 1, False
+    return 0, True
+
+
+def _frame(image: Any) -> tuple[int, int, int, int] | None:
+    """Left, top, right and bottom of a GIF's first frame that is not its whole canvas."""
+    if image.format != "GIF" or image.tile[0][1] == (0, 0, *image.size):
+        return None
+    return image.tile[0][1]
+
+
+def _orientation(image: Any, content: bytes) -> int:
+    """The orientation that a camera noted in EXIF data, and only there; else 1."""
+    from PIL import Image
+
+    try:
+        if image.format == "PNG" and b"eXIf" in content:
+            image.load()  # the chunk may stand behind the pixels
+        noted = Image.Exif()
+        noted.load(image.info.get("exif") or b"")
+        value = noted.get(_ORIENTATION, 1)
+        return value if value in range(1, 9) else 1
+    except Exception:  # what is damaged notes nothing
+        return 1

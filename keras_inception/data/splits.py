@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,9 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception.data.decode import SIXTEEN_BITS, Choose, Decoding, crop, with_channels
-from keras_inception.data.facts import PROBLEMS, Facts, digest, groups_of_equals
+from keras_inception.data.facts import Facts, digest, groups_of_equals
 from keras_inception.data.fingerprint import Fingerprint
-from keras_inception.data.plain import decode_crop_plainly, decode_plainly
+from keras_inception.data.plain import PROBLEMS, pixels_of, png_path
 from keras_inception.messages import some
 
 SPLITS = ("train", "validation", "test")
@@ -66,19 +67,21 @@ class Split:
     ) -> tf.Tensor:
         """An example's image: uint8 (height, width, channels); gray is repeated for 3 channels.
 
+        Encoded images without facts are looked at now, so that this cannot be part of a graph.
+
         Args:
             i: int64 scalar.
             channels: 3 or 1.
             image: What `images` gave for it, if that was asked.
         """
-        i = tf.cast(i, tf.int64)
-        image = self.image(i) if image is None else image
+        image = self.encoded(i, image)
         if image.dtype != tf.string:
             return with_channels(image, channels)
+        if not self.facts:
+            return tf.constant(pixels_of(image.numpy(), self.decoding, channels))
         return self._decoded(
             i,
-            lambda: decode_plainly(image, channels),
-            lambda turned: self.decoding.decode(image, channels, turned),
+            lambda turned, plainly: self.decoding.decode(image, channels, turned, plainly),
             channels,
         )
 
@@ -98,36 +101,66 @@ class Split:
             channels: 3 or 1.
             image: What `images` gave for it, if that was asked.
         """
-        image = self.image(i) if image is None else image
-        if image.dtype != tf.string:
-            return crop(with_channels(image, channels), choose)
+        image = self.encoded(i, image)
+        if image.dtype != tf.string or not self.facts:
+            return crop(self.pixels(i, channels, image), choose)
         return self._decoded(
             i,
-            lambda: decode_crop_plainly(image, choose, channels),
-            lambda turned: self.decoding.decode_crop(image, choose, channels, turned),
+            lambda turned, plainly: self.decoding.decode_crop(
+                image, choose, channels, turned, plainly
+            ),
             channels,
         )
 
     def _decoded(
         self,
-        i: tf.Tensor,
-        plainly: Callable[[], tf.Tensor],
-        carefully: Callable[[tf.Tensor | None], tf.Tensor],
+        i: tf.Tensor | int,
+        decode: Callable[[tf.Tensor | int, bool], tf.Tensor],
         channels: int,
     ) -> tf.Tensor:
-        """`plainly()` where that is right for example i, else `carefully(its orientation)`."""
-        if not self.facts:
-            return carefully(None)
+        """`decode(orientation, whether TensorFlow alone is right)` of example i."""
         plain = self.facts["plain"] >= (1 if channels == 3 else 2)
         if plain.all():
-            return plainly()
+            return decode(1, True)
         turned = tf.gather(tf.constant(self.facts["orientation"], tf.int32), i)
-        pixels = tf.cond(tf.gather(tf.constant(plain), i), plainly, lambda: carefully(turned))
+        pixels = tf.cond(
+            tf.gather(tf.constant(plain), i), lambda: decode(1, True), lambda: decode(turned, False)
+        )
         return tf.ensure_shape(pixels, (None, None, channels))
 
+    def encoded(self, i: tf.Tensor | int, image: tf.Tensor | None = None) -> tf.Tensor:
+        """What `image` gives for an example, or the PNG that was made of an odd one.
+
+        Args:
+            i: int64 scalar.
+            image: What `image` or `images` gave for it, if that was asked.
+        """
+        i = tf.cast(i, tf.int64)
+
+        def own() -> tf.Tensor:
+            return self.image(i) if image is None else image
+
+        if self._pngs is None:
+            return own()
+        path = tf.gather(self._pngs, i)
+        return tf.cond(tf.strings.length(path) > 0, lambda: tf.io.read_file(path), own)
+
+    @functools.cached_property
+    def _pngs(self) -> tf.Tensor | None:
+        """The path of each odd example's PNG, and "" for the others; None if none is odd."""
+        odd = self.facts.get("odd", np.zeros(0))
+        if not odd.any():
+            return None
+        paths = [
+            str(png_path(digest)) if is_odd else ""
+            for is_odd, digest in zip(odd, self.facts["digest"], strict=True)
+        ]
+        with tf.init_scope():  # not of the graph that happens to ask first
+            return tf.constant(paths)
+
     def file(self, i: int) -> bytes:
-        """An example as an image file's bytes: its own, or a PNG where the source has no files."""
-        image = self.image(tf.constant(i, tf.int64))
+        """An example as an image file's bytes: its own, or a PNG if it is odd or has no file."""
+        image = self.encoded(i)
         return (image if image.dtype == tf.string else tf.io.encode_png(image)).numpy()
 
     def subset(self, indices: np.ndarray) -> Split:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from keras_inception import buckets, data
-from keras_inception.data.decode import Decoding
+from keras_inception.data.decode import MAX_REQUEST_PIXELS, Decoding
 from keras_inception.evaluation.metrics import wilson_interval
 from keras_inception.exporting import checks
 from keras_inception.exporting.checks import Check
@@ -23,7 +23,6 @@ from keras_inception.exporting.diagnose import layer_errors, verdict
 from keras_inception.exporting.diagnose import table as errors_table
 from keras_inception.exporting.networks import Network, network_of
 from keras_inception.exporting.samples import Samples, drawn, held_out, made_up
-from keras_inception.exporting.saved_model import MAX_PIXELS
 from keras_inception.exporting.targets import GRAPH_BYTES, TARGETS, Settings, Target, chosen, names
 from keras_inception.exporting.tflite import FEWEST_IMAGES, calibration_images, check_form
 from keras_inception.exporting.web import runtime_files
@@ -52,7 +51,7 @@ def export(
     outputs: str = "probabilities",
     author: str = "",
     license: str = "",
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int = MAX_REQUEST_PIXELS,
     runtime: str | Path | None = None,
     latency: bool = True,
     diagnose: bool = False,

@@ -53,7 +53,7 @@ def held_out(source: data.Source, network: Network, count: int) -> Samples:
     named = list(source.class_names) == network.labels
     encoded = source.splits["test"].file(0)
     origin = f"test images of {source.name}"
-    pixels = source.decoding.decode(tf.constant(encoded), network.input_shape[2]).numpy()
+    pixels = source.splits["test"].pixels(0, network.input_shape[2]).numpy()
     labels = some["label"] if named else None
     return Samples(some["image"], labels, encoded, pixels, origin)
 

@@ -13,14 +13,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_inception.data.decode import Decoding
+from keras_inception.data.decode import MAX_REQUEST_PIXELS, Decoding
 from keras_inception.exporting.networks import Network, network_of, write_archive
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.runtime.saved_model import IDENTITY
 
 TOP_K = 5
-# Of one image in a request: a phone's 50 megapixels pass. Decoding takes up to 15 bytes a pixel.
-MAX_PIXELS = 50_000_000
 SIGNATURES = ("classify_bytes", "classify_bytes_marked", "features", "image", "serving_default")
 
 
@@ -31,7 +29,7 @@ def export_saved_model(
     labels: Sequence[str] | None = None,
     *,
     decoding: Decoding | None = None,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int = MAX_REQUEST_PIXELS,
 ) -> Path:
     """Writes a SavedModel that takes images, not scaled arrays.
 
@@ -43,10 +41,10 @@ def export_saved_model(
             layer takes; left out where that is no Dense layer.
         image: image uint8 (batch, any height, any width, channels) -> probabilities; crops,
             resizes and scales by the contract.
-        classify_bytes: image_bytes string (batch,), JPEG, PNG, GIF, BMP or WebP -> scores float32,
-            classes string (UTF-8) and indices int32, each (batch, min(5, classes)), best first.
-            Images are decoded as in training, upright by their EXIF orientation. One that cannot
-            be decoded or has too many pixels is an error that names its place in the batch.
+        classify_bytes: image_bytes string (batch,), what `data.decode.Decoding.decode_request`
+            takes, such as JPEG and PNG -> scores float32, classes string (UTF-8) and indices
+            int32, each (batch, min(5, classes)), best first. An image that cannot be decoded or
+            has too many pixels is an error that names its place in the batch.
         classify_bytes_marked: the same, and valid bool (batch,). The rows of images that cannot be
             decoded hold empty classes, indices of -1 and scores of 0.
 
@@ -126,7 +124,9 @@ def _archive(network: Network, decoding: Decoding) -> keras.export.ExportArchive
         batch = tf.shape(encoded)[0]
         images = (
             tf.data.Dataset.from_tensor_slices((tf.range(batch), encoded))
-            .map(lambda i, one: (i, fit(decoding.decode(one, channels))))  # one at a time: memory
+            .map(
+                lambda i, one: (i, fit(decoding.decode_request(one, channels)))
+            )  # one at a time: memory
             .ignore_errors()
         )
         last = (batch, tf.zeros((height, width, channels)))  # there is always one element

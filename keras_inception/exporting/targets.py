@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.data.decode import Decoding
+from keras_inception.data.decode import MAX_REQUEST_PIXELS, Decoding
 from keras_inception.exporting.networks import Function, Network, write_archive
 from keras_inception.exporting.onnx import (
     export_onnx,
@@ -21,7 +21,7 @@ from keras_inception.exporting.onnx import (
     onnx_model,
     write_openvino,
 )
-from keras_inception.exporting.saved_model import MAX_PIXELS, export_saved_model
+from keras_inception.exporting.saved_model import export_saved_model
 from keras_inception.exporting.tflite import converted, export_tflite
 from keras_inception.exporting.web import export_web
 from keras_inception.files import write
@@ -61,7 +61,7 @@ class Settings:
     author: str = ""
     license: str = ""
     decoding: Decoding = Decoding()
-    max_pixels: int = MAX_PIXELS
+    max_pixels: int = MAX_REQUEST_PIXELS
     runtime: str | Path | None = None
 
 

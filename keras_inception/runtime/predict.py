@@ -132,8 +132,6 @@ def pixels(
 ) -> np.ndarray:
     """An image as uint8 (height, width, channels), decoded as everywhere in the package.
 
-    What TensorFlow does not read, such as TIFF or HEIC, Pillow decodes.
-
     Args:
         image: A path, or an array in 0..255 that is given back.
         channels: 3 (RGB) or 1 (gray).
@@ -153,21 +151,19 @@ def pixels(
         return image
     import tensorflow as tf
 
-    from keras_inception.data.convert import CannotConvert, converted, needs_pillow
     from keras_inception.data.decode import Decoding
+    from keras_inception.data.plain import pixels_of
 
     decoding = decoding or Decoding()
     if max_pixels:
         decoding = dataclasses.replace(decoding, max_pixels=max_pixels)
     try:
         encoded = as_path(image).read_bytes()
-        if not encoded:
-            raise OSError("the file is empty")
-        if needs_pillow(encoded):
-            encoded = converted(os.fspath(image), decoding.max_pixels).read_bytes()
-        return decoding.decode(tf.constant(encoded), channels).numpy()
-    except (tf.errors.OpError, CannotConvert) as error:
-        raise OSError(_reason(error)) from error
+    except tf.errors.OpError as error:  # of a bucket
+        raise OSError(error.message) from error
+    if not encoded:
+        raise OSError("the file is empty")
+    return pixels_of(encoded, decoding, channels)
 
 
 def image_list(images: Any) -> list[Any]:
@@ -204,16 +200,9 @@ def image_list(images: Any) -> list[Any]:
     return [found_path for found_path in found if os.path.isfile(found_path)]
 
 
-# Lines of TensorFlow's errors that speak of its graph and not of the image.
-_GRAPH = ("Graph execution error", "Detected at node", "<stack traces", "[[", "File ")
-
-
 def _reason(error: Exception) -> str:
-    """The first line of an error, without TensorFlow's account of its own functions."""
+    """The first line of an error."""
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     lines = [line.strip() for line in str(error).splitlines()]
-    said = [line for line in lines if line and not line.startswith(_GRAPH)]
-    text = (said or [type(error).__name__])[0]
-    text = text.partition("}} ")[2] or text
-    return text.partition("assertion failed: ")[2] or text.partition(" [Op:")[0]
+    return next(filter(None, lines), type(error).__name__)

@@ -10,7 +10,8 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from keras_inception.data.decode import Decoding
-from keras_inception.data.headers import exif_orientation, stored_size
+from keras_inception.data.headers import jpeg_orientation
+from keras_inception.data.plain import CannotRead, as_png, pixels_of, read_header
 
 RNG = np.random.default_rng(0)
 COLORS = np.asarray(
@@ -101,9 +102,9 @@ def box(size):
     return tf.stack([2, 3, size[0] - 7, size[1] - 12])
 
 
-@tf.function(input_signature=[tf.TensorSpec((), tf.string)])
-def decode_crop(content):
-    return Decoding().decode_crop(content, box)
+@tf.function(input_signature=[tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.int32)])
+def decode_crop(content, orientation):
+    return Decoding().decode_crop(content, box, orientation=orientation)
 
 
 @pytest.mark.parametrize("name", IMAGES)
@@ -111,23 +112,67 @@ def test_pixels_are_pillows(name):
     content = IMAGES[name]
     want = by_pillow(content)
     largest = 12 if "JPEG" in name else 0
-    pixels = Decoding().decode(tf.constant(content)).numpy().astype(int)
+    pixels = pixels_of(content, Decoding()).astype(int)
     assert pixels.shape == want.shape
     assert np.abs(pixels - want).max() <= largest and np.abs(pixels - want).mean() <= 2.5
-    assert stored_size(tf.constant(content)).numpy().tolist() == [23, 33]
-    height, width = want.shape[:2]
-    part = decode_crop(tf.constant(content)).numpy()
-    np.testing.assert_array_equal(part, pixels[2 : height - 5, 3 : width - 9])
-    gray = Decoding().decode(tf.constant(content), 1).numpy()[..., 0].astype(int)
+    gray = pixels_of(content, Decoding(), 1)[..., 0].astype(int)
     want_gray = np.asarray(Image.fromarray(want.astype(np.uint8)).convert("L")).astype(int)
     assert np.abs(gray - want_gray).max() <= max(largest, 1)
 
+    header = read_header(content, 23 * 33)
+    assert (header.height, header.width) == want.shape[:2] and header.format in name
+    if header.odd:
+        content = as_png(content)
+        header = read_header(content, 23 * 33)
+        assert not header.odd and header.orientation == 1
+    part = decode_crop(tf.constant(content), header.orientation).numpy()
+    height, width = want.shape[:2]
+    np.testing.assert_array_equal(part, pixels[2 : height - 5, 3 : width - 9])
+    for channels, whole in ((3, pixels), (1, gray[..., None])):
+        if header.plain >= (1 if channels == 3 else 2):
+            fast = Decoding().decode(tf.constant(content), channels, plainly=True)
+            np.testing.assert_array_equal(fast, whole)
+            rest = Decoding().decode_crop(tf.constant(content), box, channels, plainly=True)
+            np.testing.assert_array_equal(rest, whole[2 : height - 5, 3 : width - 9])
+
+
+# What a server is sent and TensorFlow alone would decode wrongly.
+REFUSED = {
+    "transparent GIF",
+    "animated transparent GIF",
+    "BMP of 1 bit",
+    "gray BMP",
+    "BMP with a palette",
+    "BMP of 32 bits",
+    "animated WebP",
+    "animated lossless WebP",
+    "animated WebP with alpha",
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_a_request_is_decoded_as_a_file_or_is_an_error(name):
+    content = tf.constant(IMAGES[name])
+    if name in REFUSED:
+        with pytest.raises(tf.errors.InvalidArgumentError, match="not decoded here|A GIF"):
+            Decoding().decode_request(content)
+        return
+    decoding = Decoding()
+    if name in ("PNG 3", "PNG 6", "WebP 5", "WebP 8"):  # only a JPEG's orientation is read
+        want = decoding.decode(content)
+    else:
+        want = pixels_of(IMAGES[name], decoding)
+    np.testing.assert_array_equal(decoding.decode_request(content), want)
+
 
 def test_a_frame_stands_where_it_belongs_on_the_background():
-    pixels = Decoding(background=(9, 99, 199)).decode(tf.constant(a_gif_whose_frame_is_smaller()))
+    content = a_gif_whose_frame_is_smaller()
+    pixels = pixels_of(content, Decoding(background=(9, 99, 199)))
     want = np.full((23, 33, 3), (9, 99, 199))
     want[2:14, 4:20] = np.asarray(SMALL.quantize(16).convert("RGB"))
     np.testing.assert_array_equal(pixels, want)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not the whole image"):
+        Decoding().decode_request(tf.constant(content))
 
 
 def test_alpha_lies_over_the_background_that_is_asked_for():
@@ -184,7 +229,9 @@ def exif(order, value, entries=1):
     ],
 )
 def test_orientation_wherever_it_is_noted(content, want):
-    assert int(exif_orientation(tf.constant(content))) == want
+    assert int(jpeg_orientation(tf.constant(content))) == want
+    if content.startswith(IMAGES["JPEG"][:2]) and len(content) > len(IMAGES["JPEG"]):
+        assert read_header(content, 23 * 33).orientation == want
 
 
 BROKEN = {
@@ -196,9 +243,6 @@ BROKEN = {
     "a GIF's first bytes": b"GIF89a",
     "BMP": IMAGES["BMP with a palette"][:300],
     "a BMP's first bytes": b"BM",
-    "a BMP that is run-length encoded": IMAGES["BMP with a palette"].replace(
-        b"\x08\0\0\0\0\0", b"\x08\0\x01\0\0\0", 1
-    ),
     "WebP": IMAGES["lossless WebP"][:40],
     "an animated WebP without a frame": IMAGES["animated WebP"][:44],
 }
@@ -207,17 +251,34 @@ BROKEN = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_what_is_broken_is_an_error(name):
     with pytest.raises(tf.errors.InvalidArgumentError):
-        Decoding().decode(tf.constant(BROKEN[name]))
+        Decoding().decode_request(tf.constant(BROKEN[name]))
+    with pytest.raises(CannotRead):
+        pixels_of(BROKEN[name], Decoding())
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"])
 def test_a_limit_of_pixels_is_read_from_the_header(kind):
-    content = tf.constant(encoded(RGB, kind))
-    assert Decoding(max_pixels=23 * 33).decode(content).shape == (23, 33, 3)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="more pixels than the limit"):
-        Decoding(max_pixels=23 * 33 - 1).decode(content)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="more pixels than the limit"):
-        Decoding(max_pixels=23 * 33 - 1).decode_crop(content, box)
+    content = encoded(RGB, kind)
+    assert pixels_of(content, Decoding(max_pixels=23 * 33)).shape == (23, 33, 3)
+    with pytest.raises(CannotRead, match=f"more than max_pixels={23 * 33 - 1} pixels"):
+        pixels_of(content, Decoding(max_pixels=23 * 33 - 1))
+    if kind != "TIFF":
+        content = tf.constant(content)
+        assert Decoding(max_pixels=23 * 33).decode_request(content).shape == (23, 33, 3)
+        with pytest.raises(tf.errors.InvalidArgumentError, match="more pixels than the limit"):
+            Decoding(max_pixels=23 * 33 - 1).decode_request(content)
+
+
+def test_a_compressed_bmp_is_pillows():
+    content = IMAGES["BMP"].replace(b"\x18\0\0\0\0\0", b"\x18\0\x01\0\0\0", 1)
+    assert content != IMAGES["BMP"] and read_header(content, 23 * 33).odd
+    with pytest.raises(tf.errors.InvalidArgumentError, match="compressed, is not decoded here"):
+        Decoding().decode_request(tf.constant(content))
+
+
+def test_a_turned_tiff_is_turned_once():
+    pixels = pixels_of(encoded(RGB, "TIFF", 6), Decoding())
+    np.testing.assert_array_equal(pixels, np.rot90(COLORS, -1))
 
 
 def test_fields_out_of_range_are_refused():

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
-from keras_inception.data import open_source
+from keras_inception import Preprocessing
+from keras_inception.data import open_source, train_batches
+from keras_inception.data.decode import Decoding
+from keras_inception.data.facts import find_facts
 from keras_inception.data.kept import folder_of_kept
+from keras_inception.data.plain import PROBLEMS
 from keras_inception.data.sources.opening import part_named
 
 RNG = np.random.default_rng(0)
@@ -188,8 +194,6 @@ def test_what_is_in_a_class_folder_is_used_by_content_or_named(tmp_path, caplog)
 
 def test_orientation_in_training_and_evaluation(tmp_path):
     """A mirrored copy that notes so is the same image upright, whichever way it is decoded."""
-    import tensorflow as tf
-
     root = tmp_path / "data"
     for name in "ab":
         (root / "train" / name).mkdir(parents=True)
@@ -316,3 +320,69 @@ def test_only_what_changed_is_looked_at_again(tmp_path, monkeypatch, caplog):
             file.write_bytes(damage(file.read_bytes()))
         open_source(f"folder:{root}")
     assert seen == [8, 1, 9, 9, 9] and "is damaged" in caplog.text
+
+
+def test_odd_images_are_made_plain_once(tmp_path, caplog):
+    """Animations, transparent GIF and BMP with a palette, in training as in evaluation."""
+    root = tree(tmp_path / "data", "train/a", "train/b", "test/a", "test/b", count=3)
+    frames = [an_image(shade).resize((24, 20)) for shade in (60, 180)]
+    odd = {
+        "a.webp": {"save_all": True, "append_images": frames[1:], "lossless": True},
+        "b.gif": {"save_all": True, "append_images": frames[1:]},
+        "c.bmp": {},
+    }
+    for name, options in odd.items():
+        image = frames[0] if name == "a.webp" else frames[0].quantize(16)
+        image.save(root / "train" / "a" / name, **options)
+    with caplog.at_level(logging.INFO):
+        source = open_source(f"folder:{root}", validation_fraction=0.0)
+    assert source.provenance["converted"] == {"WebP": 1, "GIF": 1, "BMP": 1}
+    assert "1 BMP, 1 GIF, 1 WebP" in caplog.text
+    train = source.splits["train"]
+    for i in range(len(train)):
+        with Image.open(root / train.name(i)) as image:
+            want = np.asarray(image.convert("RGB"))
+        np.testing.assert_array_equal(train.pixels(i), want)
+        np.testing.assert_array_equal(Image.open(io.BytesIO(train.file(i))).convert("RGB"), want)
+
+    contract = Preprocessing(size=(8, 8))
+    batches = train_batches(source, contract, batch_size=9, seed=1, augmentation="crop")
+    assert next(iter(batches))["image"].shape == (9, 8, 8, 3)
+
+    made = sorted((folder_of_kept() / "plain").iterdir())
+    times = [path.stat().st_mtime_ns for path in made]
+    open_source(f"folder:{root}", validation_fraction=0.0)
+    assert [path.stat().st_mtime_ns for path in made] == times and len(made) == 3
+    made[0].unlink()
+    again = open_source(f"folder:{root}", validation_fraction=0.0)
+    assert made[0].exists() and again.fingerprint() == source.fingerprint()
+
+
+def test_an_image_that_could_not_be_read_is_looked_at_again(tmp_path):
+    """Its name, size and time may be the same: a disk fails and comes back."""
+    path = tmp_path / "a.png"
+
+    def found():
+        facts = find_facts(lambda i: tf.io.read_file(str(path)), ["a state"], Decoding(), "here")
+        return PROBLEMS[facts["problem"][0]]
+
+    assert found() == "cannot be read"
+    an_image(5).save(path)
+    assert found() == ""
+
+
+def test_what_is_kept_is_for_all_users_and_computed_anew_where_a_column_lacks(tmp_path, caplog):
+    root = tree(tmp_path / "data", "a", "b")
+    first = open_source(f"folder:{root}")
+    (file,) = folder_of_kept().glob("facts-*.npz")
+    assert file.stat().st_mode & 0o777 == 0o644
+    for lacking in ("plain", "key"):
+        columns = dict(np.load(file))
+        del columns[lacking]
+        np.savez(file, **columns)
+        caplog.clear()
+        again = open_source(f"folder:{root}")
+        assert caplog.text.count("is damaged") == 1
+        for part, split in first.splits.items():
+            for name, column in split.facts.items():
+                np.testing.assert_array_equal(again.splits[part].facts[name], column)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import io
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from array_record.python.array_record_module import ArrayRecordWriter
+from PIL import Image
 
 from keras_inception import Preprocessing
 from keras_inception.data import open_source, train_batches
@@ -122,6 +124,29 @@ def test_an_unreadable_image_is_named_once_and_left_out(shards, caplog):
     assert source.num_examples("train") == 150
     for batch in train_batches(source, Preprocessing(size=(8, 8)), batch_size=50, seed=0).take(3):
         assert batch["image"].shape == (50, 8, 8, 3)
+
+
+def test_an_odd_image_among_records(shards):
+    """An animation, which TensorFlow does not decode rightly, read alone and with others."""
+    frames = [Image.new("RGB", (30, 20), color) for color in ("gray", "white")]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "WEBP", save_all=True, append_images=frames[1:], lossless=True)
+    example = tf.train.Example()
+    example.features.feature["image/encoded"].bytes_list.value.append(buffer.getvalue())
+    example.features.feature["image/class/label"].int64_list.value.append(2)
+    with tf.io.TFRecordWriter(str(shards / "train-00003-of-00004")) as writer:
+        writer.write(example.SerializeToString())
+    source = open_source(f"tfrecord:{shards}", validation_fraction=0.0)
+    train = source.splits["train"]
+    (odd,) = np.flatnonzero(train.facts["odd"])
+    np.testing.assert_array_equal(train.pixels(odd), np.full((20, 30, 3), 128))
+    batches = train_batches(
+        source, Preprocessing(size=(8, 8)), batch_size=len(train), seed=0, augmentation="crop"
+    )
+    batch = next(iter(batches))
+    image = batch["image"][np.flatnonzero(batch["index"] == odd)[0]]
+    want = Preprocessing(size=(8, 8)).scale(np.full((8, 8, 3), 128, np.float32))
+    np.testing.assert_allclose(image, want, atol=0.01)
 
 
 def test_names_from_a_file(shards):

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.data.convert import CannotConvert, NeedsPackage, converted, kind_by_content
 from keras_inception.data.decode import Decoding
 from keras_inception.data.facts import find_facts
+from keras_inception.data.headers import FORMATS
 from keras_inception.data.kept import state_of
-from keras_inception.data.listing import FOLLOWED, LEFTOVER, head_of
+from keras_inception.data.listing import FOLLOWED, LEFTOVER
+from keras_inception.data.plain import FIRST_NEED, PROBLEMS
 from keras_inception.data.splits import Checked, Split, check_images
 from keras_inception.messages import printable, some
 
@@ -48,54 +49,34 @@ def open_files(
         prefix: What stands before a file's name in messages.
 
     Returns:
-        The checked parts, and what provenance says of images that only Pillow reads.
+        The checked parts, and what provenance says of images that Pillow made plain.
     """
-    splits, states, kinds = {}, {}, Counter[str]()
+    splits, kinds = {}, Counter[str]()
     for part, files in parts.items():
-        states[part] = state_of([file.path for file in files])
-        facts = find_facts(_reader(files), states[part], decoding, f"{where} {part}")
-        # What TensorFlow cannot read, Pillow may.
-        used = np.ones(len(files), bool)
-        instead, before = list(files), kinds.total()
-        for i in np.flatnonzero(facts["problem"] == 1):
-            kind = kind_by_content(head_of(files[i].path))
-            if kind in ("", "JPEG", "PNG"):
-                continue
-            try:
-                png = str(converted(files[i].path, decoding.max_pixels))
-            except NeedsPackage as error:
-                left_out.setdefault(f"images of which {error}", []).append(files[i].name)
-                used[i] = False
-            except CannotConvert:
-                continue
-            else:
-                instead[i] = dataclasses.replace(files[i], path=png)
-                states[part][i] = state_of([png])[0]
-                kinds[kind] += 1
-        split = _split(instead, prefix)
-        if kinds.total() > before:
-            again = find_facts(split.image, states[part], decoding, f"{where} {part} converted")
-            # What names the content stays what it was: a PNG's bytes depend on its writer.
-            facts = again | {name: facts[name] for name in ("digest", "bytes")}
-        keep = np.flatnonzero(used)
-        splits[part] = dataclasses.replace(split, facts=facts).subset(keep)
+        split = _split(files, prefix)
+        states = state_of([file.path for file in files])
+        facts = find_facts(split.image, states, decoding, f"{where} {part}")
+        lacks_package = facts["problem"] >= FIRST_NEED
+        for i in np.flatnonzero(lacks_package):
+            kind = f"images of which {PROBLEMS[facts['problem'][i]]}"
+            left_out.setdefault(kind, []).append(files[i].name)
+        kinds.update(FORMATS[code] for code in facts["format"][facts["odd"] == 1])
+        splits[part] = dataclasses.replace(split, facts=facts).subset(
+            np.flatnonzero(~lacks_package)
+        )
     if kinds:
         logging.info("Pillow decoded %s once, into the cache.", _counts(kinds))
     return check_images(splits, decoding, where), ({"converted": dict(kinds)} if kinds else {})
 
 
-def _reader(files: Sequence[ImageFile]) -> Any:
+def _split(files: Sequence[ImageFile], prefix: str) -> Split:
+    labels = np.array([file.label for file in files], np.int64)
     paths = tf.constant([os.fsencode(file.path) for file in files], tf.string)
 
     def image(i: tf.Tensor) -> tf.Tensor:
         return tf.io.read_file(tf.gather(paths, i))
 
-    return image
-
-
-def _split(files: list[ImageFile], prefix: str) -> Split:
-    labels = np.array([file.label for file in files], np.int64)
-    return Split(labels, _reader(files), lambda i: files[i].name, where=prefix)
+    return Split(labels, image, lambda i: files[i].name, where=prefix)
 
 
 def _counts(kinds: dict[str, int]) -> str:

@@ -24,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception.buckets import is_remote
-from keras_inception.data.kept import digest_of, folder_of_kept, kept, state_of
+from keras_inception.data.kept import digest_of, folder_of_kept, kept_arrays, state_of
 from keras_inception.data.listing import head_of, is_folder
 from keras_inception.data.sources.opening import part_named
 from keras_inception.data.splits import Split
@@ -42,6 +42,7 @@ _LARGEST_GROWTH = 20
 SEQUENTIAL_BYTES = 16 * 2**30
 BLOCK_BYTES = 4 * 2**20
 WINDOW_BYTES = 256 * 2**20  # of the examples that are shuffled among each other
+_INDEX = {"shard", "offset", "length", "labels", "named", "names"}  # the columns that are kept
 _HEAD, _TAIL = 12, 4  # bytes before a record (length, its checksum) and after it (its checksum)
 
 
@@ -236,9 +237,9 @@ def index_shards(shards: list[str], keys: Keys) -> Records:
     Raises:
         ValueError: a shard is damaged, or its records have no such keys.
     """
-    found = kept("index", (state_of(shards), keys), lambda: _scan(shards, keys))
+    found = kept_arrays("index", (state_of(shards), keys), _INDEX, lambda: _scan(shards, keys))
     named = zip(found["named"].tolist(), found["names"].tolist(), strict=True)
-    columns = {key: found[key] for key in ("shard", "offset", "length", "labels")}
+    columns = {key: found[key] for key in _INDEX - {"named", "names"}}
     return Records(shards, keys, names=dict(named), **columns)
 
 
