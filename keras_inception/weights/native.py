@@ -74,17 +74,7 @@ def save_weights(
     if path.suffix != ".safetensors":
         raise ValueError(f"Native weights end in .safetensors. Received: {path}")
     named = variables(model)
-    known, graph = identity_of(model), ""
-    if known is None:
-        # Keras' clone_model and load_model keep no attributes: the graph says what was built, and
-        # goes into the file so that a builder holds what it builds against it.
-        graph = network_graph.text_of(model)
-        known = network_graph.identity_in(graph, getattr(model, "preprocessing", None))
-    if not known.variant:
-        raise ValueError(
-            f"{model.name} has the layers of no variant of this package, and a file that does not "
-            f"say what it is for cannot be loaded safely. Save it with Keras: model.save(...)."
-        )
+    known, graph = _known(model)
     contract = preprocessing or known.preprocessing
     _say_what_is_lost(model, path, known, contract)
     if contract:  # the file holds the features only
@@ -105,6 +95,27 @@ def save_weights(
     metadata = {"format": safetensors.NATIVE, **identity.to_metadata()}
     safetensors.write(path, arrays, metadata | ({"graph": graph} if graph else {}))
     return path
+
+
+def _known(model: keras.Model) -> tuple[Identity, str]:
+    """A model's identity, and its graph where that had to say it.
+
+    Keras' clone_model and load_model keep no attributes. Their graph goes into the file, too, so
+    that a builder holds what it builds against it.
+
+    Raises:
+        ValueError: the model has the layers of no variant.
+    """
+    known, graph = identity_of(model), ""
+    if known is None:
+        graph = network_graph.text_of(model)
+        known = network_graph.identity_in(graph, getattr(model, "preprocessing", None))
+    if not known.variant:
+        raise ValueError(
+            f"{model.name} has the layers of no variant of this package, and a file that does not "
+            "say what it is for cannot be loaded safely. Save it with Keras: model.save(...)."
+        )
+    return known, graph
 
 
 def _say_what_is_lost(

@@ -1,6 +1,6 @@
 """Mutates small valid weights files and reads the mutants, many in one process with limits.
 
-`python fuzzing.py FOLDER PLACE FIRST LAST KIND` reads the mutants FIRST to LAST of the files in
+`python fuzzing.py FOLDER PLACE FIRST LAST` reads the mutants FIRST to LAST of the files in
 FOLDER, each written to the empty folder PLACE.
 Mutant number n is the same on every machine. Out come a line with each number before it is read,
 and a line of JSON for each that was neither refused as it should nor loaded as it should: whoever
@@ -10,7 +10,6 @@ started the process knows which mutant ended it, if one did.
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import io
 import json
 import random
@@ -27,7 +26,6 @@ import numpy as np
 # objects, and in the reader's sum what numpy and zlib reserve.
 MEMORY = 64 * 2**20 + 192 * 2**20
 SECONDS = 20
-HDF5_SECONDS = 3
 # Every so many mutants of HDF5 files go through the package, with a process for each.
 HDF5_SHARE = 16
 
@@ -194,62 +192,25 @@ def package_readers():
     return [(readers.read, arrays), (keras_inception.weights.read, lambda w: w.arrays.items())]
 
 
-def hdf5_readers():
-    """The reader that the package runs in a process of its own: here for many files in one."""
-    path = Path(__file__).parents[2] / "keras_inception/weights/readers/h5_child.py"
-    spec = importlib.util.spec_from_file_location("h5_child", path)
-    child = importlib.util.module_from_spec(spec)
-    sys.modules["h5_child"] = child
-    spec.loader.exec_module(child)
-    import h5py
-
-    def read(path):
-        copy = path.with_name("copy.h5")
-        try:
-            with h5py.File(path, "r") as source, h5py.File(copy, "w") as target:
-                child.Copier(2**26).copy(source, target)
-        except MemoryError:
-            raise
-        except Exception as error:  # as `h5_child.main` does
-            Refused = type("Refused", (ValueError,), {})
-            raise Refused(f"{path} cannot be used: {error!r:.500}") from None
-        finally:
-            copy.unlink(missing_ok=True)
-        return []
-
-    return [(read, lambda found: found)]
-
-
-def main(folder, place, first, last, kind):
-    folder = Path(folder)
+def main(folder, place, first, last):
+    folder, place = Path(folder), Path(place)
     names = sorted(p.name for p in folder.iterdir() if p.is_file() and ".data-" not in p.name)
     hdf5 = [name for name in names if name in HDF5]
-    functions = hdf5_readers() if kind == "hdf5" else package_readers()
-    if kind == "hdf5":
-        names = hdf5
-    place = Path(place)
-    shards = list(folder.glob("*.data-*"))
-    for shard in shards:
+    functions = package_readers()
+    for shard in folder.glob("*.data-*"):
         shutil.copy(shard, place)
-    seconds = HDF5_SECONDS if kind == "hdf5" else SECONDS
     limit_memory()
     for number in range(first, last):
         name, data = mutant(folder, number, names)
-        if kind != "hdf5" and name in hdf5 and number // len(names) % HDF5_SHARE:
+        if name in hdf5 and number // len(names) % HDF5_SHARE:
             continue
         print(number, name, flush=True)
         path = place / name
         path.write_bytes(data)
-        if kind == "hdf5" and name == "model.keras":
-            try:
-                with zipfile.ZipFile(path) as archive:
-                    path.write_bytes(archive.read("model.weights.h5"))
-            except Exception:
-                continue  # the zip archive's reader has it
         given = path.with_name("v2.ckpt") if "v2" in name else path
         for read, result_of in functions:
             # Processor time, so that a busy machine changes nothing; the signal ends the process.
-            signal.setitimer(signal.ITIMER_PROF, seconds)
+            signal.setitimer(signal.ITIMER_PROF, SECONDS)
             wrong = complaint(read, given, result_of)
             signal.setitimer(signal.ITIMER_PROF, 0)
             if wrong:
@@ -258,4 +219,4 @@ def main(folder, place, first, last, kind):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3], *map(int, sys.argv[3:5]), sys.argv[5])
+    main(*sys.argv[1:3], *map(int, sys.argv[3:]))
