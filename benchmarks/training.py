@@ -18,7 +18,7 @@ import tensorflow as tf
 from timing import InAProcess, circumstances, rows
 
 import keras_inception
-from keras_inception.models.layers import batch_norm_layer
+from keras_inception.models.layers import conventions
 from keras_inception.training.fused import FusedBatchNormalization
 from keras_inception.training.step import Step
 
@@ -54,7 +54,7 @@ def of_fit(precision: str, side: int, steps: int) -> Callable[[], Any]:
 def of_loop(precision: str, side: int, steps: int, fused: bool) -> Callable[[], Any]:
     """This package's step, with the fused BatchNorm or with Keras' own."""
     kind = FusedBatchNormalization if fused else keras.layers.BatchNormalization
-    with policy(precision), batch_norm_layer(kind):
+    with policy(precision), conventions(batch_norm_layer=kind):
         model = keras_inception.InceptionV3(
             weights=None,
             input_shape=(side, side, 3),

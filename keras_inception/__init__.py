@@ -25,7 +25,7 @@ _PUBLIC = {
     "comparison_table": "keras_inception.models.registry",
     "decode_predictions": "keras_inception.models.imagenet",
     "default_preprocessing": "keras_inception.models.registry",
-    "diagram": "keras_inception.models.diagram",
+    "diagram": "keras_inception.drawing.diagram",
     "endpoints": "keras_inception.models.measure",
     "export": "keras_inception.exporting.run",
     "evaluate": "keras_inception.evaluation.protocol",

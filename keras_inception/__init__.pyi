@@ -1,10 +1,10 @@
 """The public names with their types, which `__init__.py` loads lazily."""
 
+from keras_inception.drawing.diagram import diagram as diagram
 from keras_inception.evaluation.protocol import evaluate as evaluate
 from keras_inception.exporting.fastest import optimize as optimize
 from keras_inception.exporting.run import export as export
 from keras_inception.models.bn_inception import BNInception as BNInception
-from keras_inception.models.diagram import diagram as diagram
 from keras_inception.models.fusion import fuse as fuse
 from keras_inception.models.imagenet import decode_predictions as decode_predictions
 from keras_inception.models.imagenet import imagenet_classes as imagenet_classes

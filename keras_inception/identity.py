@@ -13,95 +13,25 @@ from typing import Any
 
 from keras_inception.preprocessing import Preprocessing
 
-# Builder arguments that decide what a network computes with given weights: name -> types of its
-# values. A list from JSON becomes a tuple. A test holds these tables against the signatures.
-_EVERY_VARIANT: dict[str, tuple[type, ...]] = {
-    "classifier_activation": (str, type(None)),
-    "width_multiplier": (float, int),
-    "batch_norm": (bool,),
-    "bn_scale": (bool,),
-    "bn_epsilon": (float, int),
-}
-_PADDED_AVERAGES: dict[str, tuple[type, ...]] = {"avg_pool_counts_padding": (bool,)}
-_RESIDUALS: dict[str, tuple[type, ...]] = {"residual_scale": (float, int, tuple)}
-BUILDER_ARGUMENTS: dict[str, dict[str, tuple[type, ...]]] = {
-    "InceptionV1": {
-        **_EVERY_VARIANT,
-        "lrn": (bool,),
-        "branch5x5": (int,),
-        "last_pool": (int,),
-        "symmetric_padding": (bool,),
-        "adaptive_aux_pool": (bool,),
-    },
-    "BNInception": {
-        **_EVERY_VARIANT,
-        **_PADDED_AVERAGES,
-        "separable_stem": (bool,),
-        "widths": (str,),
-        "symmetric_padding": (bool,),
-        "symmetric_pool_padding": (bool,),
-    },
-    "InceptionV2": _EVERY_VARIANT,
-    "InceptionV3": {**_EVERY_VARIANT, **_PADDED_AVERAGES, "last_pool": (str,)},
-    "InceptionV4": {**_EVERY_VARIANT, **_PADDED_AVERAGES},
-    "InceptionResNetV1": {
-        **_EVERY_VARIANT,
-        **_RESIDUALS,
-        "embedding": (int, type(None)),
-        "blocks": (tuple,),
-    },
-    "InceptionResNetV2": {
-        **_EVERY_VARIANT,
-        **_PADDED_AVERAGES,
-        **_RESIDUALS,
-        "paper": (bool,),
-    },
-}
-
-# The largest number that a file may give for an argument, where that is not 100.
-_LARGEST = {"embedding": 10_000}
+# What a file may give for a builder's argument: a number up to this, or that many of them.
+_LARGEST, _MOST = 10_000, 16
 
 
-def checked_arguments(variant: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Builder arguments that a file claims, held against what the variant's builder takes.
-
-    Nothing is built. Lists, which JSON has for tuples, become tuples.
-
-    Args:
-        variant: Name of the builder; empty if it is not known, and then any builder's arguments
-            pass.
-        arguments: Name -> value.
+def _plain(name: str, value: Any) -> Any:
+    """A builder's argument as an identity holds it; lists, which JSON has for tuples, are tuples.
 
     Raises:
-        ValueError: the variant is unknown, or an argument has a name or a type that its builder
-            does not take; the message names it.
+        ValueError: it is no text, no number of a usual size, and no short row of these numbers.
     """
-    if variant and variant not in BUILDER_ARGUMENTS:
+    value = tuple(value) if isinstance(value, list) else value
+    row = value if isinstance(value, tuple) else (value,)
+    numbers = all(isinstance(n, int | float) and 0 <= n <= _LARGEST for n in row)
+    if not (value is None or isinstance(value, str) or (numbers and len(row) <= _MOST)):
         raise ValueError(
-            f"The variants are {', '.join(BUILDER_ARGUMENTS)}. Received: variant={variant!r}"
+            f"`{name}` of a builder should be a text or numbers from 0 to {_LARGEST} in a file. "
+            f"Received: {name}={value!r}"
         )
-    tables = [BUILDER_ARGUMENTS[variant]] if variant else list(BUILDER_ARGUMENTS.values())
-    checked = {}
-    for name, value in arguments.items():
-        value = tuple(value) if isinstance(value, list) else value
-        types = {kind for table in tables for kind in table.get(name, ())}
-        numbers = value if isinstance(value, tuple) else ()
-        # bool is an int to isinstance, and tuples hold numbers only
-        if type(value) not in types or any(type(n) not in (int, float) for n in numbers):
-            raise ValueError(
-                f"{variant or 'A builder'} takes the arguments "
-                f"{', '.join(sorted({n for table in tables for n in table}))} from a file, each "
-                f"with a value of its own type. Received: {name}={value!r}"
-            )
-        largest = _LARGEST.get(name, 100)
-        sizes = [n for n in (numbers or (value,)) if isinstance(n, int | float)]
-        if len(numbers) > 16 or not all(0 <= n <= largest for n in sizes):
-            raise ValueError(
-                f"`{name}` from a file should hold numbers from 0 to {largest}. "
-                f"Received: {name}={value!r}"
-            )
-        checked[name] = value
-    return checked
+    return value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,10 +62,13 @@ class Identity:
     ) -> Identity:
         """The record from a dict of builder arguments.
 
+        Their names and types are not checked here: `models.recognition` holds those of a file
+        against the variant's builder before it builds anything.
+
         Raises:
-            ValueError: the variant's builder takes no such argument or value.
+            ValueError: a value is none that a file may give.
         """
-        pairs = tuple(sorted(checked_arguments(variant, builder_arguments).items()))
+        pairs = tuple(sorted((n, _plain(n, value)) for n, value in builder_arguments.items()))
         return cls(variant, pairs, preprocessing, tuple(class_names))
 
     @property

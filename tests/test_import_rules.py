@@ -20,6 +20,7 @@ FLOORS = [
     "identity",
     "weights",
     "models",
+    "drawing",
     "recipes",
     "options",
     "runs",
@@ -33,7 +34,7 @@ FLOORS = [
     "cli",
 ]
 # What the lower floors may import besides Python's own library, so that they run on every backend.
-KERAS_ONLY = {"messages", "files", "preprocessing", "identity", "weights", "models"}
+KERAS_ONLY = {"messages", "files", "preprocessing", "identity", "weights", "models", "drawing"}
 ALLOWED_THERE = {"keras", "numpy", "h5py", "safetensors", "filelock"}
 
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")

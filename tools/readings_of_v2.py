@@ -6,22 +6,20 @@ import keras
 
 import keras_inception
 from keras_inception.models import inception_v2
-from keras_inception.models.layers import Conventions, conventions
 
 
 def reductions_counted_in_the_rows() -> keras.Model:
     """2 x figure 5 and figure 10, 4 x figure 6 and figure 10, 2 x figure 7."""
     image = keras.Input((299, 299, 3))
-    with conventions(Conventions()):
-        x = inception_v2.stem(image)
-        for i in range(2):
-            x = inception_v2.figure_5(x, f"mixed{i}")
-        x = inception_v2.reduction(x, "mixed2", n3x3=(64, 384), double=(64, 96))
-        for i, n in enumerate((128, 160, 160, 192), start=3):
-            x = inception_v2.figure_6(x, f"mixed{i}", n)
-        x = inception_v2.reduction(x, "mixed7", n3x3=(192, 320), double=(192, 192))
-        for i in (8, 9):
-            x = inception_v2.figure_7(x, f"mixed{i}")
+    x = inception_v2.stem(image)
+    for i in range(2):
+        x = inception_v2.figure_5(x, f"mixed{i}")
+    x = inception_v2.reduction(x, "mixed2", n3x3=(64, 384), double=(64, 96))
+    for i, n in enumerate((128, 160, 160, 192), start=3):
+        x = inception_v2.figure_6(x, f"mixed{i}", n)
+    x = inception_v2.reduction(x, "mixed7", n3x3=(192, 320), double=(192, 192))
+    for i in (8, 9):
+        x = inception_v2.figure_7(x, f"mixed{i}")
     x = keras.layers.GlobalAveragePooling2D()(x)
     return keras.Model(image, keras.layers.Dense(1000)(x))
 

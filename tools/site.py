@@ -82,7 +82,7 @@ SECTIONS = {
     "Models": ("models.registry", "models.bn_inception", "models.inception"),
     "A network's contract": ("preprocessing", "identity"),
     "Weights": ("weights",),
-    "Measuring and drawing": ("models.measure", "models.diagram", "models.imagenet"),
+    "Measuring and drawing": ("models.measure", "drawing", "models.imagenet"),
     "Changing and saving": ("models.",),
     "Running": ("runtime",),
     "Evaluating": ("evaluation",),

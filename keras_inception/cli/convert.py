@@ -38,14 +38,15 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--output should end in .safetensors or .keras. Received: {output}")
     if not output.parent.is_dir():
         raise ValueError(f"--output names a folder that does not exist: {output.parent}")
+    from keras_inception.models.builder import resolved
     from keras_inception.models.registry import check_name
-    from keras_inception.weights import get_weights, resolve, save_weights
+    from keras_inception.weights import get_weights, save_weights
 
     check_name(arguments.model)
     source = arguments.source
     if arguments.origin:
         source = get_weights(arguments.origin, arguments.model).with_file(source)
-    loaded = resolve(source, arguments.model)
+    loaded = resolved(source, arguments.model)
     if loaded is None:
         raise ValueError("There is nothing to convert in None.")
     # A file whose own answers cannot be computed gives its features, or a new classifier.

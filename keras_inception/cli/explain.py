@@ -17,66 +17,64 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="method", metavar="METHOD", required=True, parser_class=type(parser)
     )
 
-    def method(name: str, description: str, output: str) -> argparse.ArgumentParser:
-        added = methods.add_parser(name, help=description, description=description)
+    def method(name: str, description: str) -> argparse.ArgumentParser:
+        return methods.add_parser(name, help=description, description=description)
+
+    def drawing(name: str, description: str) -> argparse.ArgumentParser:
+        added, output = method(name, description), f"{name}.png"
+        added.add_argument("--model", required=True, help=_MODEL)
         added.add_argument("--output", default=output, metavar="FILE", help=f"[{output}]")
         return added
 
-    for name, description in (
-        ("grad_cam", "where the network sees the evidence for a class"),
-        ("occlusion", "what the class's probability loses where the image is covered"),
-    ):
-        added = method(name, description, f"{name}.png")
+    cam = drawing("grad_cam", "where the network sees the evidence for a class")
+    cam.add_argument("--layer", help="layer whose map is looked at [the last with places]")
+    cover = drawing("occlusion", "what the class's probability loses where the image is covered")
+    cover.add_argument("--window", type=int, help="side of the cover [a fifth of the input]")
+    for added in (cam, cover):
         added.add_argument("image")
-        added.add_argument("--model", required=True, help=_MODEL)
         added.add_argument("--target", metavar="CLASS", help="name or number [the one answered]")
-        if name == "grad_cam":
-            added.add_argument(
-                "--layer", help="layer whose map is looked at [the last with places]"
-            )
-        else:
-            added.add_argument(
-                "--window", type=int, help="side of the cover [a fifth of the input]"
-            )
 
-    dream = method(
-        "dream", "an image with what a layer sees in it enhanced (DeepDream)", "dream.png"
-    )
+    dream = drawing("dream", "an image with what a layer sees in it enhanced (DeepDream)")
     dream.add_argument("image")
     dream.add_argument("--layer", help="an endpoint or a layer [the endpoint in the middle]")
     dream.add_argument("--size", type=int, help="longer side in pixels [the image's own]")
-    feature = method("feature", "an image that a channel answers most to", "feature.png")
+    feature = drawing("feature", "an image that a channel answers most to")
     feature.add_argument("--layer", required=True, help="an endpoint, a layer, or predictions")
     feature.add_argument("--size", type=int, default=256, help="side in pixels [256]")
-    for added, steps in ((dream, 10), (feature, 30)):
-        added.add_argument("--model", required=True, help=_MODEL)
-        added.add_argument("--channel", type=int, help="channel, or class, by number [all]")
-        added.add_argument("--octaves", type=int, default=4, help="sizes [4]")
-        added.add_argument("--octave_scale", type=float, default=1.4, help="their ratio [1.4]")
-        added.add_argument("--steps", type=int, default=steps, help=f"steps a size [{steps}]")
-        added.add_argument("--jitter", type=int, default=16, help="pixels [16]")
-        added.add_argument("--seed", type=int, default=0, help="[0]")
+    _add_climbing(dream, steps=10)
+    _add_climbing(feature, steps=30)
 
-    alike = method("nearest", "the images that are nearest to one in feature space", "nearest.png")
+    alike = drawing("nearest", "the images that are nearest to one in feature space")
     alike.add_argument("image")
     alike.add_argument("images", help="folder or pattern that is searched")
-    alike.add_argument("--model", required=True, help=_MODEL)
     alike.add_argument("--layer", help="layer of the features [the classifier's input]")
     alike.add_argument("--count", type=int, default=5, help="neighbors [5]")
+    _add_distance(
+        method("distance", "the Frechet and the kernel Inception distance of two sets of images")
+    )
 
-    text = "the Frechet and the kernel Inception distance of two sets of images"
-    apart = methods.add_parser("distance", help=text, description=text)
-    apart.add_argument("first", help="a folder, a pattern, or statistics in an .npz file")
-    apart.add_argument("second", nargs="?", help="the same; left out with --save")
-    apart.add_argument(
+
+def _add_climbing(parser: argparse.ArgumentParser, steps: int) -> None:
+    parser.add_argument("--channel", type=int, help="channel, or class, by number [all]")
+    parser.add_argument("--octaves", type=int, default=4, help="sizes [4]")
+    parser.add_argument("--octave_scale", type=float, default=1.4, help="their ratio [1.4]")
+    parser.add_argument("--steps", type=int, default=steps, help=f"steps a size [{steps}]")
+    parser.add_argument("--jitter", type=int, default=16, help="pixels [16]")
+    parser.add_argument("--seed", type=int, default=0, help="[0]")
+
+
+def _add_distance(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("first", help="a folder, a pattern, or statistics in an .npz file")
+    parser.add_argument("second", nargs="?", help="the same; left out with --save")
+    parser.add_argument(
         "--resize",
         default="tf1",
         choices=("tf1", "clean", "pytorch"),
         help="tf1: the original, as torch-fidelity; clean: as clean-fid; pytorch: as pytorch-fid",
     )
-    apart.add_argument("--weights", default="fid", help="a file of inception_v3.fid [downloaded]")
-    apart.add_argument("--save", metavar="FILE.npz", help="write the first set's statistics")
-    apart.add_argument("--inception_score", action="store_true", help="of the first set, too")
+    parser.add_argument("--weights", default="fid", help="a file of inception_v3.fid [downloaded]")
+    parser.add_argument("--save", metavar="FILE.npz", help="write the first set's statistics")
+    parser.add_argument("--inception_score", action="store_true", help="of the first set, too")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception.explain.heat import Heat, as_rgb
-from keras_inception.explain.network import Network
+from keras_inception.explain.network import Inside
 
 
 def grad_cam(
@@ -28,7 +28,7 @@ def grad_cam(
         image: A path, or an array uint8 (height, width, channels).
         target: The class, by number or name; None for the one that the network answers.
         layer: The layer whose map is looked at; None finds the last with places: see
-            `Network.map_layer`.
+            `Inside.map_layer`.
 
     Raises:
         ValueError: there is no such class or layer, or the network is not run by Keras.
@@ -47,7 +47,7 @@ class GradCAM:
     """
 
     def __init__(self, model: Any, layer: str | None = None) -> None:
-        self._network = Network.open(model)
+        self._network = Inside.open(model)
         self.layer = self._network.map_layer(layer)
         outputs = [self._network.output_of(self.layer), self._network.logits()]
         self._inside = keras.Model(self._network.model.inputs[0], outputs)

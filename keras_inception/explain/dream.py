@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception.explain.heat import as_rgb, save_image
-from keras_inception.explain.network import Network
+from keras_inception.explain.network import Inside
 from keras_inception.models.measure import smallest_input
 from keras_inception.preprocessing import Preprocessing
 
@@ -73,14 +73,14 @@ def deep_dream(
     """
     from keras_inception.runtime.predict import pixels
 
-    network = Network.open(model)
+    network = Inside.open(model)
     decoding = network.classifier.decoding
     start = np.float32(pixels(image, network.classifier.input_shape[2], decoding=decoding))
     if size is not None:
         factor = size / max(start.shape[:2])
         start = _resized(start, [max(1, round(side * factor)) for side in start.shape[:2]])
-    climb = _Climb(network, layer, channel, squared=True)
-    return climb.dream(start, octaves, octave_scale, steps, step_size, jitter, seed)
+    how = _Steps(octaves, octave_scale, steps, step_size, jitter, seed)
+    return _Climb(network, layer, channel, squared=True).dream(start, how)
 
 
 def visualize(
@@ -109,11 +109,40 @@ def visualize(
     Raises:
         ValueError: there is no such layer or channel, or an argument is out of range.
     """
-    network = Network.open(model)
+    network = Inside.open(model)
     channels = network.classifier.input_shape[2]
     noise = np.random.default_rng(seed).normal(127, 12, (size, size, channels))
-    climb = _Climb(network, layer, channel, squared=False)
-    return climb.dream(np.float32(noise), octaves, octave_scale, steps, step_size, jitter, seed)
+    how = _Steps(octaves, octave_scale, steps, step_size, jitter, seed)
+    return _Climb(network, layer, channel, squared=False).dream(np.float32(noise), how)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Steps:
+    """How an image is climbed: see `deep_dream`.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+
+    octaves: int
+    octave_scale: float
+    steps: int
+    step_size: float
+    jitter: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if (
+            min(self.octaves, self.steps) < 1
+            or self.octave_scale <= 1
+            or self.step_size <= 0
+            or self.jitter < 0
+        ):
+            raise ValueError(
+                "`octaves` and `steps` should be at least 1, `octave_scale` above 1, `step_size` "
+                "above 0 and `jitter` at least 0. Received: "
+                + ", ".join(f"{name}={value}" for name, value in vars(self).items())
+            )
 
 
 class _Climb:
@@ -126,7 +155,7 @@ class _Climb:
     """
 
     def __init__(
-        self, network: Network, layer: str | None, channel: int | None, *, squared: bool
+        self, network: Inside, layer: str | None, channel: int | None, *, squared: bool
     ) -> None:
         self._contract: Preprocessing = network.classifier.preprocessing
         name = network.map_layer(layer) if layer is not None else _middle(network)
@@ -145,26 +174,11 @@ class _Climb:
         self._gradient = tf.function(self._climbed, reduce_retracing=True)
         self._value = tf.function(self._objective, reduce_retracing=True)
 
-    def dream(
-        self,
-        start: np.ndarray,
-        octaves: int,
-        octave_scale: float,
-        steps: int,
-        step_size: float,
-        jitter: int,
-        seed: int,
-    ) -> Dream:
+    def dream(self, start: np.ndarray, how: _Steps) -> Dream:
         """The dream that begins at an image (height, width, channels) in 0..255."""
-        if octaves < 1 or steps < 1 or octave_scale <= 1 or step_size <= 0 or jitter < 0:
-            raise ValueError(
-                "`octaves` and `steps` should be at least 1, `octave_scale` above 1, `step_size` "
-                f"above 0 and `jitter` at least 0. Received: octaves={octaves}, steps={steps}, "
-                f"octave_scale={octave_scale}, step_size={step_size}, jitter={jitter}"
-            )
         sizes = [
-            [round(side / octave_scale**i) for side in start.shape[:2]]
-            for i in reversed(range(octaves))
+            [round(side / how.octave_scale**i) for side in start.shape[:2]]
+            for i in reversed(range(how.octaves))
         ]
         sizes = [s for s in sizes if all(a >= b for a, b in zip(s, self._least, strict=True))]
         if not sizes:
@@ -172,35 +186,30 @@ class _Climb:
                 f"{self.what} needs images of at least {self._least[0]} x {self._least[1]} pixels. "
                 f"Received: {start.shape[0]} x {start.shape[1]}"
             )
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(how.seed)
         image, detail, history = start, np.zeros_like(start), []
         for octave in sizes:
             base = _resized(start, octave)
             image = np.clip(base + _resized(detail, octave), 0, 255)
-            image, values = self._octave(image, steps, step_size, jitter, rng)
+            image, values = self._octave(image, how, rng)
             detail = image - base
             history.append(values)
         return Dream(as_rgb(image), history, self.what)
 
     def _octave(
-        self,
-        image: np.ndarray,
-        steps: int,
-        step_size: float,
-        jitter: int,
-        rng: np.random.Generator,
+        self, image: np.ndarray, how: _Steps, rng: np.random.Generator
     ) -> tuple[np.ndarray, list[float]]:
         """Steps that never lower the objective."""
         values = [float(self._value(image))]
-        for _ in range(steps):
-            down, right = rng.integers(-jitter, jitter + 1, 2)
+        for _ in range(how.steps):
+            down, right = rng.integers(-how.jitter, how.jitter + 1, 2)
             rolled = np.roll(image, (down, right), (0, 1))
             gradient = np.roll(self._gradient(rolled).numpy(), (-down, -right), (0, 1))
             scale = np.abs(gradient).mean()
             if not scale:
                 values.append(values[-1])
                 continue
-            length = step_size / scale
+            length = how.step_size / scale
             for _ in range(_HALVINGS):
                 next_image = np.float32(np.clip(image + length * gradient, 0, 255))
                 value = float(self._value(next_image))
@@ -225,7 +234,7 @@ class _Climb:
         return tape.gradient(value, image)
 
 
-def _middle(network: Network) -> str:
+def _middle(network: Inside) -> str:
     """The endpoint in the middle of the network: eyes and dogs, not edges and not classes."""
     from keras_inception.models.measure import endpoints
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_inception.data.stream import stream
-from keras_inception.explain.network import Network
+from keras_inception.explain.network import Inside
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.runtime.predict import image_list, pixels
 
@@ -45,7 +45,7 @@ def features(
     Raises:
         ValueError: there is no such layer, or an image cannot be read.
     """
-    network = Network.open(model)
+    network = Inside.open(model)
     inside = keras.Model(network.model.inputs[0], _pooled(network, layer))
     scale = network.classifier.preprocessing.scale
     return _through(inside, image_list(images), network.fitted, scale, batch_size, progress)
@@ -192,7 +192,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(lengths, 1e-12)
 
 
-def _pooled(network: Network, layer: str | None) -> Any:
+def _pooled(network: Inside, layer: str | None) -> Any:
     """The symbolic features: the classifier's input, or a layer averaged over its places."""
     if layer is None:
         tensor = network.model.outputs[0]

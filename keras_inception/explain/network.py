@@ -19,7 +19,7 @@ LEAST_MAP = 7
 
 
 @dataclasses.dataclass(frozen=True)
-class Network:
+class Inside:
     """A classifier that Keras runs, whose inside can be looked at.
 
     Attributes:
@@ -31,7 +31,7 @@ class Network:
     model: keras.Model
 
     @classmethod
-    def open(cls, source: Any) -> Network:
+    def open(cls, source: Any) -> Inside:
         """The network of what `load_classifier` takes.
 
         Raises:

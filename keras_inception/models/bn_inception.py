@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any, Literal
 
 from keras import layers
 
-from keras_inception.models.builder import Network, WeightsLike, builder
+from keras_inception.models.builder import Parts, WeightsLike, builder
 from keras_inception.models.imagenet import decode_predictions as decode_predictions
 from keras_inception.models.inception_v1 import auxiliary
 from keras_inception.models.layers import (
@@ -23,6 +24,7 @@ from keras_inception.models.layers import (
     times_width,
 )
 from keras_inception.preprocessing import Preprocessing
+from keras_inception.weights.graph import Graph, setting
 
 PREPROCESSING = Preprocessing(size=(224, 224))
 preprocess_input = PREPROCESSING.scale
@@ -104,7 +106,19 @@ def features(x: Tensor, *, separable: bool, slim: bool) -> Tensor:
     return x
 
 
-@builder(PREPROCESSING)
+def arguments_in(graph: Graph) -> dict[str, Any] | None:
+    """What a graph shows of the arguments that only this variant has; None for another's graph."""
+    if "inception_3c" not in graph:
+        return None
+    # 4b's and 4c's pool projections are as wide in Caffe's, and 4c's is narrower in TF-Slim's.
+    projections = [setting(graph, f"inception_4{x}_branch3_0_conv", "filters") for x in "bc"]
+    return {
+        "separable_stem": "stem_0_conv" in graph and graph["stem_0_conv"].kind != "Conv2D",
+        "widths": "caffe" if projections[0] == projections[1] else "slim",
+    }
+
+
+@builder(PREPROCESSING, arguments_in)
 def BNInception(
     include_top: bool = True,
     weights: WeightsLike = "imagenet",
@@ -121,14 +135,14 @@ def BNInception(
     width_multiplier: float = 1.0,
     batch_norm: bool = True,
     separable_stem: bool = True,
-    widths: str = "slim",
+    widths: Literal["slim", "caffe"] = "slim",
     symmetric_padding: bool = False,
     symmetric_pool_padding: bool = False,
     avg_pool_counts_padding: bool = False,
     bn_scale: bool = False,
     bn_epsilon: float = 1e-3,
     bn_momentum: float = 0.99,
-) -> Network:
+) -> Parts:
     """BN-Inception, by default as TF-Slim released it (inception_v2).
 
     The torch ports' form, which follows Caffe's, is `BNInception(separable_stem=False,
@@ -150,8 +164,6 @@ def BNInception(
         Ioffe & Szegedy, Batch normalization, arXiv:1502.03167: figure 5. TF-Slim,
         nets/inception_v2.py.
     """
-    if widths not in ("slim", "caffe"):
-        raise ValueError(f'`widths` should be "slim" or "caffe". Received: widths={widths!r}')
-    return Network(
+    return Parts(
         functools.partial(features, separable=separable_stem, slim=widths == "slim"), auxiliary()
     )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable
+import textwrap
+from collections.abc import Callable
 from typing import Any
-
-_SECTIONS = ("Args", "Returns", "Raises", "Reference")
 
 # Argument -> its description. `{size}` is the variant's own input size.
 ARGUMENTS = {
@@ -71,6 +70,11 @@ RAISES = (
 )
 
 
+# A builder's own description, its own arguments and the paper: what its docstring holds.
+_OWN = re.compile(r"(.*)\nArgs:\n(.*)\n\n(Reference:.*)", re.DOTALL)
+_ENTRY = re.compile(r"^ {4}(\w+): .*(?:\n {8}.*)*", re.MULTILINE)
+
+
 def documented(function: Callable[..., Any], size: tuple[int, int]) -> str:
     """A builder's whole docstring: its own, with the shared sections and arguments filled in.
 
@@ -82,55 +86,21 @@ def documented(function: Callable[..., Any], size: tuple[int, int]) -> str:
     Raises:
         ValueError: an argument is described nowhere.
     """
-    head, sections = _sections(inspect.getdoc(function) or "")
-    own = _entries(sections.get("Args", []))
-    lines = []
-    for name in inspect.signature(function).parameters:
-        if name in own:
-            text = own[name]
-        elif name in ARGUMENTS:
-            text = ARGUMENTS[name].replace("{size}", f"{size[0]} x {size[1]}")
-        else:
-            raise ValueError(f"{function.__name__} does not describe its argument {name}.")
-        lines += _wrapped(f"{name}: {text}", hanging=4)
-    parts = [head, "Args:", *lines, "", "Returns:", *_wrapped(RETURNS), ""]
-    parts += ["Raises:", *_wrapped(RAISES, hanging=4), ""]
-    parts += ["Reference:", *sections.get("Reference", [])]
-    return "\n".join(parts)
+    parts = _OWN.fullmatch(inspect.getdoc(function) or "")
+    assert parts, f"{function.__name__} should have the sections Args and Reference"
+    described = {entry[1]: entry[0] for entry in _ENTRY.finditer(parts[2])}
+    for name, text in ARGUMENTS.items():
+        text = text.replace("{size}", f"{size[0]} x {size[1]}")
+        described.setdefault(name, _entry(f"{name}: {text}"))
+    names = inspect.signature(function).parameters
+    missing = [name for name in names if name not in described]
+    if missing:
+        raise ValueError(f"{function.__name__} does not describe its argument {missing[0]}.")
+    lines = [parts[1], "Args:", *(described[name] for name in names), ""]
+    lines += ["Returns:", textwrap.indent(textwrap.fill(RETURNS, 88), "    "), ""]
+    return "\n".join([*lines, "Raises:", _entry(RAISES), "", parts[3]])
 
 
-def _sections(text: str) -> tuple[str, dict[str, list[str]]]:
-    """What stands before a docstring's first section, and the lines of each section."""
-    head: list[str] = []
-    sections: dict[str, list[str]] = {}
-    lines = head
-    for line in text.splitlines():
-        if line.rstrip(":") in _SECTIONS and line.endswith(":"):
-            lines = sections.setdefault(line.rstrip(":"), [])
-        else:
-            lines.append(line)
-    return "\n".join(head), sections
-
-
-def _entries(lines: Iterable[str]) -> dict[str, str]:
-    """The arguments that an Args section describes, each on one line."""
-    found: dict[str, str] = {}
-    name = ""
-    for line in lines:
-        start = re.match(r" {4}(\w+): (.*)", line)
-        if start:
-            name, found[start[1]] = start[1], start[2]
-        elif line.strip() and name:
-            found[name] += f" {line.strip()}"
-    return found
-
-
-def _wrapped(text: str, hanging: int = 0) -> list[str]:
-    """A paragraph as lines of at most 92 columns, indented by 4."""
-    lines, line = [], "   "
-    for word in text.split():
-        if len(line) + 1 + len(word) > 92:
-            lines.append(line)
-            line = " " * (3 + hanging)
-        line += f" {word}"
-    return [*lines, line]
+def _entry(text: str) -> str:
+    """An entry of a section: lines of at most 92 columns, those after the first indented more."""
+    return textwrap.fill(text, 92, initial_indent=" " * 4, subsequent_indent=" " * 8)

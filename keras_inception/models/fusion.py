@@ -54,6 +54,30 @@ def fuse(model: keras.Model, dtype: str | None = None) -> keras.Model:
             f"`dtype` should be None, float32, bfloat16 or float16. Received: dtype={dtype!r}"
         )
     folded = dict(_foldable(model))
+    fused = _copied(model, folded, dtype)
+    arrays = {layer.name: _arrays(layer) for layer in model.layers}
+    for step, base in folded.items():  # in the graph's order
+        _fold(model.get_layer(step), base, arrays[base.name])
+    for layer in fused.layers:
+        layer.set_weights([arrays[layer.name][weight.name] for weight in layer.weights])
+        for name in _DRAWN:
+            if hasattr(layer, name):
+                setattr(layer, name, getattr(model.get_layer(layer.name), name))
+    identity = identity_of(model)
+    if identity is None:
+        fused.preprocessing = getattr(model, "preprocessing", None)
+        return fused
+    if any(isinstance(layer, layers.BatchNormalization) for layer in fused.layers):
+        return attach(fused, identity.replace(variant="", builder_arguments=()))
+    arguments = identity.arguments
+    for name, value in (("batch_norm", False), ("residual_scale", 1.0)):
+        if name in arguments:
+            arguments[name] = value
+    return attach(fused, identity.replace(builder_arguments=tuple(sorted(arguments.items()))))
+
+
+def _copied(model: keras.Model, folded: dict[str, layers.Layer], dtype: str | None) -> keras.Model:
+    """The graph without what is folded, its weights not yet set."""
     # A flat graph's layer is called once, so that its name says what its copy stands for.
     bases = {base.name for base in folded.values()}
 
@@ -76,26 +100,7 @@ def fuse(model: keras.Model, dtype: str | None = None) -> keras.Model:
             return args[0]
         return step(*args, **kwargs)
 
-    fused = keras.models.clone_model(model, clone_function=copy, call_function=call)
-    arrays = {layer.name: _arrays(layer) for layer in model.layers}
-    for step, base in folded.items():  # in the graph's order
-        _fold(model.get_layer(step), base, arrays[base.name])
-    for layer in fused.layers:
-        layer.set_weights([arrays[layer.name][weight.name] for weight in layer.weights])
-        for name in _DRAWN:
-            if hasattr(layer, name):
-                setattr(layer, name, getattr(model.get_layer(layer.name), name))
-    identity = identity_of(model)
-    if identity is None:
-        fused.preprocessing = getattr(model, "preprocessing", None)
-        return fused
-    if any(isinstance(layer, layers.BatchNormalization) for layer in fused.layers):
-        return attach(fused, identity.replace(variant="", builder_arguments=()))
-    arguments = identity.arguments
-    for name, value in (("batch_norm", False), ("residual_scale", 1.0)):
-        if name in arguments:
-            arguments[name] = value
-    return attach(fused, identity.replace(builder_arguments=tuple(sorted(arguments.items()))))
+    return keras.models.clone_model(model, clone_function=copy, call_function=call)
 
 
 def _foldable(model: keras.Model) -> Iterator[tuple[str, layers.Layer]]:

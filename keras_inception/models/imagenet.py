@@ -12,9 +12,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-# Google's graph of 2015-12-05, which the Frechet Inception distance is measured with: background,
-# the classes in an order of their own, and seven outputs that were never trained.
-OUTPUTS_OF_2015 = 1008
+from keras_inception.weights.adapt import ORDER_OF_2015
 
 
 class ImageNetClass(NamedTuple):
@@ -70,14 +68,14 @@ def decode_predictions(
         ValueError: `preds` has another shape, or 1008 outputs come without their label map.
     """
     preds = keras.ops.convert_to_numpy(preds)
-    if preds.ndim != 2 or preds.shape[1] not in (1000, 1001, OUTPUTS_OF_2015):
+    if preds.ndim != 2 or preds.shape[1] not in (1000, 1001, ORDER_OF_2015):
         raise ValueError(
             "`decode_predictions` names ImageNet's classes: it takes (batch, 1000), or (batch, "
             "1001) with the background first. For classes of your own use your list of names. "
             f"Received: an array of shape {preds.shape}"
         )
     classes = imagenet_classes()
-    if preds.shape[1] == OUTPUTS_OF_2015:
+    if preds.shape[1] == ORDER_OF_2015:
         columns = _columns_of_2015(label_map)
     else:
         columns = list(range(preds.shape[1] - 1000, preds.shape[1]))
@@ -103,7 +101,7 @@ def _columns_of_2015(label_map: str | os.PathLike | None) -> list[int]:
     found = re.findall(entry, Path(label_map).read_text(encoding="utf-8"))
     columns = {wordnet_id: int(column) for column, wordnet_id in found}
     wanted = [c.wordnet_id for c in imagenet_classes()]
-    if set(columns) != set(wanted) or not all(0 < c < OUTPUTS_OF_2015 for c in columns.values()):
+    if set(columns) != set(wanted) or not all(0 < c < ORDER_OF_2015 for c in columns.values()):
         raise ValueError(
             "`label_map` should give each of ImageNet's 1,000 WordNet ids an output from 1 to "
             f"1007. Received: {os.fspath(label_map)} with {len(columns)} entries"

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 from keras_inception.models import inception_v4
-from keras_inception.models.builder import Network, WeightsLike, builder
+from keras_inception.models.builder import Parts, WeightsLike, builder
 from keras_inception.models.imagenet import decode_predictions as decode_predictions
 from keras_inception.models.layers import (
     Tensor,
@@ -24,6 +25,7 @@ from keras_inception.models.layers import (
     residual,
 )
 from keras_inception.preprocessing import Preprocessing
+from keras_inception.weights.graph import Graph, setting
 
 PREPROCESSING = Preprocessing(size=(299, 299))
 preprocess_input = PREPROCESSING.scale
@@ -42,6 +44,16 @@ def check_scales(residual_scale: tuple[float, float, float] | float) -> tuple[fl
             f"Received: residual_scale={residual_scale}"
         )
     return tuple(scales)
+
+
+def scale_in(graph: Graph) -> Any:
+    """`residual_scale` as a graph shows it."""
+    kinds = ("block35", "block17", "block8")
+    scales = [setting(graph, f"{kind}_1_scale", "scale") for kind in kinds]
+    # Of a kind that has no block, or only the last block8, which adds all of its residual, any
+    # scale is as good.
+    scales = [1.0 if scale is None else scale for scale in scales]
+    return scales[0] if scales[0] == scales[1] == scales[2] else tuple(scales)
 
 
 # ------------------------------------------------------------------------------ Inception-ResNet v1
@@ -120,7 +132,20 @@ def bottleneck(x: Tensor, width: int) -> Tensor:
     return dense_bn(x, width, name="bottleneck")
 
 
-@builder(PREPROCESSING)
+def arguments_in_v1(graph: Graph) -> dict[str, Any] | None:
+    """What a graph shows of the arguments that only this variant has; None for another's graph."""
+    if "block8_1" not in graph or "mixed_5a" in graph or "mixed_5b" in graph:
+        return None
+    # "block35_1" is the output of a block, "block35_1_mixed" is inside of it.
+    kinds = [name.rpartition("_")[0] for name in graph]
+    return {
+        "residual_scale": scale_in(graph),
+        "embedding": setting(graph, "bottleneck", "units"),
+        "blocks": tuple(kinds.count(kind) for kind in ("block35", "block17", "block8")),
+    }
+
+
+@builder(PREPROCESSING, arguments_in_v1)
 def InceptionResNetV1(
     include_top: bool = True,
     weights: WeightsLike = "imagenet",
@@ -142,7 +167,7 @@ def InceptionResNetV1(
     bn_scale: bool = False,
     bn_epsilon: float = 1e-3,
     bn_momentum: float = 0.99,
-) -> Network:
+) -> Parts:
     """Inception-ResNet v1, in its ImageNet form or, with `embedding=512`, in FaceNet's.
 
     FaceNet's embedding is `InceptionResNetV1(include_top=False, pooling="avg", embedding=512,
@@ -167,7 +192,12 @@ def InceptionResNetV1(
             '`embedding` stands on the pooled features: give `pooling="avg"` too. '
             f"Received: embedding={embedding}, pooling=None"
         )
-    return Network(
+    if len(blocks) != 3 or not all(0 <= number <= 100 for number in blocks):
+        raise ValueError(
+            "`blocks` should be three numbers from 0 to 100: of block35, block17 and block8. "
+            f"Received: blocks={blocks}"
+        )
+    return Parts(
         functools.partial(features_v1, blocks=blocks, scales=check_scales(residual_scale)),
         auxiliary={"aux_logits": (f"block17_{blocks[1]}", auxiliary_head)},
         neck=functools.partial(bottleneck, width=embedding) if embedding else None,
@@ -260,7 +290,14 @@ def features_v2_paper(x: Tensor, *, scales: tuple[float, ...]) -> Tensor:
     return x
 
 
-@builder(PREPROCESSING)
+def arguments_in_v2(graph: Graph) -> dict[str, Any] | None:
+    """What a graph shows of the arguments that only this variant has; None for another's graph."""
+    if "block8_1" not in graph or not ("mixed_5a" in graph or "mixed_5b" in graph):
+        return None
+    return {"residual_scale": scale_in(graph), "paper": "conv_7b" not in graph}
+
+
+@builder(PREPROCESSING, arguments_in_v2)
 def InceptionResNetV2(
     include_top: bool = True,
     weights: WeightsLike = "imagenet",
@@ -282,7 +319,7 @@ def InceptionResNetV2(
     bn_scale: bool = False,
     bn_epsilon: float = 1e-3,
     bn_momentum: float = 0.99,
-) -> Network:
+) -> Parts:
     """Inception-ResNet v2, as released, or with the paper's counts.
 
     Args:
@@ -296,7 +333,7 @@ def InceptionResNetV2(
     Reference:
         Szegedy et al., arXiv:1602.07261: figures 3, 7, 15 to 20, Table 1, section 3.3.
     """
-    return Network(
+    return Parts(
         functools.partial(
             features_v2_paper if paper else features_v2, scales=check_scales(residual_scale)
         ),

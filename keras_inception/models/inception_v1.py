@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any, Literal
 
 import keras
 from keras import layers
 
-from keras_inception.models.builder import Auxiliary, Network, WeightsLike, builder
+from keras_inception.models.builder import Auxiliary, Parts, WeightsLike, builder
 from keras_inception.models.imagenet import decode_predictions as decode_predictions
 from keras_inception.models.layers import (
     Tensor,
@@ -22,6 +23,7 @@ from keras_inception.models.layers import (
     named,
 )
 from keras_inception.preprocessing import Preprocessing
+from keras_inception.weights.graph import Graph, side
 
 PREPROCESSING = Preprocessing(size=(224, 224))
 preprocess_input = PREPROCESSING.scale
@@ -158,7 +160,19 @@ def auxiliary(adaptive: bool = False) -> Auxiliary:
     return {"aux1_logits": ("inception_4a", head), "aux2_logits": ("inception_4d", head)}
 
 
-@builder(PREPROCESSING)
+def arguments_in(graph: Graph) -> dict[str, Any] | None:
+    """What a graph shows of the arguments that only this variant has; None for another's graph."""
+    if "inception_5b" not in graph or "inception_3c" in graph:
+        return None
+    return {
+        "lrn": "stem_0_lrn" in graph,
+        "branch5x5": side(graph, "inception_3a_branch2_1_conv", "kernel_size"),
+        "last_pool": side(graph, "inception_4e_pool", "pool_size"),
+        "adaptive_aux_pool": "aux1_crop00" in graph,
+    }
+
+
+@builder(PREPROCESSING, arguments_in)
 def InceptionV1(
     include_top: bool = True,
     weights: WeightsLike = "imagenet",
@@ -175,14 +189,14 @@ def InceptionV1(
     width_multiplier: float = 1.0,
     batch_norm: bool = True,
     lrn: bool = False,
-    branch5x5: int = 3,
+    branch5x5: Literal[3, 5] = 3,
     last_pool: int = 2,
     symmetric_padding: bool = False,
     adaptive_aux_pool: bool = False,
     bn_scale: bool = False,
     bn_epsilon: float = 1e-3,
     bn_momentum: float = 0.99,
-) -> Network:
+) -> Parts:
     """GoogLeNet, by default in the batch-normalized form whose weights are published.
 
     The paper's own network is `InceptionV1(weights=None, batch_norm=False, lrn=True, branch5x5=5,
@@ -201,12 +215,7 @@ def InceptionV1(
     Reference:
         Szegedy et al., Going deeper with convolutions, arXiv:1409.4842: Table 1, figures 2 and 3.
     """
-    if branch5x5 not in (3, 5):
-        raise ValueError(
-            "`branch5x5` should be 5 (the paper) or 3 (the published weights). "
-            f"Received: branch5x5={branch5x5}"
-        )
-    return Network(
+    return Parts(
         functools.partial(features, lrn=lrn, branch5x5=branch5x5, last_pool=last_pool),
         auxiliary(adaptive_aux_pool),
     )

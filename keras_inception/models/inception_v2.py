@@ -6,8 +6,9 @@ Not BN-Inception, which TF-Slim calls inception_v2. No weights of this network w
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from keras_inception.models.builder import Network, WeightsLike, builder
+from keras_inception.models.builder import Parts, WeightsLike, builder
 from keras_inception.models.imagenet import decode_predictions as decode_predictions
 from keras_inception.models.layers import (
     Tensor,
@@ -19,6 +20,7 @@ from keras_inception.models.layers import (
     max_pool,
 )
 from keras_inception.preprocessing import Preprocessing
+from keras_inception.weights.graph import Graph
 
 PREPROCESSING = Preprocessing(size=(299, 299))
 preprocess_input = PREPROCESSING.scale
@@ -102,7 +104,12 @@ def features(x: Tensor) -> Tensor:
     return x
 
 
-@builder(PREPROCESSING)
+def arguments_in(graph: Graph) -> dict[str, Any] | None:
+    """What a graph shows of the arguments that only this variant has; None for another's graph."""
+    return {} if "mixed11" in graph else None
+
+
+@builder(PREPROCESSING, arguments_in)
 def InceptionV2(
     include_top: bool = True,
     weights: WeightsLike = None,
@@ -121,7 +128,7 @@ def InceptionV2(
     bn_scale: bool = False,
     bn_epsilon: float = 1e-3,
     bn_momentum: float = 0.99,
-) -> Network:
+) -> Parts:
     """Inception v2 of 'Rethinking', with the three kinds of modules of its Table 1.
 
     No weights were published for it; the network that TF-Slim calls inception_v2 is `BNInception`.
@@ -135,4 +142,4 @@ def InceptionV2(
         Szegedy et al., Rethinking the Inception architecture for computer vision,
         arXiv:1512.00567: Table 1, figures 5, 6, 7 and 10.
     """
-    return Network(features, auxiliary={"aux_logits": ("mixed8", auxiliary_head)})
+    return Parts(features, auxiliary={"aux_logits": ("mixed8", auxiliary_head)})

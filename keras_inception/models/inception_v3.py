@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any, Literal
 
-from keras_inception.models.builder import Network, WeightsLike, builder
+from keras_inception.models.builder import Parts, WeightsLike, builder
 from keras_inception.models.imagenet import decode_predictions as decode_predictions
 from keras_inception.models.layers import (
     Tensor,
@@ -20,6 +21,7 @@ from keras_inception.models.layers import (
     max_pool,
 )
 from keras_inception.preprocessing import Preprocessing
+from keras_inception.weights.graph import Graph
 
 PREPROCESSING = Preprocessing(size=(299, 299))
 preprocess_input = PREPROCESSING.scale
@@ -110,7 +112,15 @@ def features(x: Tensor, *, last_pool: str) -> Tensor:
     return inception_c(x, "mixed10", pool=last_pool)
 
 
-@builder(PREPROCESSING)
+def arguments_in(graph: Graph) -> dict[str, Any] | None:
+    """What a graph shows of the arguments that only this variant has; None for another's graph."""
+    if "mixed10" not in graph or "mixed11" in graph:
+        return None
+    pool = graph.get("mixed10_branch3_pool")
+    return {"last_pool": "max" if pool and pool.kind == "MaxPooling2D" else "avg"}
+
+
+@builder(PREPROCESSING, arguments_in)
 def InceptionV3(
     include_top: bool = True,
     weights: WeightsLike = "imagenet",
@@ -126,12 +136,12 @@ def InceptionV3(
     include_preprocessing: bool | Preprocessing = False,
     width_multiplier: float = 1.0,
     batch_norm: bool = True,
-    last_pool: str = "avg",
+    last_pool: Literal["avg", "max"] = "avg",
     avg_pool_counts_padding: bool = False,
     bn_scale: bool = False,
     bn_epsilon: float = 1e-3,
     bn_momentum: float = 0.99,
-) -> Network:
+) -> Parts:
     """Inception v3 as released, with the batch-normalized auxiliary head if asked for.
 
     Args:
@@ -144,9 +154,7 @@ def InceptionV3(
         Szegedy et al., Rethinking the Inception architecture for computer vision,
         arXiv:1512.00567: Table 1, figures 5 to 7 and 10, sections 4 and 6.
     """
-    if last_pool not in ("avg", "max"):
-        raise ValueError(f'`last_pool` should be "avg" or "max". Received: last_pool={last_pool!r}')
-    return Network(
+    return Parts(
         functools.partial(features, last_pool=last_pool),
         auxiliary={"aux_logits": ("mixed7", auxiliary_head)},
     )

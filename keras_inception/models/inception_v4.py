@@ -6,8 +6,9 @@ Endpoints have TF-Slim's names, in lower case.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from keras_inception.models.builder import Network, WeightsLike, builder
+from keras_inception.models.builder import Parts, WeightsLike, builder
 from keras_inception.models.imagenet import decode_predictions as decode_predictions
 from keras_inception.models.layers import (
     Tensor,
@@ -19,6 +20,7 @@ from keras_inception.models.layers import (
     max_pool,
 )
 from keras_inception.preprocessing import Preprocessing
+from keras_inception.weights.graph import Graph
 
 PREPROCESSING = Preprocessing(size=(299, 299))
 preprocess_input = PREPROCESSING.scale
@@ -125,7 +127,12 @@ def features(x: Tensor) -> Tensor:
     return x
 
 
-@builder(PREPROCESSING)
+def arguments_in(graph: Graph) -> dict[str, Any] | None:
+    """What a graph shows of the arguments that only this variant has; None for another's graph."""
+    return {} if "mixed_7d" in graph else None
+
+
+@builder(PREPROCESSING, arguments_in)
 def InceptionV4(
     include_top: bool = True,
     weights: WeightsLike = "imagenet",
@@ -145,7 +152,7 @@ def InceptionV4(
     bn_scale: bool = False,
     bn_epsilon: float = 1e-3,
     bn_momentum: float = 0.99,
-) -> Network:
+) -> Parts:
     """Inception v4, the pure Inception network (figure 9).
 
     Args:
@@ -156,4 +163,4 @@ def InceptionV4(
         Szegedy et al., Inception-v4, Inception-ResNet and the impact of residual connections on
         learning, arXiv:1602.07261: figures 3 to 9, Table 1.
     """
-    return Network(features, auxiliary={"aux_logits": ("mixed_6h", auxiliary_head)})
+    return Parts(features, auxiliary={"aux_logits": ("mixed_6h", auxiliary_head)})

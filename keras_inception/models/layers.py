@@ -13,11 +13,14 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import dataclasses
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Iterator, Set
 from typing import Any
 
 import keras
 from keras import layers
+
+from keras_inception.weights.graph import Graph
 
 V = "valid"
 
@@ -41,6 +44,10 @@ class Conventions:
             on every side (torch, Caffe: 3 for a 7 x 7) or as TensorFlow's SAME does (2 and 3 on
             even inputs).
         symmetric_pool_padding: The same for max pools: 1 on every side (tf2cv).
+        loaded: "layer/kernel" of kernels that a file gives. They are drawn as zeros: random numbers
+            take half of a network's building time.
+        batch_norm_layer: A layer with BatchNormalization's variables that computes the same in
+            another way; for networks that get in no file.
     """
 
     width_multiplier: float = 1.0
@@ -51,6 +58,8 @@ class Conventions:
     avg_pool_counts_padding: bool = False
     symmetric_padding: bool = False
     symmetric_pool_padding: bool = False
+    loaded: Set[str] = frozenset()
+    batch_norm_layer: type[layers.BatchNormalization] = layers.BatchNormalization
 
     def __post_init__(self) -> None:
         if self.width_multiplier <= 0:
@@ -59,58 +68,64 @@ class Conventions:
                 f"Received: width_multiplier={self.width_multiplier}"
             )
 
+    def filters(self, figure: int) -> int:
+        """The figure's number of filters times the width, at least 16 as in TF-Slim."""
+        return max(int(figure * self.width_multiplier), min(figure, 16))
+
+
+_USUAL = Conventions()
 
 # Ambient while a builder runs, as dtype and data_format are in Keras. If every line of a block
 # passed them on, the block could no longer be compared with its figure.
-_conventions: contextvars.ContextVar[Conventions] = contextvars.ContextVar("conventions")
+_conventions: contextvars.ContextVar[Conventions] = contextvars.ContextVar(
+    "conventions", default=_USUAL
+)
 
 
 @contextlib.contextmanager
-def conventions(current: Conventions) -> Iterator[None]:
-    """Builds the layers of the `with` block by these conventions."""
-    token = _conventions.set(current)
+def conventions(**changes: Any) -> Iterator[None]:
+    """Builds the layers of the `with` block by these fields of `Conventions`."""
+    token = _conventions.set(dataclasses.replace(_conventions.get(), **changes))
     try:
         yield
     finally:
         _conventions.reset(token)
 
 
-class Given:
-    """Kernels that a file gives: none is drawn by random numbers first, half of a build's time.
+def conventions_in(graph: Graph) -> dict[str, Any]:
+    """The conventions that a graph shows by the layers below, all but the width."""
+    norms = [n for n in graph.values() if n.kind == "BatchNormalization"]
+    norms = [n for n in norms if n.settings.get("name") != "bottleneck_bn"] or norms
+    found: dict[str, Any] = {
+        "batch_norm": bool(norms),
+        "avg_pool_counts_padding": any(name.endswith("_branch3_pad") for name in graph),
+        "symmetric_padding": any(re.search(r"_\d+_pad$", name) for name in graph),
+        "symmetric_pool_padding": any(name.endswith("_pool_pad") for name in graph),
+    }
+    if norms:
+        found["bn_scale"] = norms[0].settings.get("scale")
+        found["bn_epsilon"] = norms[0].settings.get("epsilon")
+    return found
 
-    Args:
-        names: "layer/kernel" of the arrays in the file.
-    """
 
-    def __init__(self, names: Collection[str]) -> None:
-        # Auxiliary heads may stay as they are initialised although the file has some.
-        self._names = {name for name in names if not name.startswith("aux")}
-        self._usual: dict[str, str] = {}
+# How the kernels of layers with these endings are drawn.
+_INITIALIZERS = {"conv": "he_normal", "up": "glorot_uniform"}
 
-    def initializer(self, layer: str, usual: str) -> str:
-        """The initializer to build a layer with: zeros, if its kernel will be loaded."""
-        if f"{layer}/kernel" not in self._names:
-            return usual
-        self._usual[layer] = usual
+
+def _initializer(layer: str) -> str:
+    """The initializer to build a convolution with: zeros, if its kernel will be loaded."""
+    # Auxiliary heads may stay as they are initialised although the file has some.
+    if f"{layer}/kernel" in _conventions.get().loaded and not layer.startswith("aux"):
         return "zeros"
-
-    def restore(self, model: keras.Model) -> None:
-        """Lets the layers say how they are initialised, as those of a model without weights do."""
-        for layer, usual in self._usual.items():
-            model.get_layer(layer).kernel_initializer = keras.initializers.get(usual)
+    return _INITIALIZERS[layer.rpartition("_")[2]]
 
 
-_given: contextvars.ContextVar[Given] = contextvars.ContextVar("given")
-
-
-@contextlib.contextmanager
-def given_kernels(given: Given) -> Iterator[None]:
-    """Builds the layers of the `with` block without drawing kernels that will be loaded."""
-    token = _given.set(given)
-    try:
-        yield
-    finally:
-        _given.reset(token)
+def restore_initializers(model: keras.Model, loaded: Set[str]) -> None:
+    """Lets the layers say how they are initialised, as those of a model without weights do."""
+    for layer in model.layers:
+        usual = _INITIALIZERS.get(layer.name.rpartition("_")[2])
+        if usual and f"{layer.name}/kernel" in loaded:
+            layer.kernel_initializer = keras.initializers.get(usual)
 
 
 def channel_axis() -> int:
@@ -122,9 +137,9 @@ def channels(x: Tensor) -> int:
     return x.shape[channel_axis()]
 
 
-def times_width(filters: int) -> int:
-    """The figure's number of filters times the width multiplier, at least 16 as in TF-Slim."""
-    return max(int(filters * _conventions.get().width_multiplier), min(filters, 16))
+def times_width(figure: int) -> int:
+    """The figure's number of filters times the width multiplier."""
+    return _conventions.get().filters(figure)
 
 
 def conv_bn(
@@ -146,12 +161,12 @@ def conv_bn(
         x = layers.ZeroPadding2D(int(kernel_size) // 2, name=f"{name}_pad")(x)
         padding = V
     x = layers.Conv2D(
-        times_width(filters),
+        how.filters(filters),
         kernel_size,
         strides,
         padding,
         use_bias=not how.batch_norm,
-        kernel_initializer=_given.get(Given(())).initializer(f"{name}_conv", "he_normal"),
+        kernel_initializer=_initializer(f"{name}_conv"),
         name=f"{name}_conv",
     )(x)
     if how.batch_norm:
@@ -166,26 +181,10 @@ def dense_bn(x: Tensor, units: int, *, name: str) -> Tensor:
     return batch_norm(x, f"{name}_bn") if normalized else x
 
 
-# A layer with BatchNormalization's variables that computes the same in another way.
-_batch_norm_layer: contextvars.ContextVar[type[layers.BatchNormalization]] = contextvars.ContextVar(
-    "batch_norm_layer", default=layers.BatchNormalization
-)
-
-
-@contextlib.contextmanager
-def batch_norm_layer(kind: type[layers.BatchNormalization]) -> Iterator[None]:
-    """Builds BatchNorm in the `with` block with this class; for networks that get in no file."""
-    token = _batch_norm_layer.set(kind)
-    try:
-        yield
-    finally:
-        _batch_norm_layer.reset(token)
-
-
 def batch_norm(x: Tensor, name: str) -> Tensor:
     """BatchNorm over the channels, with the settings of the current conventions."""
     how = _conventions.get()
-    return _batch_norm_layer.get()(
+    return how.batch_norm_layer(
         channel_axis() if len(x.shape) == 4 else -1,
         momentum=how.bn_momentum,
         epsilon=how.bn_epsilon,
@@ -239,7 +238,7 @@ def residual(
 
     The 1 x 1 convolution has a bias, no BatchNorm and no activation ("Linear" in the figures).
     """
-    drawn = _given.get(Given(())).initializer(f"{name}_up", "glorot_uniform")
+    drawn = _initializer(f"{name}_up")
     up = layers.Conv2D(channels(x), 1, kernel_initializer=drawn, name=f"{name}_up")
     up = up(concat(f"{name}_mixed", *branches))
     up = layers.Rescaling(scale, name=f"{name}_scale")(up)

@@ -39,7 +39,12 @@ def get_model(name: str, /, **arguments: Any) -> keras.Model:
     Raises:
         ValueError: the name is unknown, or the builder refuses an argument.
     """
-    return getattr(_module(name), name)(**arguments)
+    return builder_of(name)(**arguments)
+
+
+def builder_of(name: str) -> Any:
+    """A variant's builder. Raises ValueError if there is no variant of that name."""
+    return getattr(_module(name), name)
 
 
 def default_preprocessing(name: str) -> Preprocessing:

@@ -12,6 +12,7 @@ import keras
 
 from keras_inception import files
 from keras_inception.identity import Identity, attach, identity_of
+from keras_inception.models import recognition
 from keras_inception.weights import graph, readers
 from keras_inception.weights.readers import keras_h5
 from keras_inception.weights.readers.keras_h5 import IDENTITY_MEMBER
@@ -81,8 +82,10 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
         model = keras.models.load_model(copy)
     if written is not None:
         try:
-            return attach(model, Identity.from_metadata(written))
+            said = Identity.from_metadata(written)
+            recognition.check_arguments(said)
+            return attach(model, said)
         except (AttributeError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: its {IDENTITY_MEMBER} is damaged: {error}") from error
-    identity = graph.identity_in(graph.text_of(model))
+    identity = recognition.identity_in(graph.read(graph.text_of(model)), Identity(""))
     return attach(model, identity) if identity.variant else model

@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_inception import weights
 from keras_inception.identity import Identity, attach, identity_of
+from keras_inception.models import recognition
 from keras_inception.models.imagenet import class_names
 from keras_inception.models.registry import get_model
 from keras_inception.models.saving import load_model
@@ -116,7 +117,7 @@ def of_weights(source: str | os.PathLike) -> tuple[KerasEngine, Identity]:
             "There is no run folder, model file or weights file of that name, and no published "
             f"weights either (`keras_inception.list_weights()` names them). Received: {name}"
         )
-    loaded = weights.read(name)
+    loaded = recognition.identified(weights.read(name))
     variant, contract = loaded.identity.variant, loaded.identity.preprocessing
     if not variant:
         raise ValueError(

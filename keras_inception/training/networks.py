@@ -10,7 +10,7 @@ import keras
 
 from keras_inception.files import write
 from keras_inception.identity import attach
-from keras_inception.models.layers import batch_norm_layer
+from keras_inception.models.layers import conventions
 from keras_inception.models.measure import block_of, endpoints, last_endpoint, strides_of
 from keras_inception.models.registry import get_model
 from keras_inception.models.saving import save_model
@@ -26,7 +26,7 @@ def training_network(recipe: Recipe, classes: int, loaded: Loaded | None) -> ker
     """The recipe's variant with logits and auxiliary heads, frozen as it says."""
     with (
         _precision(recipe.precision),
-        batch_norm_layer(FusedBatchNormalization),
+        conventions(batch_norm_layer=FusedBatchNormalization),
         _words_of_recipes(),
     ):
         model = get_model(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -18,9 +20,10 @@ from keras_inception.weights.native import variables
 AUXILIARY_HEADS = ("aux_logits", "aux1_logits", "aux2_logits")
 # Layers that a caller may leave out of the model, or have with another number of classes.
 HEADS = ("predictions", *AUXILIARY_HEADS)
-# Outputs of ImageNet's 1000 classes with a background class in front, and maybe seven unused
-# outputs behind.
-ORDER_OF_2015 = 1008  # of Google's graphs of 2015: their classes stand in an order of their own
+# Google's graphs of 2015, one of which the Frechet Inception distance is measured with: background,
+# the classes in an order of their own, and seven outputs that were never trained.
+ORDER_OF_2015 = 1008
+# Outputs of ImageNet's 1000 classes with a background class in front, and maybe unused ones behind.
 WITH_BACKGROUND = (1001, ORDER_OF_2015)
 _IMAGENET_CLASSES = 1000
 
@@ -131,33 +134,39 @@ def load_into(model: keras.Model, weights: Loaded) -> list[str]:
         for n, v in keep.items()
         if n in arrays and arrays[n].shape != tuple(v.shape)
     ]
-    problems = [
-        f"{what}: {some(names, 6)}"
-        for what, names in (
-            ("missing in the file", missing),
-            ("unexpected in the file", unexpected),
-            ("of another shape", shapes),
+    problems = {
+        "missing in the file": missing,
+        "unexpected in the file": unexpected,
+        "of another shape": shapes,
+    }
+    if any(problems.values()):
+        listing = "; ".join(
+            f"{what}: {some(names, 6)}" for what, names in problems.items() if names
         )
-        if names
-    ]
-    if problems:
-        only_head = not missing and not unexpected and all(map(own.in_head, shapes))
-        first = next(n for n in wanted if n.endswith("kernel"))
-        theirs = arrays[first].shape[-1] if first in arrays else 0
-        ours = wanted[first].shape[-1]
+        hint = ""
+        if not missing and not unexpected and all(map(own.in_head, shapes)):
+            hint = " `include_top=False` loads the features without this classifier."
+        hint += _other_width(arrays, wanted)
         raise ValueError(
-            f"{weights.source} does not fit {model.name}; the model is unchanged. "
-            + "; ".join(problems)
-            + "."
-            + " `include_top=False` loads the features without this classifier." * only_head
-            + f" Its first layer has {theirs} filters, not {ours}: give its network's "
-            "`width_multiplier`." * (0 < theirs != ours)
+            f"{weights.source} does not fit {model.name}; the model is unchanged. {listing}.{hint}"
         )
     for note in notes:
         logging.warning("%s: %s", weights.source, note)
     for name, variable in keep.items():
         variable.assign(arrays[name])
     return notes
+
+
+def _other_width(arrays: Mapping[str, np.ndarray], wanted: Mapping[str, Any]) -> str:
+    """What to do if a file's network is wider or narrower; empty if it is not."""
+    first = next(name for name in wanted if name.endswith("kernel"))
+    theirs = arrays[first].shape[-1] if first in arrays else 0
+    ours = wanted[first].shape[-1]
+    if theirs in (0, ours):
+        return ""
+    return (
+        f" Its first layer has {theirs} filters, not {ours}: give its network's `width_multiplier`."
+    )
 
 
 Shape = tuple[int, ...]
@@ -171,7 +180,11 @@ def _adapted(
     fresh: set[str] = set()
     notes: list[str] = []
     for head in HEADS:
-        _adapt_head(head, weights, wanted, arrays, fresh, notes)
+        if f"{head}/kernel" in wanted:
+            found = _head_for(head, weights, wanted)
+            arrays |= found.arrays
+            fresh |= found.fresh
+            notes += found.notes
     layers = {name.partition("/")[0] for name in wanted}
     left_out = {name.partition("/")[0] for name in arrays} - layers
     left_out = {layer for layer in left_out if own.in_head(layer)}
@@ -196,57 +209,51 @@ def _adapted(
     return arrays, fresh, notes
 
 
-def _adapt_head(
-    head: str,
-    weights: Loaded,
-    wanted: dict[str, Shape],
-    arrays: dict[str, np.ndarray],
-    fresh: set[str],
-    notes: list[str],
-) -> None:
-    """Adapts one classifier: changes `arrays` and `notes`, or has its layers initialised anew."""
-    kernel, bias = f"{head}/kernel", f"{head}/bias"
-    if kernel not in wanted:
-        return
-    if kernel not in arrays:
-        if head in AUXILIARY_HEADS:
-            prefix = head.removesuffix("logits")
-            fresh |= {n.partition("/")[0] for n in wanted if n.startswith(prefix)}
-            notes.append(f"it has no auxiliary head: the model's ({prefix}...) is initialised anew")
-        else:
-            fresh.add(head)
-            notes.append(f"it has no classifier: the layer {head} is initialised anew")
-        return
+class _Head(NamedTuple):
+    """What becomes of a classifier of the model: its arrays, or layers to initialise anew."""
+
+    notes: list[str]
+    arrays: dict[str, np.ndarray]
+    fresh: set[str]
+
+
+def _head_for(head: str, weights: Loaded, wanted: dict[str, Shape]) -> _Head:
+    """A classifier of the model, as far as the file gives it."""
+
+    def anew(why: str, layers: str = f"the layer {head}") -> _Head:
+        return _Head([f"{why}: {layers} is initialised anew"], {}, fresh)
+
+    kernel, bias, fresh = f"{head}/kernel", f"{head}/bias", {head}
+    if kernel not in weights.arrays and head in AUXILIARY_HEADS:
+        prefix = head.removesuffix("logits")
+        fresh = {n.partition("/")[0] for n in wanted if n.startswith(prefix)}
+        return anew("it has no auxiliary head", f"the model's ({prefix}...)")
+    if kernel not in weights.arrays:
+        return anew("it has no classifier")
     if weights.foreign and head == "predictions":
-        fresh.add(head)
-        notes.append(
-            f"its classifier is not the last of its layers: the layer {head} is initialised anew"
-        )
-        return
+        return anew("its classifier is not the last of its layers")
+    have, want = weights.arrays[kernel].shape[-1], wanted[kernel][-1]
+    arrays = {name: weights.arrays[name] for name in (kernel, bias) if name in weights.arrays}
+    notes = []
     if bias in wanted and bias not in arrays:
-        arrays[bias] = np.zeros(arrays[kernel].shape[-1], np.float32)
+        arrays[bias] = np.zeros(have, np.float32)
         notes.append(f"{head} has no bias: it is 0")
-    have, want = arrays[kernel].shape[-1], wanted[kernel][-1]
     offset = weights.label_offset
     if have == want:
-        return
-    if offset and want == weights.classes:
-        for name in (kernel, bias):
-            arrays[name] = arrays[name][..., offset : offset + want]
+        return _Head(notes, arrays, set())
+    if not offset or want != weights.classes:
+        return anew(f"it has {have} classes and the model {want}")
+    notes.append(
+        f"{head} has {have} outputs; of these, {offset} before the first class and "
+        f"{have - offset - want} after the last are dropped"
+    )
+    if have == ORDER_OF_2015:
         notes.append(
-            f"{head} has {have} outputs; of these, {offset} before the first class and "
-            f"{have - offset - want} after the last are dropped"
+            f"the {want} classes stand in the order of Google's graph of 2015, not in the one "
+            "that `decode_predictions` takes 1000 outputs for"
         )
-        if have == ORDER_OF_2015:
-            notes.append(
-                f"the {want} classes stand in the order of Google's graph of 2015, not in the one "
-                "that `decode_predictions` takes 1000 outputs for"
-            )
-    else:
-        fresh.add(head)
-        notes.append(
-            f"it has {have} classes and the model {want}: the layer {head} is initialised anew"
-        )
+    cut = {name: array[..., offset : offset + want] for name, array in arrays.items()}
+    return _Head(notes, cut, set())
 
 
 def _other_channels(kernel: np.ndarray, wanted: Shape | None) -> int | None:

@@ -644,11 +644,9 @@ def get_weights(name: str, variant: str | None = None) -> Weights:
         if name == record.name or (variant is not None and name == record.tag):
             return record
     names = [r.tag if variant else r.name for r in records]
+    if variant == "InceptionV2":
+        names = ["none: train it, or use BNInception, the network that TF-Slim calls inception_v2"]
     raise ValueError(
         f"There are no published weights {name!r}{f' for {variant}' if variant else ''}; there are "
         f"{', '.join(names) or 'none'}."
     )
-
-
-# Variants whose first convolution is padded: another scaling cannot be folded into it exactly.
-PADDED_STEM = ("InceptionV1", "BNInception")

@@ -53,8 +53,8 @@ def save_weights(
     """Writes a model's weights as a native file, which a builder's `weights` argument takes.
 
     The file says which network it belongs to. A model that a builder of this package made knows
-    that itself. Of a model that Keras rebuilt (`keras.Model(...)`, `clone_model`) the graph says
-    what was built; give the preprocessing contract, which is not in it.
+    that itself. Of a model that Keras rebuilt (`keras.Model(...)`, `clone_model`) the file holds
+    the graph, which shows what was built; give the preprocessing contract, which is not in it.
 
     Args:
         model: A flat functional model; models inside the model are refused.
@@ -98,10 +98,10 @@ def save_weights(
 
 
 def _known(model: keras.Model) -> tuple[Identity, str]:
-    """A model's identity, and its graph where that had to say it.
+    """A model's identity, and its graph where it has none.
 
-    Keras' clone_model and load_model keep no attributes. Their graph goes into the file, too, so
-    that a builder holds what it builds against it.
+    Keras' clone_model and load_model keep no attributes. Their graph goes into the file: it shows
+    which variant that is, and a builder holds what it builds against it.
 
     Raises:
         ValueError: the model has the layers of no variant.
@@ -109,8 +109,8 @@ def _known(model: keras.Model) -> tuple[Identity, str]:
     known, graph = identity_of(model), ""
     if known is None:
         graph = network_graph.text_of(model)
-        known = network_graph.identity_in(graph, getattr(model, "preprocessing", None))
-    if not known.variant:
+        known = Identity("", preprocessing=getattr(model, "preprocessing", None))
+    if not (known.variant or graph):
         raise ValueError(
             f"{model.name} has the layers of no variant of this package, and a file that does not "
             "say what it is for cannot be loaded safely. Save it with Keras: model.save(...)."
@@ -129,7 +129,7 @@ def _say_what_is_lost(
             path,
         )
     has_classifier = any(layer.name == "predictions" for layer in model.layers)
-    if has_classifier and "classifier_activation" not in known.arguments:
+    if known.variant and has_classifier and "classifier_activation" not in known.arguments:
         logging.warning(
             "The classifier's activation of %s is a function of your own, which %s cannot hold: "
             "give it again as `classifier_activation` when you load the file.",

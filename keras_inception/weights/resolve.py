@@ -22,19 +22,14 @@ from keras_inception.weights.adapt import (
 )
 from keras_inception.weights.catalog import (
     CATALOG,
-    PADDED_STEM,
     Weights,
     get_weights,
     list_weights,
 )
 from keras_inception.weights.download import fetch
-from keras_inception.weights.layouts import own
 
 # The scaling that weights with an unpadded stem are brought to: -1..1.
 _USUAL = Preprocessing(size=(299, 299))
-
-# Values of the smallest variant, InceptionV1, without its classifier: 5.6 million.
-_FEWEST_VALUES = 4e6
 
 
 def resolve(weights: Any, variant: str) -> Loaded | None:
@@ -47,7 +42,7 @@ def resolve(weights: Any, variant: str) -> Loaded | None:
         variant: The builder's name.
 
     Raises:
-        ValueError: the value is none of these, or the file belongs to another variant.
+        ValueError: the value is none of these.
         DownloadError: a published file cannot be downloaded.
     """
     if weights is None:
@@ -69,12 +64,6 @@ def resolve(weights: Any, variant: str) -> Loaded | None:
             f"({', '.join(list_weights(variant))}), a Weights record or the path of a weights "
             "file. "
             f"Received: weights={weights!r}"
-        )
-    _check_width(loaded)
-    if loaded.identity.variant not in ("", variant):
-        raise ValueError(
-            f"{loaded.source} holds weights of {loaded.identity.variant}. "
-            f"Received: variant {variant}"
         )
     return loaded
 
@@ -99,7 +88,7 @@ def read(path: str | os.PathLike, record: Weights | None = None) -> Loaded:
         arrays = _arrays(found.layers) if layout is None else layout.translate(found.layers)
         graph = network_graph.read(contents.metadata.get("graph", ""))
     if layout is None:
-        identity, label_offset = _own_identity(path, contents.metadata, arrays, record), 0
+        identity, label_offset = _own_identity(path, contents.metadata, graph, arrays, record), 0
     else:
         if record is None:
             record = _guessed(path, layout, arrays)
@@ -123,23 +112,12 @@ def read(path: str | os.PathLike, record: Weights | None = None) -> Loaded:
             theirs: layout.names[name] if layout else name for name, theirs in found.origin.items()
         },
         foreign=found.foreign,
-        # In front of further layers a classifier is another one than ours: it is made anew.
-        graph={n: v for n, v in graph.items() if not (found.foreign and own.in_head(n))},
+        graph=graph,
     )
-    if layout and layout.variant not in PADDED_STEM and identity.preprocessing is not None:
+    # Where the first convolution is padded, another scaling cannot be folded into it exactly.
+    if layout and "stem_0_0_conv/kernel" in arrays and identity.preprocessing is not None:
         loaded = fold_input_scaling(loaded, _USUAL)
     return loaded
-
-
-def _check_width(loaded: Loaded) -> None:
-    """Raises ValueError where a file asks for a network far larger than the arrays in it."""
-    width = loaded.identity.arguments.get("width_multiplier", 1)
-    values = sum(array.size for array in loaded.arrays.values())
-    if width > 1 and values < _FEWEST_VALUES * width**2:
-        raise ValueError(
-            f"{loaded.source} says width_multiplier={width}, and holds the {values:,} values of a "
-            "narrower network."
-        )
 
 
 def _arrays(layers: readers.Layers) -> dict[str, np.ndarray]:
@@ -230,14 +208,16 @@ def _facts(record: Weights) -> str:
 def _own_identity(
     path: str | os.PathLike,
     metadata: dict[str, str],
+    graph: network_graph.Graph,
     arrays: dict[str, np.ndarray],
     record: Weights | None,
 ) -> Identity:
-    """What a file with our own layer names says of its network, or the caller's record does."""
+    """What a file with our own layer names says of its network, or the caller's record does.
+
+    Of a file that Keras wrote the graph shows it, which `models.recognition` reads.
+    """
     said = Identity.from_metadata(metadata)
-    if not said.variant:  # a file that Keras wrote: its graph says it, if it has one
-        said = network_graph.identity_in(metadata.get("graph", ""), said.preprocessing)
-    if record is None and not said.variant:
+    if record is None and not said.variant and not graph:
         logging.warning(
             "%s does not say how its network was built. Its arrays show %s, and the builder's "
             "defaults are taken for everything else; give the builder's arguments if they were "
@@ -247,7 +227,7 @@ def _own_identity(
         )
     record = record or Weights()
     return Identity.create(
-        said.variant or record.variant,
+        said.variant or ("" if graph else record.variant),
         {**_seen_in(arrays), **said.arguments, **record.builder_arguments},
         record.preprocessing or said.preprocessing,
         said.class_names,

@@ -17,7 +17,7 @@ from keras_inception.explain import (
     occlusion,
     visualize,
 )
-from keras_inception.explain.network import Network
+from keras_inception.explain.network import Inside
 from keras_inception.identity import Identity, attach
 from keras_inception.runtime import Classifier
 from keras_inception.runtime.keras import KerasEngine
@@ -119,7 +119,7 @@ def test_grad_cam_of_a_linear_head_is_the_class_activation_map(small):
 
 def test_a_map_of_few_places_is_passed_over(model):
     """At 64 pixels the last blocks see 2 x 2 places, the ones before them 4 x 4 and 8 x 8."""
-    assert Network.open(model).map_layer() == "inception_3b"
+    assert Inside.open(model).map_layer() == "inception_3b"
 
 
 def test_the_layer_is_found_in_networks_that_are_not_ours():
@@ -132,7 +132,7 @@ def test_the_layer_is_found_in_networks_that_are_not_ours():
     x = keras.layers.GlobalAveragePooling2D()(backbone(image))
     transfer = keras.Model(image, keras.layers.Dense(2, "softmax")(x))
     contract = Preprocessing(size=(64, 64))
-    network = Network.open(classifier(transfer, contract))
+    network = Inside.open(classifier(transfer, contract))
     assert network.map_layer() == "backbone"
     heat = grad_cam(classifier(transfer, contract), np.zeros((80, 60, 3), np.uint8) + 90)
     assert heat.image.shape == (64, 64, 3)

@@ -6,8 +6,10 @@ one every argument by itself, through every door.
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
+import typing
 import zipfile
 
 import keras
@@ -17,45 +19,34 @@ import pytest
 import keras_inception
 from keras_inception import Preprocessing, get_model, list_models
 from keras_inception.cli import run as command_line
-from keras_inception.identity import BUILDER_ARGUMENTS, identity_of
+from keras_inception.identity import identity_of
+from keras_inception.models.arguments import recorded
+from keras_inception.models.registry import builder_of
 
-# A value other than the default for every argument that an identity holds.
-SHARED = {
-    "classifier_activation": None,
-    "width_multiplier": 0.3,
-    "batch_norm": False,
-    "bn_scale": True,
-    "bn_epsilon": 0.0123,
-}
-OTHER = {
-    "InceptionV1": {
-        "lrn": True,
-        "branch5x5": 5,
-        "last_pool": 3,
-        "symmetric_padding": True,
-        "adaptive_aux_pool": True,
-    },
-    "BNInception": {
-        "avg_pool_counts_padding": True,
-        "separable_stem": False,
-        "widths": "caffe",
-        "symmetric_padding": True,
-        "symmetric_pool_padding": True,
-    },
-    "InceptionV2": {},
-    "InceptionV3": {"avg_pool_counts_padding": True, "last_pool": "max"},
-    "InceptionV4": {"avg_pool_counts_padding": True},
-    "InceptionResNetV1": {
-        "embedding": 7,
-        "blocks": (2, 1, 3),
-        "residual_scale": (0.21, 0.32, 0.43),
-    },
-    "InceptionResNetV2": {
-        "avg_pool_counts_padding": True,
-        "paper": True,
-        "residual_scale": 0.33,
-    },
-}
+
+def other_values(variant):
+    """A value other than the default for every argument that an identity holds, by its type."""
+    parameters = inspect.signature(builder_of(variant)).parameters
+    hints = recorded(builder_of(variant))
+    return {name: other_value(hint, parameters[name].default) for name, hint in hints.items()}
+
+
+def other_value(hint, default):
+    if typing.get_origin(hint) is typing.Literal:
+        return next(choice for choice in typing.get_args(hint) if choice != default)
+    if isinstance(default, tuple) and isinstance(default[0], int):
+        return (2, 1, 3)
+    if isinstance(default, tuple):
+        return tuple(number + 0.04 for number in default)
+    if isinstance(default, bool):
+        return not default
+    if isinstance(default, float):
+        return default * 0.3 + 0.0123
+    if isinstance(default, int):
+        return default + 1
+    return None if isinstance(default, str) else 7
+
+
 SIDES = {"InceptionV1": 64, "BNInception": 64}
 
 
@@ -181,13 +172,9 @@ def variant(request):
     return request.param
 
 
-def test_every_argument_has_another_value_here(variant):
-    assert set(SHARED | OTHER[variant]) == set(BUILDER_ARGUMENTS[variant])
-
-
 def test_a_combination_goes_through_the_doors(variant, tmp_path, caplog):
     """The graph's arguments are each variant's own; the other doors are the same for all."""
-    arguments = {**SHARED, **OTHER[variant]}
+    arguments = other_values(variant)
     arguments["batch_norm"] = variant not in ("InceptionV1", "InceptionV2")
     if variant == "InceptionResNetV2":  # the paper's network has no padded average pool
         arguments["avg_pool_counts_padding"] = False
@@ -200,10 +187,10 @@ def test_a_combination_goes_through_the_doors(variant, tmp_path, caplog):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("variant", "argument"), [(v, a) for v in list_models() for a in BUILDER_ARGUMENTS[v]]
+    ("variant", "argument"), [(v, a) for v in list_models() for a in recorded(builder_of(v))]
 )
 def test_every_argument_goes_through_every_door(variant, argument, tmp_path, caplog):
-    model = make(variant, **{argument: (SHARED | OTHER[variant])[argument]})
+    model = make(variant, **{argument: other_values(variant)[argument]})
     for door in DOORS:
         through(door, model, variant, tmp_path, caplog)
     through_surgery(model, variant, tmp_path)

@@ -21,7 +21,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_inception import load_model, weights
+from keras_inception import InceptionV3, load_model
 from keras_inception.weights import readers
 from keras_inception.weights.readers import caffemodel, protobuf, tf_table, torch_pickle
 from keras_inception.weights.readers.budget import Budget
@@ -625,7 +625,7 @@ GOOD_HEADER = {"format": "keras_inception", "variant": "InceptionV3"}
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({"variant": "InceptionV9"}, "Received: variant='InceptionV9'"),
+        ({"variant": "InceptionV9"}, "Received: 'InceptionV9'"),
         ({"builder_arguments": '{"classes": 1000000000}'}, "classes=1000000000"),
         ({"builder_arguments": '{"weights": "imagenet"}'}, "weights='imagenet'"),
         ({"builder_arguments": '{"bn_epsilon": "small"}'}, "bn_epsilon='small'"),
@@ -657,7 +657,7 @@ def test_a_header_is_held_against_the_builder(metadata, message, tmp_path):
     header = {"__metadata__": {**GOOD_HEADER, **metadata}, "stem_0_conv/bias": entry([4], 0, 16)}
     path.write_bytes(safetensors_file(header, bytes(16)))
     with pytest.raises(ValueError, match=message) as caught:
-        weights.resolve(path, "InceptionV3")
+        InceptionV3(weights=path)
     assert "lying.safetensors" in str(caught.value)
     assert str(caught.value).isprintable()
 

@@ -1,0 +1,1 @@
+"""A built network drawn as the papers draw theirs."""
