@@ -59,12 +59,14 @@ def _arrays(data: bytes, budget: Budget) -> tuple[dict[str, np.ndarray], dict[st
     try:
         # The package holds the header against the file: arrays without gaps and overlaps, shapes
         # that have as many bytes, metadata of texts. It does not return the metadata.
-        stored = safetensors.deserialize(data)
+        stored = dict(safetensors.deserialize(data))
     except safetensors.SafetensorError as error:
         raise ValueError(str(error)) from error
     header = budget.json(data[8 : 8 + int.from_bytes(data[:8], "little")], "its header")
+    metadata = header.pop("__metadata__", None) or {}
     arrays = {}
-    for name, entry in stored:
+    for name in header:  # in the file's order, where the package's is another each time
+        entry = stored[name]
         kind, raw = entry["dtype"], entry["data"]
         if kind not in _DTYPES:
             raise ValueError(f"{name!r:.80} has the dtype {kind!r:.40}, which no weights have")
@@ -74,7 +76,7 @@ def _arrays(data: bytes, budget: Budget) -> tuple[dict[str, np.ndarray], dict[st
             budget.take(2 * array.nbytes, f"{name!r:.80}")
             array = (array.astype("<u4") << 16).view("<f4")
         arrays[name] = array.reshape(entry["shape"])
-    return arrays, header.get("__metadata__") or {}
+    return arrays, metadata
 
 
 def write(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
