@@ -25,6 +25,7 @@ import tensorflow as tf
 from timing import rows
 
 import keras_inception
+from keras_inception.exporting import TFLite
 from keras_inception.runtime.litert import interpreter
 
 
@@ -54,10 +55,11 @@ def export_plainly(size: int, folder: Path, int16x8: bool) -> None:
 def export_ours(size: int, folder: Path) -> None:
     """Writes the same architecture by this package, in all its forms for servers and phones."""
     model = keras_inception.InceptionV3(weights=None, input_shape=(size, size, 3))
-    few: dict[str, Any] = {"output": folder, "dataset": "fake", "images": 4, "latency": False}
-    keras_inception.export(model, quantize=["float32", "float16", "dynamic"], **few)
     # An int8 softmax would make the even probabilities of random weights 0.
-    keras_inception.export(model, ["tflite"], ["int8"], outputs="logits", calibration=8, **few)
+    int8 = TFLite("int8", outputs="logits")
+    targets = ["saved_model", "tflite", "tflite:float16", "tflite:dynamic", int8]
+    few: dict[str, Any] = {"num_images": 4, "num_calibration": 8, "latency": False}
+    keras_inception.export(model, folder, targets, dataset="fake", **few)
 
 
 def tflite_call(file: Path, threads: int) -> Callable[[], object]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-from timing import InAProcess, randomise, rows
+from timing import InAProcess, cores, randomise, rows
 
 import keras_inception
 from keras_inception.exporting import fastest
@@ -31,8 +32,8 @@ def by_hand(candidate: fastest.Candidate, folder: Path) -> Callable[[np.ndarray]
         return openvino.compiled(folder / "openvino" / "model.xml", None, candidate.precision)[1]
     if candidate.engine != "litert":
         return None
-    name = {"float32": "float32.tflite", "int8": "dynamic.tflite"}[candidate.precision]
-    one = litert.interpreter(folder / name, fastest.processors())
+    name = candidate.folder
+    one = litert.interpreter(folder / name / "model.tflite", cores())
     one.allocate_tensors()
     index = one.get_input_details()[0]["index"]
 
@@ -53,7 +54,7 @@ def measure(quick: bool) -> list[dict[str, Any]]:
 
 def of_case(variant: str, peer: str | None, batch: int, rounds: int) -> list[dict[str, Any]]:
     """One network at one batch, on everything that is there."""
-    keras.utils.set_random_seed(0)  # the same weights each time: files for engines are made once
+    keras.utils.set_random_seed(0)
     ours = randomise(getattr(keras_inception, variant)(weights=None))
     classifier = load_classifier(ours)
     side = classifier.input_shape[0]
@@ -69,18 +70,18 @@ def of_case(variant: str, peer: str | None, batch: int, rounds: int) -> list[dic
             )
     calls[f"{variant} predict"] = lambda: ours.predict(scaled, verbose=0)
     fused = load_classifier(keras_inception.fuse(ours))
-    kept = fastest.folder_for(classifier)
+    kept = Path(tempfile.mkdtemp())
     for candidate in fastest.CANDIDATES:
         name = candidate.name
         if candidate.missing:
             words[name] = candidate.missing
             continue
-        made = candidate.make(fused, kept)
+        made = candidate.make(fused, kept / candidate.folder)
         calls[name] = lambda made=made: made.predict(images)
         hand = by_hand(candidate, kept)
         if hand is not None:
             calls[f"{name}, by hand"] = lambda hand=hand: hand(images)
-    chosen = fastest.optimize(ours, images, batch_size=batch, say=lambda line: None, fresh=True)
+    chosen = fastest.optimize(ours, kept / "auto", images, batch_size=batch, verbose=0)
     calls["optimize"] = lambda: chosen.predict(images)
     words["optimize"] = f"chose {chosen.engine.name}"
     if variant not in TIMM:

@@ -68,7 +68,7 @@ def one(name: str, batch: int) -> None:
             sys.exit(1)
         fused = load_classifier(keras_inception.fuse(model))
         del model, classifier
-        classifier = candidate.make(fused, Path(tempfile.mkdtemp()))
+        classifier = candidate.make(fused, Path(tempfile.mkdtemp(), candidate.folder))
     for _ in range(3):
         classifier.predict(images)
     print(f"{peak_megabytes():.0f}")

@@ -152,7 +152,7 @@ def readers_folder(tmp_path_factory, module_monkeypatch) -> Path:
     run = train(recipe, "runs/flowers-InceptionV3")
     (folder / "run").symlink_to(run.path)
     (folder / "inception_v3.keras").symlink_to(run.model_path)
-    keras_inception.export(run.path, output="exports", images=8, latency=False)
+    keras_inception.export(run.path, output="exports", num_images=8, latency=False)
     for name in ("model.tflite", "model_int8.tflite", "saved_model"):
         (folder / name).symlink_to(f"exports/{name}")
     return folder

@@ -90,7 +90,7 @@ SECTIONS = {
     "Other names": ("",),
 }
 # Modules of which every name in `__all__` is public, too.
-MODULES = ("explain", "data", "training", "evaluation")
+MODULES = ("explain", "data", "training", "evaluation", "exporting")
 
 
 def main(target: Path) -> None:

@@ -26,6 +26,7 @@ COMMANDS = (
     "explain",
     "inspect",
     "export",
+    "optimize",
     "report",
     "models",
     "info",

@@ -6,7 +6,7 @@ import argparse
 import hashlib
 from pathlib import Path
 
-from keras_inception.cli import codes, engines
+from keras_inception.cli import codes
 
 HELP = "measure networks on a data set: one protocol for every kind of file, alone and together"
 
@@ -41,7 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ensemble", action="store_true", help="measure the models' average, too")
     parser.add_argument("--limit", type=int, default=0, metavar="N", help="only N images")
     parser.add_argument("--batch_size", type=int, default=64, help="views computed at once [64]")
-    engines.add_argument(parser)
     parser.add_argument(
         "--output",
         metavar="DIR",
@@ -72,7 +71,6 @@ def run(arguments: argparse.Namespace) -> int:
         output=output,
         fresh=arguments.fresh,
         progress=Bar(),
-        engine=engines.chooser(arguments.engine, arguments.batch_size),
     )
     print(table(result))
     print(f"{output}: evaluation.json, answers.npz, confusion matrices, reliability plots")

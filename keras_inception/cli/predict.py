@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from keras_inception.cli import codes, engines
+from keras_inception.cli import codes
 
 HELP = "name what is on an image, on the images of a folder or of a pattern"
 
@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         required=True,
-        help="a run folder, a .keras, .tflite or weights file, a SavedModel, or a published name "
-        "as in `weights`",
+        help="a run folder, a .keras, .tflite or weights file, a SavedModel, a folder of optimize, "
+        "or a published name as in `weights`",
     )
     parser.add_argument("--top", type=int, default=5, help="classes an image [5]")
     parser.add_argument(
@@ -42,7 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--format", default="table", choices=("table", "json", "csv"))
     parser.add_argument("--batch_size", type=int, default=64, help="views computed at once [64]")
-    engines.add_argument(parser)
     parser.add_argument(
         "--max_pixels", type=int, help="larger images are not decoded [150 million]"
     )
@@ -58,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         for one in arguments.images:
             listed += _standard_input(Path(folder)) if one == "-" else image_list(one)
         records = predict(
-            engines.of_images(arguments.model, arguments.engine, listed, arguments.batch_size),
+            arguments.model,
             listed,
             top=arguments.top,
             crops=arguments.crops,

@@ -7,13 +7,14 @@ from typing import Any
 
 _PUBLIC = {
     "ExportCheckError": "checks",
+    "OpenVINO": "onnx",
+    "Onnx": "onnx",
+    "SavedModel": "saved_model",
+    "TFLite": "tflite",
+    "Target": "targets",
+    "Web": "web",
     "check_recipe": "run",
-    "export_onnx": "onnx",
-    "export_openvino": "onnx",
     "export_run": "run",
-    "export_saved_model": "saved_model",
-    "export_tflite": "tflite",
-    "export_web": "web",
 }
 
 __all__ = list(_PUBLIC)

@@ -69,7 +69,7 @@ def agreement(
     most = float(difference.max())
     title = f"{name}: largest difference of a probability"
     return [
-        Check(title, most, None, np.isfinite(most))
+        Check(title, most, None, bool(np.isfinite(most)))
         if largest is None
         else at_most(title, most, largest),
         at_most(f"{name}: mean probability moved", difference.sum(-1).mean() / 2, mean),
@@ -98,15 +98,6 @@ def answers_of(
     if pixels is not None:
         inputs["pixels"] = pixels
     return _run_fresh(["answers", str(path)], [], inputs, path.name)
-
-
-def layers_of(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
-    """What a file of `diagnose` returns by name, computed in a process of its own.
-
-    Raises:
-        ExportCheckError: the file cannot be loaded or run.
-    """
-    return _run_fresh(["layers", str(path)], [], {"images": images}, path.name)
 
 
 def latencies_of(paths: list[Path], images: np.ndarray, threads: int) -> dict[str, float]:
@@ -154,4 +145,4 @@ def require(checks: list[Check], what: str, why: str) -> None:
     failed = [check for check in checks if not check.passed]
     if failed:
         listed = "; ".join(str(check).removeprefix("FAILED ") for check in failed)
-        raise ExportCheckError(f"{what} failed its checks and was removed: {listed}. {why}")
+        raise ExportCheckError(f"{what} failed its checks and was not kept: {listed}. {why}")

@@ -1,32 +1,33 @@
-"""The fastest way to run a network on this machine: measured, checked and remembered."""
+"""The fastest way to run a network on this machine: measured, checked and left in a folder."""
 
 from __future__ import annotations
 
 import dataclasses
 import gc
-import hashlib
 import importlib.util
 import json
-import os
 import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
+import tensorflow as tf
 
 import keras_inception
-from keras_inception import files
-from keras_inception.identity import Identity
+from keras_inception.exporting.onnx import Onnx, OpenVINO
+from keras_inception.exporting.targets import SCRATCH, check_holds, exchange
+from keras_inception.exporting.tflite import TFLite
+from keras_inception.files import write
+from keras_inception.identity import Identity, attach
 from keras_inception.models.fusion import fuse
-from keras_inception.runtime import Classifier, load_classifier
+from keras_inception.models.saving import save_model
+from keras_inception.runtime import Classifier, load_classifier, optimized
 from keras_inception.runtime.keras import KerasEngine, in_float32
-
-ENGINES = ("keras", "tensorflow", "litert", "onnx", "openvino")
-CHOICES = ("auto", *ENGINES)
 
 # What may differ from Keras' answers, by precision: the largest difference of a probability.
 LIMITS = {"float32": 1e-4, "bfloat16": 0.05, "int8": 0.05}
@@ -35,40 +36,33 @@ ROUNDS, WARM_UP = 7, 2  # calls of an engine that are timed, and before them
 HOPELESS = 2.0
 CHECKED = 64  # images that answers are compared on
 
-# Packages whose versions a choice depends on.
-_PACKAGES = (
-    "keras",
-    "tensorflow",
-    "tensorflow_cpu",
-    "ai-edge-litert",
-    "onnxruntime",
-    "openvino",
-)
-
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
     """One way to run a network.
 
     Attributes:
-        engine: One of `ENGINES`.
+        engine: What runs it, as `runtime.optimized.opened` names it.
         precision: Of the features; a key of `LIMITS`.
-        make: (the fused Keras model in float32 with its contract, a folder for files) -> engine and
-            what it runs.
-        form: What distinguishes two candidates of one engine and precision.
+        make: (the fused network as Keras runs it in float32, a folder) -> the network on the
+            engine. It writes the engine's files into the folder, which does not exist yet, or
+            opens those that it wrote there.
+        frozen: Of TensorFlow: whether the weights become constants of the graph.
         needs: Packages, of the optional extra that has the engine's name.
+        folder: Name of the folder, which candidates that run the same files share.
     """
 
     engine: str
     precision: str
     make: Callable[[Classifier, Path], Classifier]
-    form: str = ""
+    frozen: bool = False
     needs: tuple[str, ...] = ()
+    folder: str = ""
 
     @property
     def name(self) -> str:
         """As tables show it."""
-        return " ".join(part for part in (self.engine, self.precision, self.form) if part)
+        return f"{self.engine} {self.precision}{' frozen' * self.frozen}"
 
     @property
     def missing(self) -> str:
@@ -78,60 +72,58 @@ class Candidate:
         return f"not installed ({' and '.join(gone)}): {extra}" if gone else ""
 
 
-def _tensorflow(precision: str, frozen: bool) -> Candidate:
-    def make(fused: Classifier, folder: Path) -> Classifier:
-        from keras_inception.runtime.tensorflow import TensorFlowEngine
+def _candidate(
+    engine: str,
+    precision: str,
+    write_files: Callable[[Classifier, Path], Any],
+    *,
+    frozen: bool = False,
+    needs: tuple[str, ...] = (),
+    folder: str = "",
+) -> Candidate:
+    def make(fused: Classifier, place: Path) -> Classifier:
+        if not place.exists():
+            place.mkdir(parents=True)
+            write_files(fused, place)
+        return Classifier(*optimized.opened(place, engine, precision, frozen))
 
-        model = _model_of(fused)
-        if precision != "float32":
-            model = fuse(model, precision)
-        return Classifier(TensorFlowEngine(model, frozen=frozen), fused.identity)
+    return Candidate(engine, precision, make, frozen, needs, folder or engine)
 
-    return Candidate("tensorflow", precision, make, "frozen" if frozen else "")
+
+def _write_keras(classifier: Classifier, folder: Path) -> None:
+    model = _model_of(classifier)
+    # The identity goes into the file and not into the caller's model.
+    shared = keras.Model(model.inputs, model.outputs, name=model.name)
+    save_model(attach(shared, classifier.identity), folder / optimized.KERAS_FILE)
 
 
 def _litert(precision: str, quantization: str) -> Candidate:
-    def make(fused: Classifier, folder: Path) -> Classifier:
-        from keras_inception.exporting.tflite import export_tflite
+    def write_files(fused: Classifier, folder: Path) -> None:
+        TFLite(quantization).write(fused, folder / optimized.LITERT_FILE)
 
-        path = folder / f"{quantization}.tflite"
-        if not path.exists():
-            export_tflite(fused, path, quantization=quantization)
-        return load_classifier(path, threads=processors())
-
-    return Candidate("litert", precision, make, needs=("ai_edge_litert",))
-
-
-def _onnx(fused: Classifier, folder: Path) -> Classifier:
-    from keras_inception.exporting.onnx import export_onnx
-
-    path = folder / "model.onnx"
-    if not path.exists():
-        export_onnx(fused, path)
-    return load_classifier(path)
+    needs = ("ai_edge_litert",)
+    return _candidate("litert", precision, write_files, needs=needs, folder=quantization)
 
 
 def _openvino(precision: str) -> Candidate:
-    def make(fused: Classifier, folder: Path) -> Classifier:
-        from keras_inception.exporting.onnx import export_openvino
-        from keras_inception.runtime import openvino
+    def write_files(fused: Classifier, folder: Path) -> None:
+        OpenVINO().write(fused, folder)
 
-        path = folder / "openvino" / "model.xml"
-        if not path.exists():
-            export_openvino(fused, path.parent)
-        return Classifier(*openvino.read(path, precision=precision))
+    return _candidate("openvino", precision, write_files, needs=OpenVINO.needs)
 
-    return Candidate("openvino", precision, make, needs=("openvino",))
+
+def _write_onnx(fused: Classifier, folder: Path) -> None:
+    Onnx().write(fused, folder / optimized.ONNX_FILE)
 
 
 CANDIDATES = (
-    _tensorflow("float32", frozen=False),
-    _tensorflow("float32", frozen=True),
-    _tensorflow("bfloat16", frozen=False),
-    _tensorflow("bfloat16", frozen=True),
+    _candidate("tensorflow", "float32", _write_keras),
+    _candidate("tensorflow", "float32", _write_keras, frozen=True),
+    _candidate("tensorflow", "bfloat16", _write_keras),
+    _candidate("tensorflow", "bfloat16", _write_keras, frozen=True),
     _litert("float32", "float32"),
     _litert("int8", "dynamic"),
-    Candidate("onnx", "float32", _onnx, needs=("onnx", "tf2onnx", "onnxruntime")),
+    _candidate("onnx", "float32", _write_onnx, needs=Onnx.needs),
     _openvino("float32"),
     _openvino("bfloat16"),
 )
@@ -139,77 +131,60 @@ CANDIDATES = (
 
 def optimize(
     source: Any,
+    output: str | Path,
     images: Any = None,
     *,
-    engine: str = "auto",
     batch_size: int = 1,
-    fresh: bool = False,
-    say: Callable[[str], None] = print,
+    candidates: Sequence[Candidate] = CANDIDATES,
+    verbose: int = 1,
 ) -> Classifier:
     """The same classifier on what runs it fastest on this machine, with the same answers.
 
     BatchNorm is folded first (`fuse`). Then engines and precisions are measured in turns against
-    the best so far, and those that differ from Keras' answers are refused. What was chosen is said,
-    and remembered for this machine, this shape of network and these versions: the next call checks
-    the remembered choice on its images and measures nothing.
+    the best so far, and those that differ from Keras' answers are refused. What was chosen is
+    left in a folder, which `load_classifier` and every command take like any model.
 
     Args:
         source: What `load_classifier` makes a Keras model of: a model, a run folder, a file.
+        output: The folder: the files of the engine that was chosen, with contract and class names
+            in them, and optimize.json, which says what was measured and on which machine. It is
+            new, or one of an earlier call, which is replaced.
         images: Images to hold answers against, uint8 or float (n, *input_shape) in 0..255, fitted
-            to the network's size as `Classifier.fit` does; the first 64 are used. They should be
-            like those that will be classified. Without images there is no telling what 16 or 8 bits
-            cost, and only float32 is tried.
-        engine: "auto" for the fastest of all; or one of "keras", "tensorflow", "litert", "onnx" and
-            "openvino", for its fastest precision.
+            to the network's size as `Classifier.crop_and_resize` does; the first 64 are used. They
+            should be like those that will be classified. Without images there is no telling what
+            16 or 8 bits cost, and only float32 is tried.
         batch_size: How many images will be classified at once; what is fastest depends on it.
-        fresh: Measure again, whatever is remembered.
-        say: Is given the lines that say what was chosen and why.
+        candidates: What is tried, of `keras_inception.exporting.fastest.CANDIDATES`.
+        verbose: 1 prints what was measured, 0 nothing.
 
     Returns:
-        A classifier. With `engine="keras"`, or where nothing passes or is faster, Keras runs it.
+        The classifier that was chosen. Where nothing passes or is faster, Keras runs it.
 
     Raises:
-        ValueError: an argument is out of range, the source is no Keras classifier, or the engine's
-            package is missing or all of its answers differ.
+        ValueError: an argument is out of range, the source is no Keras classifier, or the folder
+            holds something else.
     """
-    if engine not in CHOICES:
-        raise ValueError(
-            f"`engine` should be one of {', '.join(CHOICES)}. Received: engine={engine!r}"
-        )
     if batch_size < 1:
         raise ValueError(f"`batch_size` should be at least 1. Received: batch_size={batch_size}")
+    output = Path(output)
+    check_holds(output, optimized.FILES, optimized.RECORD)
     given = load_classifier(source)
-    if engine == "keras":
-        return given
-    candidates = [c for c in CANDIDATES if engine in ("auto", c.engine)]
-    if engine != "auto" and all(candidate.missing for candidate in candidates):
-        raise ValueError(f"`engine={engine}`: {candidates[0].missing}")
     exact = Classifier(KerasEngine(in_float32(_model_of(given))), given.identity, given.run)
-    trial = _Trial(exact, images, batch_size)
-    memory = _Memory(exact, trial.has_images, engine, batch_size)
-    fused = _fused(exact)
-    remembered = None if fresh else memory.choice()
-    if remembered == "keras":
-        say(f"{_what(exact)}: Keras, as measured before on this machine")
-        return exact
-    for candidate in candidates:
-        if candidate.name == remembered and not candidate.missing:
-            made = candidate.make(fused, memory.folder)
-            problem = trial.problem(candidate, made)
-            if not problem:
-                say(f"{_what(exact)}: {candidate.name}, as measured before on this machine")
-                made.run = given.run
-                return made
-            say(f"{_what(exact)}: {candidate.name} was fastest, but {problem}. Measuring again.")
-    best, rows = trial.contest(candidates, fused, memory.folder, or_keras=engine == "auto")
-    chosen = next((row.candidate for row in rows if row.chosen), None)
-    say(table(exact, rows, batch_size))
-    if chosen is None and engine != "auto":
-        raise ValueError(
-            f"`engine={engine}`: nothing of it can run this network with the same answers: "
-            f"{'; '.join(row.word for row in rows if row.word)}"
-        )
-    memory.remember(chosen.name if chosen else "keras", rows)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=output.parent) as name:
+        scratch = Path(name)
+        trial = _Trial(exact, images, batch_size)
+        best, rows = trial.contest(candidates, _fused(exact), scratch)
+        chosen = next(row.candidate for row in rows if row.chosen)
+        made = scratch / (chosen.folder or chosen.name if chosen else "keras")
+        made.mkdir(exist_ok=True)
+        if chosen is None:
+            _write_keras(exact, made)
+        record = json.dumps(_record(rows, trial), indent=2, ensure_ascii=False)
+        write(made / optimized.RECORD, record + "\n")
+        exchange(made, output)
+    if verbose:
+        print(table(exact, rows, batch_size), flush=True)
     best.run = given.run
     return best
 
@@ -222,15 +197,19 @@ class Row:
         candidate: None for Keras itself.
         milliseconds: Of a call, median; None if it was not measured.
         difference: The largest of a probability; None if it was not run.
-        word: Why it was left out, or nothing.
+        reason: Why it was left out, or nothing.
         chosen: Whether it is the choice.
     """
 
     candidate: Candidate | None
     milliseconds: float | None = None
     difference: float | None = None
-    word: str = ""
+    reason: str = ""
     chosen: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.candidate.name if self.candidate else "keras"
 
 
 class _Trial:
@@ -244,48 +223,30 @@ class _Trial:
             rng = np.random.default_rng(0)
             self.images = rng.integers(0, 256, (4, *exact.input_shape)).astype(np.float32)
         self.answers = exact.predict(self.images)
-        self.exact = exact
+        self.exact, self.batch_size = exact, batch_size
         repeats = -(-batch_size // len(self.images))
         self.batch = np.concatenate([self.images] * repeats)[:batch_size]
 
-    def problem(self, candidate: Candidate, made: Classifier, row: Row | None = None) -> str:
-        """Why an engine's answers are refused, or nothing."""
-        answers = made.predict(self.images)
-        if answers.shape != self.answers.shape or not np.isfinite(answers).all():
-            return "its answers are of another shape or not finite"
-        difference = float(np.abs(answers - self.answers).max())
-        if row is not None:
-            row.difference = difference
-        changed = int((answers.argmax(1) != self.answers.argmax(1)).sum())
-        if difference > LIMITS[candidate.precision]:
-            limit = LIMITS[candidate.precision]
-            return f"a probability differs by {difference:.2g}, more than {limit:g}"
-        if changed and self.has_images:
-            return f"{changed} of {len(answers)} images get another answer"
-        return ""
-
     def contest(
-        self, candidates: Sequence[Candidate], fused: Classifier, folder: Path, or_keras: bool
+        self, candidates: Sequence[Candidate], fused: Classifier, folder: Path
     ) -> tuple[Classifier, list[Row]]:
-        """The fastest classifier that passes, and what was found of each.
-
-        With `or_keras`, that is Keras if no candidate is faster.
-        """
+        """The fastest classifier that passes, or Keras' own, and what was found of each."""
         rows = [Row(None)]
         best, leader = self.exact, rows[0]
         for candidate in candidates:
-            row = Row(candidate, word=candidate.missing)
+            row = Row(candidate, reason=candidate.missing)
             rows.append(row)
-            if not row.word and candidate.precision != "float32" and not self.has_images:
-                row.word = "needs images to be checked on"
-            if row.word:
+            if not row.reason and candidate.precision != "float32" and not self.has_images:
+                row.reason = "needs images to be checked on"
+            if row.reason:
                 continue
             try:
-                made = candidate.make(fused, folder)
-                row.word = self._is_hopeless(made, leader) or self.problem(candidate, made, row)
+                made = candidate.make(fused, folder / (candidate.folder or candidate.name))
+                row.reason = self._is_hopeless(made, leader) or self._problem(row, made)
             except Exception as error:  # converters and runtimes have no common kind of error
-                row.word = f"cannot run it: {(str(error).strip().splitlines() or ['?'])[0][:200]}"
-            if row.word:
+                first = (str(error).strip().splitlines() or ["?"])[0]
+                row.reason = f"cannot run it: {first[:200]}"
+            if row.reason:
                 continue
             leading, row.milliseconds = self._milliseconds(best, made)
             if leader.milliseconds is None:
@@ -296,148 +257,98 @@ class _Trial:
                 best, leader = made, row
             del made
             gc.collect()
-        passed = [row for row in rows[1:] if row.milliseconds is not None]
-        if leader is rows[0] and not or_keras and passed:
-            leader = min(passed, key=lambda row: row.milliseconds or 0.0)
-            assert leader.candidate is not None
-            best = leader.candidate.make(fused, folder)
         leader.chosen = True
         return best, rows
+
+    def _problem(self, row: Row, made: Classifier) -> str:
+        """Why an engine's answers are refused, or nothing."""
+        assert row.candidate is not None
+        answers = made.predict(self.images)
+        if answers.shape != self.answers.shape or not np.isfinite(answers).all():
+            return "its answers are of another shape or not finite"
+        row.difference = float(np.abs(answers - self.answers).max())
+        changed = int((answers.argmax(1) != self.answers.argmax(1)).sum())
+        limit = LIMITS[row.candidate.precision]
+        if row.difference > limit:
+            return f"a probability differs by {row.difference:.2g}, more than {limit:g}"
+        if changed and self.has_images:
+            return f"{changed} of {len(answers)} images get another answer"
+        return ""
 
     def _is_hopeless(self, made: Classifier, leader: Row) -> str:
         """Whether the first calls of an engine are so slow that it need not be measured."""
         if leader.milliseconds is None:
             return ""
         made.predict(self.batch)
-        began = time.perf_counter()
-        made.predict(self.batch)
-        taken = (time.perf_counter() - began) * 1000
+        taken = self._once(made)
         slow = taken > HOPELESS * leader.milliseconds
         return f"slow: {taken:.0f} ms, the best so far {leader.milliseconds:.0f} ms" if slow else ""
 
     def _milliseconds(self, one: Classifier, other: Classifier) -> tuple[float, float]:
         """Medians of calls that take turns."""
-        taken: tuple[list[float], list[float]] = ([], [])
-        for _ in range(WARM_UP + ROUNDS):
-            for classifier, into in zip((one, other), taken, strict=True):
-                began = time.perf_counter()
-                classifier.predict(self.batch)
-                into.append((time.perf_counter() - began) * 1000)
-        first, second = (statistics.median(into[WARM_UP:]) for into in taken)
+        taken = [(self._once(one), self._once(other)) for _ in range(WARM_UP + ROUNDS)]
+        first, second = (statistics.median(column[WARM_UP:]) for column in zip(*taken, strict=True))
         return first, second
 
-
-class _Memory:
-    """What was chosen on this machine: a file for each shape of network, and files of engines."""
-
-    def __init__(self, exact: Classifier, checked: bool, engine: str, batch_size: int) -> None:
-        model = _model_of(exact)
-        shape = {
-            "identity": exact.identity.replace(class_names=()).to_metadata(),
-            "weights": [[list(w.shape), str(w.dtype)] for w in model.weights],
-            "input": list(exact.input_shape),
-            "images": checked,
-            "engine": engine,
-            "batch_size": batch_size,
-        }
-        self.circumstances = {
-            "machine": machine(),
-            "versions": versions(),
-            "limits": LIMITS,
-            "candidates": [candidate.name for candidate in CANDIDATES],
-        }
-        name = hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:16]
-        self.path = files.cache_folder("engines") / f"{name}.json"
-        self.folder = folder_for(exact)
-
-    def choice(self) -> str | None:
-        """The candidate's name that was chosen under the same circumstances, or None."""
-        try:
-            record = json.loads(self.path.read_text(encoding="utf-8"))
-            if record["circumstances"] == json.loads(json.dumps(self.circumstances)):
-                return str(record["chosen"])
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # nothing is remembered, or nothing that can be read
-        return None
-
-    def remember(self, chosen: str, rows: Sequence[Row]) -> None:
-        """Writes the choice with what was measured."""
-        record = {
-            "chosen": chosen,
-            "measured": [
-                {
-                    "name": row.candidate.name if row.candidate else "keras",
-                    "milliseconds": row.milliseconds,
-                    "difference": row.difference,
-                    "left_out": row.word,
-                }
-                for row in rows
-            ],
-            "circumstances": self.circumstances,
-        }
-        files.write(self.path, json.dumps(record, indent=2) + "\n")
+    def _once(self, classifier: Classifier) -> float:
+        began = time.perf_counter()
+        classifier.predict(self.batch)
+        return (time.perf_counter() - began) * 1000
 
 
-def folder_for(exact: Classifier) -> Path:
-    """Where the files lie that engines run: by the weights, the labels and the versions."""
-    model = _model_of(exact)
-    content = hashlib.sha256()
-    for part in (versions(), json.loads(model.to_json()), exact.identity.to_metadata()):
-        content.update(json.dumps(part, sort_keys=True).encode())
-    for weight in model.get_weights():
-        content.update(np.ascontiguousarray(weight).tobytes())
-    folder = files.cache_folder("engines") / content.hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def _record(rows: Sequence[Row], trial: _Trial) -> dict[str, Any]:
+    """What optimize.json holds."""
+    chosen = next(row.candidate for row in rows if row.chosen)
+    return {
+        "chosen": {
+            "engine": chosen.engine if chosen else "keras",
+            "precision": chosen.precision if chosen else "float32",
+            "frozen": bool(chosen and chosen.frozen),
+        },
+        "batch_size": trial.batch_size,
+        "images": len(trial.images) if trial.has_images else 0,
+        "measured": [
+            {
+                "name": row.name,
+                "milliseconds": row.milliseconds,
+                "difference": row.difference,
+                "left_out": row.reason,
+            }
+            for row in rows
+        ],
+        "machine": {"processor": _processor(), "processors": optimized.processors()},
+        "versions": {
+            "keras-inception": keras_inception.__version__,
+            "keras": keras.__version__,
+            "tensorflow": tf.__version__,
+        },
+    }
+
+
+def _processor() -> str:
+    """The processor's name, for people."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return (named or [platform.machine()])[0]
 
 
 def table(exact: Classifier, rows: Sequence[Row], batch_size: int) -> str:
     """What was measured, as lines."""
-    plural = "s" if batch_size > 1 else ""
-    lines = [f"{_what(exact)}, {batch_size} image{plural} a call:"]
+    height, width, _ = exact.input_shape
+    what = f"{exact.identity.variant or 'The network'} at {height} x {width}"
+    lines = [f"{what}, {batch_size} image{'s' * (batch_size > 1)} a call:"]
     base = rows[0].milliseconds
     for row in rows:
-        name = row.candidate.name if row.candidate else "keras"
-        line = f"  {'*' if row.chosen else ' '} {name:28}"
+        line = f"  {'*' if row.chosen else ' '} {row.name:28}"
         if row.milliseconds is not None and base is not None:
             line += f" {row.milliseconds:8.1f} ms {base / row.milliseconds:6.2f}x"
             if row.difference is not None:
                 line += f"  largest difference {row.difference:.1e}"
-        lines.append(line + (f" {row.word}" if row.word else ""))
+        lines.append(line + (f" {row.reason}" if row.reason else ""))
     return "\n".join(lines)
-
-
-def machine() -> dict[str, Any]:
-    """What of this machine decides which engine is fastest: the processor and its instructions."""
-    facts: dict[str, Any] = {"architecture": platform.machine(), "processors": processors()}
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return facts | {"model": platform.processor()}
-    fields: dict[str, str] = {}
-    for line in lines:
-        name, _, value = line.partition(":")
-        fields.setdefault(name.strip(), value.strip())
-    flags = sorted(fields.get("flags", fields.get("Features", "")).split())
-    return facts | {"model": fields.get("model name", ""), "flags": " ".join(flags)}
-
-
-def processors() -> int:
-    """How many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def versions() -> dict[str, str]:
-    """Versions of this package and of what runs networks."""
-    found = {"keras-inception": keras_inception.__version__}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _model_of(classifier: Classifier) -> Any:
@@ -459,8 +370,3 @@ def _fused(exact: Classifier) -> Classifier:
     known: Identity = getattr(model, "identity", None) or exact.identity
     kept = known.replace(preprocessing=exact.preprocessing, class_names=exact.identity.class_names)
     return Classifier(KerasEngine(model), kept)
-
-
-def _what(exact: Classifier) -> str:
-    height, width, _ = exact.input_shape
-    return f"{exact.identity.variant or 'The network'} at {height} x {width}"

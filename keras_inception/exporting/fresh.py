@@ -1,7 +1,6 @@
 """Runs an exported file as its user would: in a process of its own, without Keras.
 
     python -m keras_inception.exporting.fresh answers FILE INPUTS.npz OUTPUTS.npz
-    python -m keras_inception.exporting.fresh layers FILE INPUTS.npz OUTPUTS.npz
     python -m keras_inception.exporting.fresh latency THREADS INPUTS.npz OUTPUTS.npz FILE...
 
 INPUTS.npz holds "images", float32 (n, height, width, channels) in 0..255, and for a SavedModel
@@ -31,7 +30,7 @@ def answers(path: Path, given: dict[str, np.ndarray]) -> dict[str, Any]:
     classifier = load_classifier(path)
     found: dict[str, Any] = {"probabilities": classifier.predict(given["images"])}
     about = {
-        "labels": list(classifier.class_names),
+        "class_names": list(classifier.class_names),
         "preprocessing": classifier.preprocessing.to_dict(),
         "engine": classifier.engine.name,
     }
@@ -41,27 +40,6 @@ def answers(path: Path, given: dict[str, np.ndarray]) -> dict[str, Any]:
         found |= _answers_of_signatures(classifier.engine, **given)
         about |= _about_saved_model(path, classifier.engine)
     return found | {"about": about}
-
-
-def layers(path: Path, images: np.ndarray) -> dict[str, Any]:
-    """All outputs of a file that has many, by their names."""
-    from keras_inception.runtime import litert, onnx, openvino
-
-    if path.suffix == ".tflite":
-        runner = litert.interpreter(path).get_signature_runner()
-        each = [runner(image=image[None]) for image in images]
-        return {name: np.concatenate([one[name] for one in each]) for name in each[0]}
-    if path.suffix == ".onnx":
-        session = onnx.session(path)
-        (image,), names = session.get_inputs(), [out.name for out in session.get_outputs()]
-        return dict(zip(names, session.run(names, {image.name: images}), strict=True))
-    if (path / "model.xml").exists():
-        _, compiled = openvino.compiled(path / "model.xml")
-        return {out.get_any_name(): value for out, value in compiled(images).items()}
-    import tensorflow as tf
-
-    signature = tf.saved_model.load(str(path)).signatures["serving_default"]
-    return {name: value.numpy() for name, value in signature(image=tf.constant(images)).items()}
 
 
 def latency(paths: list[Path], images: np.ndarray, threads: int) -> dict[str, Any]:
@@ -176,8 +154,6 @@ def main(argv: list[str]) -> None:
     if kind == "latency":
         os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = first
         found = latency(files, given["images"], int(first))
-    elif kind == "layers":
-        found = layers(files[0], given["images"])
     else:
         found = answers(files[0], given)
     about = json.dumps(found.pop("about", None))

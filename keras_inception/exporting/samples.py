@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception import data
-from keras_inception.exporting.networks import Network
+from keras_inception.exporting.exportable import Exportable
 from keras_inception.preprocessing import Preprocessing
 
 
@@ -31,7 +31,7 @@ class Samples:
     origin: str
 
 
-def drawn(source: data.Source, part: str, network: Network, count: int) -> dict[str, np.ndarray]:
+def drawn(source: data.Source, part: str, network: Exportable, count: int) -> dict[str, np.ndarray]:
     """Examples of a part at even distances, so of many classes: "image" in 0..255 and "label"."""
     split = source.splits[part]
     if not len(split):
@@ -48,9 +48,9 @@ def drawn(source: data.Source, part: str, network: Network, count: int) -> dict[
     return {name: np.concatenate(columns) for name, columns in found.items()}
 
 
-def held_out(source: data.Source, network: Network, count: int) -> Samples:
+def held_out(source: data.Source, network: Exportable, count: int) -> Samples:
     some = drawn(source, "test", network, count)
-    named = list(source.class_names) == network.labels
+    named = list(source.class_names) == network.class_names
     encoded = source.splits["test"].file(0)
     origin = f"test images of {source.name}"
     pixels = source.splits["test"].pixels(0, network.input_shape[2]).numpy()
@@ -58,7 +58,7 @@ def held_out(source: data.Source, network: Network, count: int) -> Samples:
     return Samples(some["image"], labels, encoded, pixels, origin)
 
 
-def made_up(network: Network, count: int) -> Samples:
+def made_up(network: Exportable, count: int) -> Samples:
     """Smooth colored noise at several scales, where no data set is at hand."""
     rng, (height, width, channels) = np.random.default_rng(0), network.input_shape
     images = []

@@ -1,68 +1,28 @@
-"""The forms that a network is exported to, as a table: what is written, and what it has to keep."""
+"""What every form of export is: it writes a network, and holds what it wrote against it."""
 
 from __future__ import annotations
 
+import abc
+import contextlib
 import dataclasses
 import importlib.util
-from collections.abc import Callable, Sequence
-from functools import partial
+import tempfile
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import keras
 import numpy as np
-import tensorflow as tf
 
-from keras_inception.data.decode import MAX_REQUEST_PIXELS, Decoding
-from keras_inception.exporting.networks import Function, Network, write_archive
-from keras_inception.exporting.onnx import (
-    export_onnx,
-    export_openvino,
-    onnx_model,
-    write_openvino,
-)
-from keras_inception.exporting.saved_model import export_saved_model
-from keras_inception.exporting.tflite import converted, export_tflite
-from keras_inception.exporting.web import export_web
-from keras_inception.files import write
+from keras_inception import data
+from keras_inception.exporting import checks
+from keras_inception.exporting.checks import Check
+from keras_inception.exporting.exportable import Exportable, exportable
+from keras_inception.exporting.samples import Samples
+from keras_inception.messages import some
+from keras_inception.preprocessing import Preprocessing
 
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """What may differ between an exported file and the Keras model (see `checks.agreement`).
-
-    Attributes:
-        largest: Of the largest difference of a probability; None: it is only reported.
-        mean: Of the mean over the images of the probability mass that moved.
-        layer: Of a layer's relative error, from which on it departs (see `diagnose`).
-    """
-
-    largest: float | None
-    mean: float
-    layer: float = 1e-3
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """What a target may need besides the network.
-
-    Attributes:
-        calibration: float32 images in 0..255, fitted, of the training part; for "int8".
-        ends: dtype of input and output of an "int8" file.
-        outputs: "probabilities" or "logits", of .tflite files.
-        author, license: For the metadata.
-        runtime: Folder to copy LiteRT.js from, for "web".
-        decoding, max_pixels: How a SavedModel decodes files, and which it refuses.
-    """
-
-    calibration: Sequence[np.ndarray] = ()
-    ends: str = "float32"
-    outputs: str = "probabilities"
-    author: str = ""
-    license: str = ""
-    decoding: Decoding = Decoding()
-    max_pixels: int = MAX_REQUEST_PIXELS
-    runtime: str | Path | None = None
+SCRATCH = ".export-"  # begins the name of the folder in which an export is written and checked
+GRAPH_BYTES = 500_000  # what a file may hold besides weights
 
 
 _SCALING = "a contract (`preprocessing`) that is not the network's, such as another scaling"
@@ -75,193 +35,204 @@ _CALIBRATION = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Target:
-    """One form of export.
+class Precision:
+    """What numbers of fewer bits save, and what they may cost (see `checks.agreement`).
 
     Attributes:
-        format: Such as "tflite", which the command line's --format takes.
-        quantization: Such as "dynamic"; "float32" where the format has no other.
-        file: Name of the file or folder.
-        write: (network, path, settings) writes it.
-        write_function: (function, image, path, settings) writes any function of an image in the
-            same form, at `runs` or `file`.
-        limits: What it has to keep.
-        suspect: Why such a file usually departs from its limits.
-        runs: The file that the runtime loads, where `file` is a folder around it.
-        needs: Packages of optional extras, which the extra of the format's name installs.
-        bytes_a_weight: Of a .tflite file; it may be 10 % larger, and `GRAPH_BYTES`.
+        bytes_a_weight: About how much is written.
+        largest: Limit of the largest difference of a probability from the Keras model's; None: it
+            is only reported.
+        mean: Limit of the mean over the images of the probability mass that moved.
+        suspect: Why what is written usually departs from its limits.
     """
 
-    format: str
-    quantization: str
-    file: str
-    write: Callable[[Network, Path, Settings], Any]
-    write_function: Callable[[Function, tf.TensorSpec, Path, Settings], Any]
-    limits: Limits
     bytes_a_weight: int
-    needs: tuple[str, ...] = ()
-    runs: str = ""
+    largest: float | None
+    mean: float
     suspect: str = _SCALING
 
-    @property
-    def needs_calibration(self) -> bool:
-        """Whether it cannot be made without images."""
-        return self.quantization == "int8"
+
+# By quantization. float32 differs by rounding. Quantised weights cost an uncertain network more
+# than a sure one, and what they cost depends on the processor's kernels; so a single probability is
+# only reported there, and the mean has room. Images in a wrong scale or order of channels move more
+# than that.
+PRECISIONS = {
+    "float32": Precision(4, 1e-4, 1e-4),
+    "float16": Precision(2, 0.05, 0.01),
+    "dynamic": Precision(1, None, 0.1, _EIGHT_BITS),
+    "int8": Precision(1, None, 0.1, _CALIBRATION),
+}
 
 
-GRAPH_BYTES = 500_000  # what a .tflite file may hold besides weights
+class Target(abc.ABC):
+    """One form of export with its options.
 
-
-# Writers by format, of a network with all that belongs to it and of a function alone.
-
-
-def _saved_model(network: Network, path: Path, settings: Settings) -> None:
-    export_saved_model(network, path, decoding=settings.decoding, max_pixels=settings.max_pixels)
-
-
-def _tflite(quantization: str, network: Network, path: Path, settings: Settings) -> None:
-    export_tflite(
-        network,
-        path,
-        quantization=quantization,
-        representative=settings.calibration,
-        ends=settings.ends if quantization == "int8" else "float32",
-        outputs=settings.outputs,
-        author=settings.author,
-        license=settings.license,
-    )
-
-
-def _onnx(network: Network, path: Path, settings: Settings) -> None:
-    export_onnx(network, path)
-
-
-def _openvino(network: Network, path: Path, settings: Settings) -> None:
-    export_openvino(network, path)
-
-
-def _web(network: Network, path: Path, settings: Settings) -> None:
-    author, license = settings.author, settings.license
-    export_web(network, path, runtime=settings.runtime, author=author, license=license)
-
-
-def _saved_model_function(
-    function: Function, image: tf.TensorSpec, path: Path, settings: Settings
-) -> None:
-    archive = keras.export.ExportArchive()
-    archive.add_endpoint("serving_default", function, [image])
-    write_archive(archive, path, path)
-
-
-def _tflite_function(
-    quantization: str, function: Function, image: tf.TensorSpec, path: Path, settings: Settings
-) -> None:
-    one = tf.TensorSpec((1, *image.shape[1:]), image.dtype, image.name)
-    write(path, converted(function, one, path, quantization, settings.calibration))
-
-
-def _onnx_function(
-    function: Function, image: tf.TensorSpec, path: Path, settings: Settings
-) -> None:
-    write(path, onnx_model(function, image).SerializeToString())
-
-
-def _openvino_function(
-    function: Function, image: tf.TensorSpec, path: Path, settings: Settings
-) -> None:
-    write_openvino(function, image, path)
-
-
-def _tflite_target(quantization: str, file: str, limits: Limits, **more: Any) -> Target:
-    return Target(
-        "tflite",
-        quantization,
-        file,
-        partial(_tflite, quantization),
-        partial(_tflite_function, quantization),
-        limits,
-        **more,
-    )
-
-
-# float32 differs by rounding. Quantised weights cost an uncertain network more than a sure one, and
-# what they cost depends on the processor's kernels; so a single probability is only reported there,
-# and the mean has room. Images in a wrong scale or order of channels move more than that.
-FLOAT32 = Limits(1e-4, 1e-4, layer=1e-3)
-FLOAT16 = Limits(0.05, 0.01, layer=0.05)
-INT8 = Limits(None, 0.1, layer=0.5)
-TARGETS = (
-    Target(
-        "saved_model", "float32", "saved_model", _saved_model, _saved_model_function, FLOAT32, 4
-    ),
-    _tflite_target("float32", "model.tflite", FLOAT32, bytes_a_weight=4),
-    _tflite_target("float16", "model_float16.tflite", FLOAT16, bytes_a_weight=2),
-    _tflite_target("dynamic", "model_int8.tflite", INT8, bytes_a_weight=1, suspect=_EIGHT_BITS),
-    _tflite_target("int8", "model_full_int8.tflite", INT8, bytes_a_weight=1, suspect=_CALIBRATION),
-    Target(
-        "onnx",
-        "float32",
-        "model.onnx",
-        _onnx,
-        _onnx_function,
-        FLOAT32,
-        4,
-        needs=("onnx", "tf2onnx", "onnxruntime"),
-    ),
-    Target(
-        "openvino",
-        "float32",
-        "openvino",
-        _openvino,
-        _openvino_function,
-        FLOAT32,
-        4,
-        needs=("openvino",),
-    ),
-    Target(
-        "web",
-        "float16",
-        "web",
-        _web,
-        partial(_tflite_function, "float16"),
-        FLOAT16,
-        2,
-        runs="model.tflite",
-    ),
-)
-FORMATS = tuple(dict.fromkeys(target.format for target in TARGETS))
-QUANTIZATIONS = tuple(dict.fromkeys(target.quantization for target in TARGETS))
-
-
-def names(text: str) -> list[str]:
-    """The names in a text with commas between them."""
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def chosen(formats: Sequence[str], quantizations: Sequence[str]) -> list[Target]:
-    """The targets of formats and quantizations; a format without quantizations has its one form.
-
-    Raises:
-        ValueError: a name is unknown, or a package is missing.
+    Attributes:
+        format: Its name, which `--formats` takes.
+        file: Name of the file or folder that `export` writes.
+        holds: Names of what lies in that folder, first one that tells its form; empty of a file.
+        runs: Name of the file in that folder that a runtime loads, where it is not the folder.
+        quantization: Of the weights, a key of `PRECISIONS`.
+        needs: Packages of optional extras, which the extra of the format's name installs.
     """
-    for name, given, known in (
-        ("formats", formats, FORMATS),
-        ("quantize", quantizations, QUANTIZATIONS),
-    ):
-        unknown = [value for value in given if value not in known]
-        if unknown or not given:
-            raise ValueError(
-                f"`{name}` should name some of {', '.join(known)}. Received: {list(given)}"
-            )
-    found = []
-    for kind in dict.fromkeys(formats):
-        forms = [target for target in TARGETS if target.format == kind]
-        found += [t for t in forms if len(forms) == 1 or t.quantization in quantizations]
-    for target in found:
-        missing = [name for name in target.needs if not importlib.util.find_spec(name)]
+
+    format: ClassVar[str]
+    holds: ClassVar[tuple[str, ...]] = ()
+    runs: ClassVar[str] = ""
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    @abc.abstractmethod
+    def file(self) -> str: ...
+
+    @property
+    def quantization(self) -> str:
+        return "float32"
+
+    @property
+    def precision(self) -> Precision:
+        """What is written a weight, and the limits to keep."""
+        return PRECISIONS[self.quantization]
+
+    def write(self, source: Any, path: str | Path) -> Path:
+        """Writes a network; what was at the path before is whole until then.
+
+        Args:
+            source: What `keras_inception.load_classifier` makes a Keras model of. To give a
+                contract or class names that it does not hold, give a
+                `load_classifier(source, preprocessing=..., class_names=...)`.
+            path: File or folder to write. An earlier export of this form is replaced.
+
+        Raises:
+            ValueError: the source is no classifier, an option does not fit it, or the path holds
+                something else than such an export.
+            OSError: it cannot be written; an earlier export is as it was.
+        """
+        path = Path(path)
+        self.check_packages()
+        self.check_place(path)
+        network = exportable(source)
+        self.check_network(network)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=path.parent) as scratch:
+            made = Path(scratch) / path.name
+            with naming(path):
+                self.make(network, made)
+            exchange(made, path)
+        return path
+
+    @abc.abstractmethod
+    def make(self, network: Exportable, path: Path) -> None:
+        """Writes a network at a path where nothing is."""
+
+    def with_data(self, source: data.Source | None, network: Exportable, count: int) -> Target:
+        """The target with what it needs of a data set, where it was not given.
+
+        Args:
+            source: The data set, or None.
+            network: What is exported.
+            count: How many training images are used where a target measures something on some.
+
+        Raises:
+            ValueError: a target cannot be made without a data set.
+        """
+        return self
+
+    def check_packages(self) -> None:
+        """Raises ValueError if a package is missing."""
+        missing = [name for name in self.needs if not importlib.util.find_spec(name)]
         if missing:
             raise ValueError(
-                f'The format "{target.format}" needs {" and ".join(missing)}: '
-                f"pip install 'keras-inception[{target.format}]'"
+                f'The format "{self.format}" needs {" and ".join(missing)}: '
+                f"pip install 'keras-inception[{self.format}]'"
             )
-    return found
+
+    def check_network(self, network: Exportable) -> None:  # noqa: B027
+        """Raises ValueError if an option does not fit a network."""
+
+    def check_place(self, path: Path) -> None:
+        """Raises ValueError if a path holds something that is no earlier export of this form."""
+        if self.holds:
+            check_holds(path, self.holds, self.holds[0])
+        elif path.is_dir():
+            raise ValueError(f"{path} should be a file, or not exist yet.")
+
+    def check(
+        self, path: Path, network: Exportable, samples: Samples, want: np.ndarray
+    ) -> tuple[list[Check], np.ndarray]:
+        """Holds what was written against the Keras model, in a process of its own.
+
+        Args:
+            path: What was written.
+            network: What it was made of.
+            samples: Images to compare on.
+            want: The Keras model's probabilities of them.
+
+        Returns:
+            The checks, passed or not, and the probabilities (images, classes).
+
+        Raises:
+            ExportCheckError: it cannot be loaded or run.
+        """
+        got = checks.answers_of(path / self.runs, samples.images, samples.encoded, samples.pixels)
+        about, identity = got["about"], network.written_identity
+        same = Preprocessing.from_dict(about["preprocessing"]) == identity.preprocessing
+        made = [
+            checks.equal(
+                "class names in the file", about["class_names"] == network.class_names, True
+            ),
+            checks.equal("contract in the file", same, True),
+            *self.own_checks(path, got, network, samples),
+        ]
+        where, found = about.get("runtime", about["engine"]), got["probabilities"]
+        largest, mean = self.precision.largest, self.precision.mean
+        return made + checks.agreement(where, found, want, largest, mean), found
+
+    def own_checks(
+        self, path: Path, got: dict[str, Any], network: Exportable, samples: Samples
+    ) -> list[Check]:
+        """What only this form has to keep, of what `fresh.answers` found."""
+        return []
+
+
+def check_holds(folder: Path, names: Collection[str], mark: str = "") -> None:
+    """Raises ValueError if a folder holds something else than these names, or lacks the mark."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ValueError(f"{folder} should be a folder, or not exist yet.")
+    others = sorted(p.name for p in folder.iterdir() if p.name not in names)
+    others = [name for name in others if not name.startswith(SCRATCH)]
+    if others:
+        raise ValueError(
+            f"An export's folder should be new, or one of an earlier export, which is replaced. "
+            f"{folder} also holds {some(others)}."
+        )
+    if mark and any(folder.iterdir()) and not (folder / mark).exists():
+        raise ValueError(
+            f"An export's folder should be new, or one of an earlier export, which is replaced. "
+            f"{folder} has no {mark}."
+        )
+
+
+def exchange(made: Path, path: Path) -> None:
+    """Puts a file or folder in the place of an earlier one, which is whole until then."""
+    if not path.is_dir():
+        made.replace(path)
+        return
+    former = made.with_name(f"{made.name}-former")  # goes with the folder of what was made
+    path.rename(former)
+    try:
+        made.rename(path)
+    except OSError:
+        former.rename(path)
+        raise
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Names in an error of the system what is written, which has another name until it is whole."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from keras_inception.exporting.networks import network_of
-from keras_inception.exporting.tflite import export_tflite
-from keras_inception.preprocessing import Preprocessing
+from keras_inception.exporting.checks import Check
+from keras_inception.exporting.exportable import Exportable
+from keras_inception.exporting.samples import Samples
+from keras_inception.exporting.targets import Target
+from keras_inception.exporting.tflite import TFLite
+
+QUANTIZATIONS = ("float32", "float16", "dynamic")
 
 LITERT_JS = "2.5.3"
 _CDN = "https://cdn.jsdelivr.net/npm"
@@ -53,27 +57,14 @@ RUNTIME = {
 }
 
 
-def export_web(
-    model: Any,
-    path: str | Path,
-    preprocessing: Preprocessing | None = None,
-    labels: Sequence[str] | None = None,
-    *,
-    quantization: str = "float16",
-    runtime: str | Path | None = None,
-    author: str = "",
-    license: str = "",
-) -> Path:
-    """Writes a static folder for a web server: index.html, model.tflite, network.json, offline.js.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Web(Target):
+    """A static folder for a web server: index.html, model.tflite, network.json, offline.js.
 
     The page classifies an image that is dropped, chosen or photographed, on the visitor's device;
     crop, resize and scaling follow the contract. Once loaded over https it works offline.
 
     Args:
-        model: What `keras_inception.load_classifier` makes a Keras model of.
-        path: Folder to write; replaced if it exists.
-        preprocessing: The contract, by default the model's own.
-        labels: Class names in the order of the outputs, by default the model's own.
         quantization: Of model.tflite: "float32", "float16", or "dynamic", which is half as large
             as float16 and moves the probabilities more.
         runtime: The folder node_modules that `npm install @litertjs/core` filled, to copy
@@ -82,41 +73,70 @@ def export_web(
         author, license: For the metadata of model.tflite.
 
     Raises:
-        ValueError: the model is no classifier, or `runtime` holds another version of LiteRT.js.
+        ValueError: an argument is out of range, or `runtime` holds another version of LiteRT.js.
     """
-    path = Path(path)
-    network = network_of(model, preprocessing, labels)
-    files = runtime_files(Path(runtime)) if runtime is not None else {}
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(parents=True)
-    described = {}
-    for name, (package, inner, digest) in RUNTIME.items():
-        url = f"{_CDN}/@litertjs/{package}@{LITERT_JS}/{inner}"
-        if name in files:
-            url = f"litert/{name}{Path(inner).suffix}"
-            (path / "litert").mkdir(exist_ok=True)
-            shutil.copyfile(files[name], path / url)
-        described[name] = {"url": url, "integrity": f"sha384-{digest}"}
-    export_tflite(
-        network, path / "model.tflite", quantization=quantization, author=author, license=license
-    )
-    about = {
-        "title": network.identity.variant or "Image classifier",
-        "labels": network.labels,
-        "preprocessing": network.preprocessing.to_dict(),
-        "channels": network.input_shape[2],
-        "runtime": described,
-    }
-    (path / "network.json").write_text(json.dumps(about, ensure_ascii=False), encoding="utf-8")
-    pages = resources.files("keras_inception.exporting") / "page"
-    version = hashlib.sha256((path / "model.tflite").read_bytes()).hexdigest()[:16]
-    for name in ("index.html", "offline.js"):
-        text = (pages / name).read_text(encoding="utf-8")
-        (path / name).write_text(text.replace("-VERSION", f"-{version}"), "utf-8")
-    return path
+
+    quantization: str = "float16"
+    _: dataclasses.KW_ONLY
+    runtime: str | Path | None = None
+    author: str = ""
+    license: str = ""
+
+    format = "web"
+    file = "web"
+    runs = "model.tflite"
+    holds = ("network.json", "index.html", "model.tflite", "offline.js", "litert")
+
+    def __post_init__(self) -> None:
+        if self.quantization not in QUANTIZATIONS:
+            raise ValueError(
+                f"`quantization` of a page should be one of {', '.join(QUANTIZATIONS)}. "
+                f"Received: quantization={self.quantization!r}"
+            )
+        if self.runtime is not None:
+            _runtime_files(Path(self.runtime))
+
+    @property
+    def _model(self) -> TFLite:
+        return TFLite(self.quantization, author=self.author, license=self.license)
+
+    def make(self, network: Exportable, path: Path) -> None:
+        path.mkdir()
+        self._model.make(network, path / self.runs)
+        about = {
+            "title": network.identity.variant or "Image classifier",
+            "class_names": network.class_names,
+            "preprocessing": network.preprocessing.to_dict(),
+            "channels": network.input_shape[2],
+            "runtime": self._runtime(path),
+        }
+        (path / "network.json").write_text(json.dumps(about, ensure_ascii=False), encoding="utf-8")
+        pages = resources.files("keras_inception.exporting") / "page"
+        version = hashlib.sha256((path / self.runs).read_bytes()).hexdigest()[:16]
+        for name in ("index.html", "offline.js"):
+            text = (pages / name).read_text(encoding="utf-8")
+            (path / name).write_text(text.replace("-VERSION", f"-{version}"), "utf-8")
+
+    def _runtime(self, path: Path) -> dict[str, dict[str, str]]:
+        """Copies LiteRT.js, if it is to be copied; where the page finds each of its files."""
+        files = _runtime_files(Path(self.runtime)) if self.runtime is not None else {}
+        described = {}
+        for name, (package, inner, digest) in RUNTIME.items():
+            url = f"{_CDN}/@litertjs/{package}@{LITERT_JS}/{inner}"
+            if name in files:
+                url = f"litert/{name}{Path(inner).suffix}"
+                (path / "litert").mkdir(exist_ok=True)
+                shutil.copyfile(files[name], path / url)
+            described[name] = {"url": url, "integrity": f"sha384-{digest}"}
+        return described
+
+    def own_checks(
+        self, path: Path, got: dict[str, Any], network: Exportable, samples: Samples
+    ) -> list[Check]:
+        return self._model.own_checks(path / self.runs, got, network, samples)
 
 
-def runtime_files(folder: Path) -> dict[str, Path]:
+def _runtime_files(folder: Path) -> dict[str, Path]:
     """The files of LiteRT.js in a folder node_modules, by their names in `RUNTIME`.
 
     Raises:

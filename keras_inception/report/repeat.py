@@ -95,7 +95,7 @@ def _commands(run: RunFolder, recipe: Recipe) -> list[tuple[str, str]]:
             "See why it names an image so",
             _joined(["explain", "grad_cam", "photo.jpg", "--model", folder]),
         ),
-        ("Export it in other formats", _joined(["export", folder, "--format", "tflite,web"])),
+        ("Export it in other formats", _joined(["export", folder, "--formats", "tflite,web"])),
         ("Write this page anew", _joined(["report", folder])),
     ]
 

@@ -185,8 +185,8 @@ def load_classifier(
     Args:
         source: A run folder; a `.keras` file; a weights file in any known format; the name of
             published weights, such as "inception_v3.keras"; a built `keras.Model`; a SavedModel
-            folder; a `.tflite` or `.onnx` file; an OpenVINO `.xml` file or its folder; or a
-            `Classifier`.
+            folder; a `.tflite` or `.onnx` file; an OpenVINO `.xml` file or its folder; a folder
+            that `optimize` wrote; or a `Classifier`.
         preprocessing: The contract of the network's input, where `source` does not hold it, or to
             use another one.
         class_names: Names of the classes in the order of the outputs, likewise.
@@ -231,12 +231,16 @@ def _open(source: Any, threads: int | None) -> tuple[Engine, Identity]:
         from keras_inception.runtime import saved_model
 
         return saved_model.read(path)
+    if path.is_dir() and (path / "optimize.json").exists():
+        from keras_inception.runtime import optimized
+
+        return optimized.read(path, threads)
     if path.is_dir() and (path / "model.xml").exists():
         path = path / "model.xml"
     if path.is_dir() and not (path / "config.json").exists():
         raise ValueError(
             f"{path} is neither a run folder, which has a config.json, nor a SavedModel, which has "
-            "a saved_model.pb."
+            "a saved_model.pb, nor a folder of `optimize`, which has an optimize.json."
         )
     if path.suffix == ".tflite" and path.is_file():
         from keras_inception.runtime import litert

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 import keras_inception
 from keras_inception import Preprocessing, cli, load_classifier, save_model
-from keras_inception.exporting import export_tflite
+from keras_inception.exporting import SavedModel, TFLite
 from keras_inception.exporting.metadata import with_metadata
 from keras_inception.identity import Identity, attach
 from keras_inception.runtime.litert import interpreter
@@ -43,10 +43,8 @@ def model():
 @pytest.fixture(scope="module")
 def exported(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exports")
-    quantizations = ["float32", "float16", "dynamic", "int8"]
-    result = keras_inception.export(
-        model, ["tflite"], quantizations, folder, dataset="fake", ends="uint8", images=16
-    )
+    targets = ["tflite", "tflite:float16", "tflite:dynamic", TFLite("int8", ends="uint8")]
+    result = keras_inception.export(model, folder, targets, dataset="fake", num_images=16)
     return folder, result
 
 
@@ -125,25 +123,29 @@ def test_metadata_are_replaced_not_added(exported):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--format", "coreml"], "saved_model, tflite"),
-        (["--quantize", "int4"], "float32, float16, dynamic, int8"),
-        (["--quantize", "int8"], "real training images"),
-        (["--labels", "{tmp}/two.txt"], "2 class names"),
+        (["--formats", "coreml"], "saved_model, tflite"),
+        (["--quantization", "int4"], "float32, float16, dynamic, int8"),
+        (["--quantization", "int8"], "real training images"),
+        (["--class_names", "{tmp}/two.txt"], "2 class names"),
         (["--output", "{tmp}"], "toy.keras"),
-        (["--images", "0"], "at least 1"),
+        (["--num_images", "0"], "at least 1"),
         (["--dataset", "folder:/nowhere"], "/nowhere"),
-        (["--ends", "int4"], "int4"),
-        (["--quantize", "int8", "--calibration", "4", "--dataset", "fake"], "at least 8 images"),
-        (["--format", "web", "--runtime", "{tmp}"], "npm install @litertjs/core@"),
+        (["--ends", "uint8"], "None of the targets takes --ends"),
+        (["--quantization", "int8", "--ends", "int4"], "int4"),
+        (
+            ["--quantization", "int8", "--num_calibration", "4", "--dataset", "fake"],
+            "at least 8 images",
+        ),
+        (["--formats", "web", "--runtime", "{tmp}"], "npm install @litertjs/core@"),
         (["--output", "{tmp}/toy.keras"], "should be a folder"),
-        (["--labels", "{tmp}/toy.keras"], "toy.keras"),
-        (["--labels", "{tmp}/none.txt"], "none.txt"),
+        (["--class_names", "{tmp}/toy.keras"], "toy.keras"),
+        (["--class_names", "{tmp}/none.txt"], "none.txt"),
     ],
 )
 def test_bad_input_is_one_line_before_anything_is_converted(
     arguments, message, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr("keras_inception.exporting.run._write_all", None)
+    monkeypatch.setattr("keras_inception.exporting.run._exported", None)
     (tmp_path / "two.txt").write_text("a\nb\n")
     save_model(toy(), tmp_path / "toy.keras")
     command = ["export", str(tmp_path / "toy.keras"), "--output", str(tmp_path / "out")]
@@ -205,7 +207,12 @@ def with_unknown_layer():
             "1 of its 8 weights hold numbers that are not finite.*conv2d.*bias",
         ),
         (overflowing, {}, ValueError, "not finite numbers for 4 of 4 images"),
-        (without_dense, {"outputs": "logits"}, ValueError, "last layer is a Dense layer"),
+        (
+            without_dense,
+            {"targets": [TFLite(outputs="logits")]},
+            ValueError,
+            "last layer is a Dense layer",
+        ),
         (
             with_unknown_layer,
             {},
@@ -214,7 +221,7 @@ def with_unknown_layer():
         ),
         (
             toy,
-            {"formats": ["onnx"]},
+            {"targets": "onnx"},
             ValueError,
             r"needs onnx.*pip install 'keras-inception\[onnx\]'",
         ),
@@ -232,9 +239,9 @@ def test_what_cannot_be_exported_is_said_before_it_is_tried(
         usage = shutil.disk_usage(tmp_path)._replace(free=100_000)
         monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    monkeypatch.setattr("keras_inception.exporting.targets.export_saved_model", None)
+    monkeypatch.setattr(SavedModel, "make", None)
     with pytest.raises(error, match=message) as raised:
-        keras_inception.export(source, output=tmp_path / "out", images=4, **arguments)
+        keras_inception.export(source, output=tmp_path / "out", num_images=4, **arguments)
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "out").exists()
 
@@ -244,26 +251,29 @@ def test_an_operation_that_tflite_lacks_is_named(tmp_path):
     y = keras.layers.Lambda(lambda x: tf.math.real(tf.signal.fft2d(tf.cast(x, tf.complex64))))(x)
     y = keras.layers.Dense(4, activation="softmax")(keras.layers.Flatten()(y))
     with pytest.raises(ValueError, match="operations that the network computes with: FFT2D$"):
-        export_tflite(keras.Model(x, y), tmp_path / "model.tflite", CONTRACT)
+        TFLite().write(
+            load_classifier(keras.Model(x, y), preprocessing=CONTRACT), tmp_path / "model.tflite"
+        )
     assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_is_one_line_and_leaves_the_earlier_export(tmp_path):
     """A limit on the size of files stands for the disk; TensorFlow's writer reports both alike."""
     (tmp_path / "saved").mkdir()
-    (tmp_path / "saved" / "earlier").write_text("whole")
+    (tmp_path / "saved" / "saved_model.pb").write_text("whole")
     code = f"""
 import resource, signal, sys
 sys.path.insert(0, {str(tmp_path)!r})
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 import keras
-from keras_inception import Preprocessing
-from keras_inception.exporting import export_saved_model
+from keras_inception import Preprocessing, load_classifier
+from keras_inception.exporting import SavedModel
 x = keras.Input((8, 8, 3))
 y = keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(x))
+model = load_classifier(keras.Model(x, y), preprocessing=Preprocessing((8, 8)), class_names="ab")
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
 try:
-    export_saved_model(keras.Model(x, y), {str(tmp_path / "saved")!r}, Preprocessing((8, 8)), "ab")
+    SavedModel().write(model, {str(tmp_path / "saved")!r})
 except OSError as error:
     assert "\\n" not in str(error), error
     print("one line:", error)
@@ -273,7 +283,19 @@ except OSError as error:
     assert process.stdout.startswith("one line:"), process.stderr[-800:]
     assert "saved" in process.stdout
     assert [p.name for p in tmp_path.iterdir()] == ["saved"]
-    assert (tmp_path / "saved" / "earlier").read_text() == "whole"
+    assert (tmp_path / "saved" / "saved_model.pb").read_text() == "whole"
+
+
+def test_a_later_target_that_fails_leaves_the_earlier_export(tmp_path, monkeypatch):
+    """All are written and checked before the first one is put in place."""
+    keras_inception.export(toy(), tmp_path, "tflite", num_images=4, latency=False, verbose=0)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr(SavedModel, "make", lambda *given: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        keras_inception.export(
+            toy(("a", "b")), tmp_path, ("tflite", "saved_model"), num_images=4, latency=False
+        )
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_disk_that_fills_up_is_one_line_that_names_the_file(tmp_path, monkeypatch):
@@ -284,14 +306,12 @@ def test_a_disk_that_fills_up_is_one_line_that_names_the_file(tmp_path, monkeypa
 
     monkeypatch.setattr("keras_inception.exporting.tflite.write", full)
     with pytest.raises(OSError, match=r"/out/model\.tflite cannot be written: No space left on"):
-        keras_inception.export(
-            toy(), ["tflite"], ["float32"], tmp_path / "out", images=4, latency=False
-        )
+        keras_inception.export(toy(), tmp_path / "out", "tflite", num_images=4, latency=False)
     assert not list((tmp_path / "out").iterdir())
 
 
 def test_logits_and_a_free_batch_can_be_exported_together(tmp_path):
-    path = export_tflite(toy(), tmp_path / "free.tflite", outputs="logits", batch=None)
+    path = TFLite(outputs="logits", batch=None).write(toy(), tmp_path / "free.tflite")
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
     got, want = load_classifier(path).predict(images), load_classifier(toy()).predict(images)
     assert got.shape == want.shape
@@ -301,9 +321,7 @@ def test_logits_and_a_free_batch_can_be_exported_together(tmp_path):
 @pytest.mark.parametrize("quantization", ["float32", "dynamic"])
 def test_a_file_of_free_size_takes_images_of_any(quantization, tmp_path):
     model = toy(sides=(None, None))
-    path = export_tflite(
-        model, tmp_path / "free.tflite", quantization=quantization, batch=None, free_size=True
-    )
+    path = TFLite(quantization, batch=None, free_size=True).write(model, tmp_path / "free.tflite")
     runner = interpreter(path).get_signature_runner()
     for batch, height, width in ((1, 32, 32), (3, 20, 44), (2, 61, 9)):
         images = np.random.default_rng(0).uniform(0, 255, (batch, height, width, 3))
@@ -314,9 +332,9 @@ def test_a_file_of_free_size_takes_images_of_any(quantization, tmp_path):
     assert load_classifier(path).input_shape == (32, 32, 3)  # the contract's
     assert load_classifier(path).predict(images).shape == (3, len(NAMES))
     with pytest.raises(ValueError, match="build it with `input_shape=.None, None, 3.`"):
-        export_tflite(toy(), tmp_path / "x.tflite", free_size=True)
+        TFLite(free_size=True).write(toy(), tmp_path / "x.tflite")
     with pytest.raises(ValueError, match="measured at one size"):
-        export_tflite(model, tmp_path / "x.tflite", quantization="int8", free_size=True)
+        TFLite("int8", free_size=True)
 
 
 @pytest.mark.slow
@@ -324,11 +342,8 @@ def test_a_file_of_free_size_takes_images_of_any(quantization, tmp_path):
 def test_other_runtimes_give_the_models_probabilities(format, tmp_path):
     pytest.importorskip("onnxruntime" if format == "onnx" else "openvino")
     model = toy()
-    result = keras_inception.export(
-        model, [format], output=tmp_path, images=8, latency=False, diagnose=True
-    )
-    ((name, file),) = result["files"].items()
-    assert len(file["layers"]) == 5 and max(one["error"] for one in file["layers"]) < 1e-5
+    result = keras_inception.export(model, tmp_path, format, num_images=8, latency=False)
+    (name,) = result["files"]
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
     classifier = load_classifier(tmp_path / name)
     assert classifier.class_names == NAMES
@@ -346,12 +361,12 @@ def test_every_variant_through_every_target(variant, tmp_path):
     )
     result = keras_inception.export(
         network,
-        quantize=["float32", "float16", "dynamic", "int8"],
-        output=tmp_path,
+        tmp_path,
+        ["saved_model", *(f"tflite:{form}" for form in ("float32", "float16", "dynamic", "int8"))],
         dataset="fake",
-        labels=NAMES,
-        images=16,
-        calibration=16,
+        class_names=NAMES,
+        num_images=16,
+        num_calibration=16,
         latency=False,
     )
     assert len(result["files"]) == 5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
@@ -16,19 +15,13 @@ import tensorflow as tf
 
 from keras_inception import Preprocessing, load_classifier
 from keras_inception.data import open_run
-from keras_inception.exporting import (
-    ExportCheckError,
-    export_run,
-    export_saved_model,
-    export_tflite,
-    targets,
-)
+from keras_inception.exporting import ExportCheckError, SavedModel, TFLite, export_run
 from keras_inception.exporting import run as run_module
 from keras_inception.exporting.checks import agreement, answers_of, at_most
-from keras_inception.exporting.networks import network_of
+from keras_inception.exporting.exportable import exportable
 from keras_inception.exporting.samples import held_out
 from keras_inception.exporting.saved_model import SIGNATURES
-from keras_inception.exporting.targets import TARGETS, Limits
+from keras_inception.exporting.targets import PRECISIONS, Precision
 from keras_inception.locks import LOCK
 from keras_inception.runs import RunFolder
 
@@ -57,13 +50,18 @@ def test_a_run_is_exported_and_every_check_is_recorded(finished_run, exported):
 def test_a_recipe_says_what_is_exported(finished_run, tmp_path, monkeypatch):
     run = RunFolder(shutil.copytree(finished_run.path, tmp_path / "run"))
     calls = []
-    monkeypatch.setattr(run_module, "export", lambda *given, **more: calls.append(given) or {})
-    recipe = run.recipe.replace(formats="tflite, onnx", quantization="float16")
+    monkeypatch.setattr(run_module, "export", lambda *given, **more: calls.append(more) or {})
+    recipe = run.recipe.replace(formats="web, tflite", quantization="float16,int8")
     for formats in (recipe.formats, ""):
         written = recipe.replace(formats=formats).to_dict()
         run.write_json("config.json", run.config | {"recipe": written})
         export_run(run.path)
-    assert calls == [(run.path, ["tflite", "onnx"], ["float16"], run.path)]
+    (call,) = calls
+    assert [target.file for target in call["targets"]] == [
+        "web",
+        "model_float16.tflite",
+        "model_full_int8.tflite",
+    ]
     with pytest.raises(ValueError, match="`formats` should name some of saved_model"):
         run_module.check_recipe(recipe.replace(formats="coreml"))
 
@@ -73,26 +71,32 @@ def test_a_wrong_input_convention_moves_more_than_the_limits(finished_run, expor
     """What the checks are for: an export that was fed in another convention must not pass."""
     classifier = load_classifier(finished_run.path)
     source = open_run(finished_run)
-    images = held_out(source, network_of(classifier), 32).images
+    images = held_out(source, exportable(classifier), 32).images
     got = classifier.predict(images / 255.0 if wrong == "scaled" else 255.0 - images)
-    limits = max((target.limits for target in TARGETS), key=lambda limits: limits.mean)
+    limits = PRECISIONS["int8"]
     checks = agreement(wrong, got, classifier.predict(images), limits.largest, limits.mean)
     assert not all(check.passed for check in checks)
 
 
-def test_a_failed_check_removes_the_export(finished_run, exported, tmp_path, monkeypatch, capsys):
+def contents(folder):
+    return {p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_a_failed_check_keeps_the_earlier_export(
+    finished_run, exported, tmp_path, monkeypatch, capsys
+):
+    """The last target fails: of those before, which passed, nothing is kept either."""
     run = RunFolder(shutil.copytree(finished_run.path, tmp_path / "run"))
-    monkeypatch.setattr(targets, "FLOAT32", Limits(-1.0, -1.0))
-    impossible = [dataclasses.replace(t, limits=Limits(-1.0, -1.0)) for t in TARGETS]
-    monkeypatch.setattr(targets, "TARGETS", impossible)
+    before = contents(run.path)
+    assert run.path / "model.tflite" in before
+    monkeypatch.setitem(PRECISIONS, "dynamic", Precision(1, -1.0, -1.0, "a contract"))
     with pytest.raises(
-        ExportCheckError, match="saved_model failed.*largest difference.*limit -1.*contract"
+        ExportCheckError, match="model_int8.tflite failed.*largest difference.*limit -1.*contract"
     ):
         export_run(run.path)
     assert "FAILED" in capsys.readouterr().out
-    left = {path.name for path in run.path.iterdir()}
-    assert not {"saved_model", "export.json"} & left
-    assert not [name for name in left if name.startswith(".") and name != LOCK]
+    assert contents(run.path) == before
+    assert not [p for p in run.path.iterdir() if p.name.startswith(".") and p.name != LOCK]
 
 
 def test_nan_never_passes():
@@ -115,6 +119,11 @@ def toy(policy="float32"):
 CONTRACT = Preprocessing(size=(12, 10), crop_fraction=0.9, mean=(120.0, 110.0, 100.0), std=60.0)
 
 
+def named(model):
+    """The model with its contract and the classes a, b and c."""
+    return load_classifier(model, preprocessing=CONTRACT, class_names="abc")
+
+
 def png(pixels):
     return tf.io.encode_png(pixels).numpy()
 
@@ -124,22 +133,20 @@ def test_every_quantization_agrees(quantization, tmp_path):
     model = toy()
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (16, 12, 10, 3)).astype(np.float32)
-    path = export_tflite(
-        model, tmp_path / "toy.tflite", CONTRACT, list("abc"), quantization, images
-    )
+    path = TFLite(quantization, calibration=images).write(named(model), tmp_path / "toy.tflite")
     got = answers_of(path, images)
     want = model.predict(CONTRACT.scale(images), verbose=0)
     limit = {"float32": 1e-5, "dynamic": 0.02, "float16": 0.005, "int8": 0.05}[quantization]
     np.testing.assert_allclose(got["probabilities"], want, atol=limit)
     assert not [op for op in got["about"]["operations"] if op.startswith("Flex")]
-    assert got["about"]["labels"] == list("abc")
+    assert got["about"]["class_names"] == list("abc")
 
 
 def test_a_bfloat16_model_becomes_ordinary_operations(tmp_path):
     """Converted as it is, it would hold Flex operations that phones refuse."""
     model = toy("mixed_bfloat16")
     images = np.random.default_rng(0).integers(0, 256, (4, 12, 10, 3)).astype(np.float32)
-    path = export_tflite(model, tmp_path / "toy.tflite", CONTRACT, list("abc"))
+    path = TFLite().write(named(model), tmp_path / "toy.tflite")
     got = answers_of(path, images)
     assert {"CONV_2D", "SOFTMAX"} <= set(got["about"]["operations"])
     want = model.predict(CONTRACT.scale(images), verbose=0)
@@ -148,7 +155,7 @@ def test_a_bfloat16_model_becomes_ordinary_operations(tmp_path):
 
 def test_a_saved_model_takes_files_of_any_size(tmp_path):
     model = toy()
-    path = export_saved_model(model, tmp_path / "saved", CONTRACT, ["a", "b", "c"])
+    path = SavedModel().write(named(model), tmp_path / "saved")
     pixels = np.random.default_rng(3).integers(0, 256, (37, 50, 3)).astype(np.uint8)
     fitted = CONTRACT.crop_and_resize(pixels)
     got = answers_of(path, fitted[None], png(pixels), pixels)
@@ -173,7 +180,7 @@ for name, signature in tf.saved_model.load(sys.argv[1]).signatures.items():
 @pytest.mark.parametrize("onednn", ["0", "1"])
 def test_an_empty_batch_is_answered_with_either_kernels(onednn, tmp_path):
     """A server's processor decides which ones TensorFlow takes; oneDNN's refuse an empty batch."""
-    path = export_saved_model(toy(), tmp_path / "saved", CONTRACT, "abc")
+    path = SavedModel().write(named(toy()), tmp_path / "saved")
     process = subprocess.run(
         [sys.executable, "-c", EMPTY, str(path)],
         env=os.environ | {"TF_ENABLE_ONEDNN_OPTS": onednn},
@@ -186,7 +193,7 @@ def test_an_empty_batch_is_answered_with_either_kernels(onednn, tmp_path):
 
 
 def test_bad_images_are_named_or_marked_and_huge_ones_are_not_decoded(tmp_path):
-    path = export_saved_model(toy(), tmp_path / "saved", CONTRACT, "abc", max_pixels=1000)
+    path = SavedModel(max_pixels=1000).write(named(toy()), tmp_path / "saved")
     signatures = tf.saved_model.load(str(path)).signatures
     good, huge = png(np.zeros((20, 30, 3), np.uint8)), png(np.zeros((40, 50, 3), np.uint8))
     eight = tf.constant([good, b"", good[:60], good, b"text", huge, good, good])
@@ -199,16 +206,33 @@ def test_bad_images_are_named_or_marked_and_huge_ones_are_not_decoded(tmp_path):
         signatures["classify_bytes"](image_bytes=eight)
 
 
+def test_an_earlier_export_is_replaced_and_anything_else_is_left_alone(tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "photo.jpg").write_bytes(b"the only one")
+    with pytest.raises(ValueError, match="mine also holds photo.jpg"):
+        SavedModel().write(named(toy()), mine)
+    with pytest.raises(ValueError, match="mine should be a file"):
+        TFLite().write(named(toy()), mine)
+    assert contents(mine) == {mine / "photo.jpg": b"the only one"}
+    path = SavedModel().write(named(toy()), tmp_path / "saved")
+    first = contents(path)
+    SavedModel().write(load_classifier(named(toy()), class_names="xyz"), path)
+    assert load_classifier(path).class_names == ("x", "y", "z")
+    assert contents(path).keys() == first.keys()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine", "saved"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"labels": ["a"]}, "1 class names"),
         ({"quantization": "int4"}, "'int4'"),
         ({"quantization": "int8"}, "Received: 0 images"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message, tmp_path):
-    arguments = {"labels": list("abc")} | arguments
     with pytest.raises(ValueError, match=message):
-        export_tflite(toy(), tmp_path / "toy.tflite", CONTRACT, **arguments)
+        TFLite(**arguments).write(named(toy()), tmp_path / "toy.tflite")
+    with pytest.raises(ValueError, match="1 class names"):
+        load_classifier(toy(), preprocessing=CONTRACT, class_names=["a"])
     assert not list(tmp_path.iterdir())

@@ -1,8 +1,10 @@
-"""optimize: what it chooses gives the network's answers, and what it remembers holds. Untimed."""
+"""optimize: what it chooses gives the network's answers, and a folder that is a model. Untimed."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import types
 
 import keras
 import numpy as np
@@ -40,27 +42,43 @@ def images(model):
     return many[ordered[:, -1] - ordered[:, -2] > 0.2].astype(np.float32)
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    return tmp_path
+class Clock:
+    """Stands for `time`: a call takes 100 ms, and of an engine what `Timed` says."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def perf_counter(self):
+        self.now += 0.1
+        return self.now
 
 
 @pytest.fixture
-def race(monkeypatch):
-    """Decides by name who wins, instead of a clock."""
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(fastest, "time", types.SimpleNamespace(perf_counter=clock.perf_counter))
+    return clock
 
-    def set_times(**milliseconds):
-        def time_of(classifier):
-            return milliseconds.get(classifier.engine.name.replace(" ", "_"), 50.0)
 
-        def take_turns(self, one, other):
-            return time_of(one), time_of(other)
+def timed(candidate, clock, milliseconds):
+    """The candidate, whose engine takes so long on the clock; Keras takes 100 ms."""
 
-        monkeypatch.setattr(fastest._Trial, "_milliseconds", take_turns)
-        monkeypatch.setattr(fastest._Trial, "_is_hopeless", lambda *_: "")
+    class Timed:
+        def __init__(self, engine):
+            self.engine = engine
 
-    return set_times
+        def __getattr__(self, name):
+            return getattr(self.engine, name)
+
+        def __call__(self, images):
+            clock.now += milliseconds / 1000 - 0.1
+            return self.engine(images)
+
+    def make(fused, folder):
+        made = candidate.make(fused, folder)
+        return Classifier(Timed(made.engine), made.identity)
+
+    return dataclasses.replace(candidate, make=make)
 
 
 class Stub:
@@ -75,105 +93,95 @@ class Stub:
         return self.change(self.truth.engine(images))
 
 
-def stub(name, precision="float32", change=lambda answers: answers, makes=None):
+def stub(name, clock, milliseconds, precision="float32", change=lambda answers: answers):
     def make(fused, folder):
-        if makes is not None:
-            makes.append(name)
+        folder.mkdir()
         return Classifier(Stub(name, fused, change), fused.identity)
 
-    return Candidate(name, precision, make)
+    return timed(Candidate(name, precision, make), clock, milliseconds)
 
 
-def test_every_engine_that_is_there_gives_the_answers(model, images, race, capsys):
-    """Whichever wins: each of this environment's candidates is made, checked and in the table."""
+@pytest.mark.parametrize("candidate", fastest.CANDIDATES, ids=lambda candidate: candidate.name)
+def test_what_is_chosen_gives_the_answers_and_is_a_model(candidate, model, images, clock, tmp_path):
+    """Each of this environment's candidates as the winner."""
+    if candidate.missing:
+        pytest.skip(candidate.missing)
     assert len(images) > 8
     truth = load_classifier(model).predict(images)
-    for winner in ("TensorFlow", "LiteRT"):
-        race(**{winner: 1.0})
-        chosen = optimize(model, images, fresh=True)
-        assert chosen.engine.name == winner and chosen.class_names == LABELS
-        answers = chosen.predict(images)
+    chosen = optimize(
+        model, tmp_path / "fast", images, candidates=[timed(candidate, clock, 10.0)], verbose=0
+    )
+    record = json.loads((tmp_path / "fast" / "optimize.json").read_text())
+    assert record["chosen"]["engine"] == candidate.engine
+    assert record["chosen"]["precision"] == candidate.precision
+    assert record["images"] == len(images) and record["machine"]["processors"] >= 1
+    assert {row["name"]: row["milliseconds"] for row in record["measured"]} == {
+        "keras": pytest.approx(100.0),
+        candidate.name: pytest.approx(10.0),
+    }
+    for classifier in (chosen, load_classifier(tmp_path / "fast")):
+        assert classifier.class_names == LABELS
+        answers = classifier.predict(images)
         np.testing.assert_array_equal(answers.argmax(1), truth.argmax(1))
         np.testing.assert_allclose(answers, truth, atol=0.05)
-        np.testing.assert_allclose(chosen.predict(images[:3]), answers[:3], atol=1e-3)
-    said = capsys.readouterr().out
+        np.testing.assert_allclose(classifier.predict(images[:3]), answers[:3], atol=1e-3)
+
+
+def test_what_was_measured_is_a_table(model, images, tmp_path, capsys):
+    optimize(model, tmp_path / "fast", images)
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "The network at 16 x 16, 1 image a call:"
+    assert len([line for line in said if line.startswith("  *")]) == 1
     for candidate in fastest.CANDIDATES:
-        (line,) = (
-            line
-            for line in said.split("The network")[1].splitlines()
-            if line[4:].startswith(f"{candidate.name} ") and line[4:32].strip() == candidate.name
-        )
+        (line,) = (line for line in said if line[4:32].strip() == candidate.name)
         assert ("not installed" in line) == bool(candidate.missing)
-        assert candidate.missing or "ms" in line, line
 
 
-def test_other_answers_are_refused(model, images, race, monkeypatch, capsys):
-    swapped = stub("swapped", "int8", lambda answers: answers[:, ::-1])
-    nudged = stub("nudged", "float32", lambda answers: answers + 0.001)
-    broken = stub("broken", "float32", lambda answers: answers * np.nan)
-    honest = stub("honest")
-    monkeypatch.setattr(fastest, "CANDIDATES", (swapped, nudged, broken, honest))
-    race(swapped=1.0, nudged=1.0, broken=1.0, honest=40.0)
-    assert optimize(model, images).engine.name == "honest"
+def test_other_answers_are_refused(model, images, clock, tmp_path, capsys):
+    swapped = stub("swapped", clock, 1.0, "int8", lambda answers: answers[:, ::-1])
+    nudged = stub("nudged", clock, 1.0, change=lambda answers: answers + 0.001)
+    broken = stub("broken", clock, 1.0, change=lambda answers: answers * np.nan)
+    honest = stub("honest", clock, 40.0)
+    found = optimize(model, tmp_path / "a", images, candidates=[swapped, nudged, broken, honest])
+    assert found.engine.name == "honest"
     said = {line[4:].split()[0]: line for line in capsys.readouterr().out.splitlines()[1:]}
     assert "differs by" in said["swapped"] and "differs by 0.001" in said["nudged"]
     assert "not finite" in said["broken"] and said["honest"].startswith("  *")
-    monkeypatch.setattr(fastest, "CANDIDATES", (swapped, nudged))
-    assert optimize(model, images).engine.name == "Keras"
-    monkeypatch.setattr(fastest, "CHOICES", ("auto", "swapped"))
-    with pytest.raises(ValueError, match="swapped.*nothing of it can run this network"):
-        optimize(model, images, engine="swapped")
+    found = optimize(model, tmp_path / "b", images, candidates=[swapped, nudged])
+    assert found.engine.name == "Keras"
+    again = load_classifier(tmp_path / "b")
+    assert again.engine.name == "Keras" and again.class_names == LABELS
+    np.testing.assert_allclose(again.predict(images), found.predict(images), atol=1e-6)
 
 
-def test_without_images_only_float32_is_tried(model, race, monkeypatch, capsys):
-    eight_bits, exact = stub("eight", "int8"), stub("exact")
-    monkeypatch.setattr(fastest, "CANDIDATES", (eight_bits, exact))
-    race(eight=1.0, exact=40.0)
-    assert optimize(model).engine.name == "exact"
+def test_an_engine_that_is_slower_than_keras_is_not_chosen(model, images, clock, tmp_path, capsys):
+    slow, slowest = stub("slow", clock, 150.0), stub("slowest", clock, 900.0)
+    found = optimize(model, tmp_path / "fast", images, candidates=[slow, slowest])
+    assert found.engine.name == "Keras"
+    assert "slow: 900 ms, the best so far 100 ms" in capsys.readouterr().out
+
+
+def test_without_images_only_float32_is_tried(model, clock, tmp_path, capsys):
+    eight_bits, exact = stub("eight", clock, 1.0, "int8"), stub("exact", clock, 40.0)
+    found = optimize(model, tmp_path / "fast", candidates=[eight_bits, exact])
+    assert found.engine.name == "exact"
     assert "needs images" in capsys.readouterr().out
 
 
-def test_the_choice_is_remembered_until_a_version_changes(
-    model, images, race, monkeypatch, capsys, home
-):
-    makes: list[str] = []
-    slow, quick = stub("slow", makes=makes), stub("quick", makes=makes)
-    monkeypatch.setattr(fastest, "CANDIDATES", (slow, quick))
-    race(slow=40.0, quick=20.0)
-    assert optimize(model, images).engine.name == "quick" and makes == ["slow", "quick"]
-    assert optimize(model, images).engine.name == "quick" and makes == ["slow", "quick", "quick"]
-    assert "quick float32, as measured before" in capsys.readouterr().out.splitlines()[-1]
-    # Without images, another batch, another shape: measured by themselves.
-    optimize(model)
-    optimize(model, images, batch_size=4)
-    assert makes[3:] == ["slow", "quick"] * 2
-    # A damaged memory is no memory.
-    for file in (home / "engines").glob("*.json"):
-        assert json.loads(file.read_text())["circumstances"]["machine"]["processors"] >= 1
-        file.write_text("{")
-    makes.clear()
-    optimize(model, images)
-    assert makes == ["slow", "quick"]
-    monkeypatch.setattr(fastest, "versions", lambda: {"tensorflow": "3.0"})
-    optimize(model, images)
-    assert makes == ["slow", "quick"] * 2
-    # What was remembered is held against the images each time.
-    wrong = stub("quick", change=lambda answers: answers[:, ::-1])
-    monkeypatch.setattr(fastest, "CANDIDATES", (slow, wrong))
-    assert optimize(model, images).engine.name == "slow"
-    assert "was fastest, but a probability differs" in capsys.readouterr().out
-
-
-def test_arguments_are_checked(model, images, tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="`engine` should be one of .* Received: engine='tpu'"):
-        optimize(model, engine="tpu")
+def test_bad_input_is_refused_and_a_folder_of_the_users_own_is_left_alone(model, clock, tmp_path):
     with pytest.raises(ValueError, match="batch_size=0"):
-        optimize(model, batch_size=0)
-    absent = Candidate("onnx", "float32", stub("x").make, needs=("no_such_package",))
-    monkeypatch.setattr(fastest, "CANDIDATES", (absent,))
-    with pytest.raises(ValueError, match="engine=onnx.*not installed.*keras-inception.onnx"):
-        optimize(model, images, engine="onnx")
-    assert optimize(model, images, engine="keras").engine.name == "Keras"
+        optimize(model, tmp_path / "fast", batch_size=0)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "model.keras").write_text("mine")
+    with pytest.raises(ValueError, match="mine has no optimize.json"):
+        optimize(model, tmp_path / "mine")
+    assert (tmp_path / "mine" / "model.keras").read_text() == "mine"
+    for _ in range(2):  # an earlier one of its own is replaced
+        optimize(model, tmp_path / "fast", candidates=[], verbose=0)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["fast", "mine"]
+    (tmp_path / "fast" / "optimize.json").write_text("{")
+    with pytest.raises(ValueError, match="optimize.json is damaged"):
+        load_classifier(tmp_path / "fast")
 
 
 def ran(*arguments):
@@ -182,21 +190,20 @@ def ran(*arguments):
     return ended.value.code
 
 
-def test_the_commands_run_on_an_engine(model, tmp_path, race, monkeypatch, capsys):
-    """predict and evaluate say what they chose on stderr, and answer as with Keras."""
-    monkeypatch.setattr(fastest, "CANDIDATES", (stub("tensorflow"), stub("eight", "int8")))
-    race(tensorflow=1.0)
+def test_the_command_leaves_a_model_for_the_other_commands(model, tmp_path, capsys):
     path = save_model(model, tmp_path / "toy.keras")
+    photos = tmp_path / "photos"
+    photos.mkdir()
     for name, value in (("one.png", 90.0), ("two.png", 200.0)):
-        keras.utils.save_img(tmp_path / name, np.full((40, 40, 3), value), scale=False)
+        keras.utils.save_img(photos / name, np.full((40, 40, 3), value), scale=False)
+    assert ran("optimize", path, "--output", tmp_path / "fast", "--images", photos) == 0
+    assert "*" in capsys.readouterr().out
+    assert json.loads((tmp_path / "fast" / "optimize.json").read_text())["images"] == 2
     answers = []
-    for engine in ("keras", "auto"):
-        arguments = [f"--model={path}", f"--engine={engine}", "--format=csv"]
-        assert ran("predict", tmp_path / "one.png", tmp_path / "two.png", *arguments) == 0
-        out, err = capsys.readouterr()
+    for source in (path, tmp_path / "fast"):
+        assert ran("predict", photos, f"--model={source}", "--format=csv") == 0
+        out = capsys.readouterr().out
         answers.append([line.split(",")[:3] for line in out.splitlines()])  # image, rank, label
-        assert ("* tensorflow" in err) == (engine == "auto")
     assert answers[0] == answers[1] and len(answers[0]) == 1 + 2 * 4
-    arguments = ["--dataset=fake", "--engine=tensorflow", f"--output={tmp_path / 'out'}"]
-    assert ran("evaluate", path, *arguments) == 0
-    assert "* tensorflow" in capsys.readouterr().err
+    arguments = ["--dataset=fake", f"--output={tmp_path / 'out'}"]
+    assert ran("evaluate", tmp_path / "fast", *arguments) == 0

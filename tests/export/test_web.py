@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from keras_inception import Preprocessing, load_classifier
-from keras_inception.exporting import export_web
+from keras_inception.exporting import Web
 from keras_inception.exporting.web import LITERT_JS
 from keras_inception.identity import Identity, attach
 
@@ -31,11 +31,11 @@ def model():
 
 
 def test_a_page_pins_its_runtime_and_needs_nothing_else(model, tmp_path):
-    folder = export_web(model, tmp_path / "web")
+    folder = Web().write(model, tmp_path / "web")
     files = {"index.html", "offline.js", "network.json", "model.tflite"}
     assert {p.name for p in folder.iterdir()} == files
     network = json.loads((folder / "network.json").read_text("utf-8"))
-    assert network["labels"] == list(LABELS)
+    assert network["class_names"] == list(LABELS)
     assert Preprocessing.from_dict(network["preprocessing"]) == CONTRACT
     for file in network["runtime"].values():
         assert f"@{LITERT_JS}/" in file["url"] and file["url"].startswith("https://")
@@ -46,13 +46,21 @@ def test_a_page_pins_its_runtime_and_needs_nothing_else(model, tmp_path):
 
 def test_another_runtime_is_refused(model, tmp_path):
     with pytest.raises(ValueError, match="npm install @litertjs/core@"):
-        export_web(model, tmp_path / "web", runtime=tmp_path)
+        Web(runtime=tmp_path)
     core = tmp_path / "@litertjs" / "core" / "dist" / "index.js"
     core.parent.mkdir(parents=True)
     core.write_text("export {}")
     with pytest.raises(ValueError, match="index.js is not of LiteRT.js"):
-        export_web(model, tmp_path / "web", runtime=tmp_path)
-    assert not (tmp_path / "web").exists()
+        Web(runtime=tmp_path)
+
+
+def test_a_folder_of_the_users_own_is_left_alone(model, tmp_path):
+    (tmp_path / "index.html").write_text("a page of mine")
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="also holds notes.txt"):
+        Web().write(model, tmp_path)
+    assert (tmp_path / "index.html").read_text() == "a page of mine"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["index.html", "notes.txt"]
 
 
 @pytest.mark.slow
@@ -66,7 +74,7 @@ def test_the_page_classifies_as_the_model_does(quantization, model, tmp_path):
     if subprocess.run([*install, f"@litertjs/core@{LITERT_JS}"], capture_output=True).returncode:
         pytest.skip("needs npm's registry")
     modules = tmp_path / "node_modules"
-    folder = export_web(model, tmp_path / "web", quantization=quantization, runtime=modules)
+    folder = Web(quantization, runtime=modules).write(model, tmp_path / "web")
     rng, images, want = np.random.default_rng(0), [], []
     classifier = load_classifier(model)
     for i, (height, width) in enumerate([(24, 20), (61, 130), (300, 200), (16, 12)]):

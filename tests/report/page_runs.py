@@ -113,7 +113,7 @@ def _history(epochs: int) -> list[dict[str, float]]:
 
 
 def _exports(labels: list[str]) -> dict:
-    check = {"name": "labels in the file", "measured": True, "limit": True, "passed": True}
+    check = {"name": "class names in the file", "measured": True, "limit": True, "passed": True}
     moved = {"name": "largest difference", "measured": 1.4e-6, "limit": 1e-4, "passed": True}
     rows = {}
     for name, size, moves in (
@@ -136,7 +136,7 @@ def _exports(labels: list[str]) -> dict:
     return {
         "images": 128,
         "origin": "test images of <b>mine</b>",
-        "labels": labels,
+        "class_names": labels,
         "keras": kept,
         "files": rows,
     }

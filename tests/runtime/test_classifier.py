@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from keras_inception import Classifier, Preprocessing, get_model, load_classifier, save_weights
-from keras_inception.exporting import export_saved_model, export_tflite
+from keras_inception.exporting import SavedModel, TFLite
 from keras_inception.identity import Identity, attach, identity_of
 from keras_inception.runtime.keras import in_float32
 
@@ -48,10 +48,10 @@ def files(model, tmp_path_factory):
     model.save(folder / "toy.keras")
     return {
         "Keras": folder / "toy.keras",
-        "SavedModel": export_saved_model(model, folder / "saved"),
-        "LiteRT": export_tflite(model, folder / "toy.tflite"),
-        "free batch": export_tflite(model, folder / "free.tflite", batch=None),
-        "logits": export_tflite(model, folder / "logits.tflite", outputs="logits"),
+        "SavedModel": SavedModel().write(model, folder / "saved"),
+        "LiteRT": TFLite().write(model, folder / "toy.tflite"),
+        "free batch": TFLite(batch=None).write(model, folder / "free.tflite"),
+        "logits": TFLite(outputs="logits").write(model, folder / "logits.tflite"),
     }
 
 
@@ -177,8 +177,8 @@ def test_a_nested_model_becomes_float32_and_keeps_its_identity(policy, images, t
     want = classifier.predict(images)
     np.testing.assert_allclose(load_classifier(rebuilt).predict(images), want, atol=0.02)
     for path in (
-        export_tflite(model, tmp_path / "nested.tflite"),
-        export_saved_model(model, tmp_path / "nested"),
+        TFLite().write(model, tmp_path / "nested.tflite"),
+        SavedModel().write(model, tmp_path / "nested"),
     ):
         got = load_classifier(path)
         assert isinstance(got, Classifier)

@@ -1,9 +1,9 @@
-"""What every export starts from: a Keras classifier in float32, with its contract and labels."""
+"""What every export starts from: a classifier that Keras runs, in float32."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,8 @@ from keras_inception.preprocessing import Preprocessing
 from keras_inception.runtime import Classifier, load_classifier
 from keras_inception.runtime.keras import KerasEngine, final_activation, in_float32
 
-# What is traced: images (batch, height, width, channels) in 0..255 -> named tensors.
-Function = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 
-
-class Network:
+class Exportable:
     """The functions that exports are traced from. All take images in 0..255 at the model's size.
 
     Args:
@@ -27,7 +24,7 @@ class Network:
 
     Attributes:
         model: In float32, with one input and one output.
-        preprocessing, labels, input_shape: The classifier's.
+        preprocessing, class_names, input_shape: The classifier's.
 
     Raises:
         ValueError: another engine runs the classifier.
@@ -40,7 +37,8 @@ class Network:
                 f"built model. Received: {classifier!r}"
             )
         self.model = in_float32(classifier.engine.model)
-        self.preprocessing, self.labels = classifier.preprocessing, list(classifier.class_names)
+        self.preprocessing = classifier.preprocessing
+        self.class_names = list(classifier.class_names)
         self.input_shape = classifier.input_shape
         self.identity = classifier.identity
         self._gives_logits = final_activation(self.model) == "linear"
@@ -50,7 +48,7 @@ class Network:
     def written_identity(self) -> Identity:
         """What an exported file says of itself: it takes images in 0..255 and scales inside."""
         inside = self.preprocessing.replace(inside_model=True)
-        return self.identity.replace(preprocessing=inside, class_names=tuple(self.labels))
+        return self.identity.replace(preprocessing=inside, class_names=tuple(self.class_names))
 
     @property
     def has_features(self) -> bool:
@@ -61,6 +59,10 @@ class Network:
         """Probabilities (batch, classes)."""
         answers = self._answers(images)[-1]
         return tf.nn.softmax(answers) if self._gives_logits else answers
+
+    def classify(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The same by its name; the argument's name is that of a file's input."""
+        return {"probabilities": self.probabilities(image)}
 
     def features(self, images: tf.Tensor) -> tf.Tensor:
         """What the last Dense layer takes (batch, features)."""
@@ -109,28 +111,23 @@ class Network:
         )
 
 
-def network_of(
+def exportable(
     source: Any,
     preprocessing: Preprocessing | None = None,
-    labels: Sequence[str] | None = None,
-) -> Network:
-    """The network of whatever `load_classifier` takes.
+    class_names: Sequence[str] | None = None,
+) -> Exportable:
+    """The functions of whatever `load_classifier` takes.
 
     Raises:
-        ValueError: it is no Keras classifier, or contract or labels do not fit it.
+        ValueError: it is no Keras classifier, or contract or class names do not fit it.
     """
-    if isinstance(source, Network):
+    if isinstance(source, Exportable):
         return source
-    return Network(load_classifier(source, preprocessing=preprocessing, class_names=labels))
+    return Exportable(load_classifier(source, preprocessing=preprocessing, class_names=class_names))
 
 
-def write_archive(archive: keras.export.ExportArchive, folder: Path, what: Path) -> None:
+def write_archive(archive: keras.export.ExportArchive, folder: Path) -> None:
     """Writes signatures as a SavedModel.
-
-    Args:
-        archive: With its endpoints.
-        folder: Where to write it.
-        what: What is exported, for the message.
 
     Raises:
         OSError: it cannot be written, since the disk is full for instance.
@@ -138,8 +135,7 @@ def write_archive(archive: keras.export.ExportArchive, folder: Path, what: Path)
     try:
         archive.write_out(str(folder), verbose=False)
     except tf.errors.OpError as error:  # TensorFlow's writer has no errors of Python's
-        reason = (error.message.strip().splitlines() or ["no reason given"])[0]
-        raise OSError(f"{what} cannot be written: {reason}") from error
+        raise OSError((error.message.strip().splitlines() or ["no reason given"])[0]) from error
 
 
 def _last_dense(model: keras.Model) -> keras.layers.Dense | None:

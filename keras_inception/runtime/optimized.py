@@ -1,0 +1,83 @@
+"""Folders that `optimize` wrote: a network's files, and which engine is to run them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from keras_inception.identity import Identity
+from keras_inception.runtime.engine import Engine
+
+RECORD = "optimize.json"  # what was chosen, and what was measured
+KERAS_FILE, LITERT_FILE, ONNX_FILE = "model.keras", "model.tflite", "model.onnx"
+OPENVINO_FILES = ("model.xml", "model.bin")
+FILES = (RECORD, KERAS_FILE, LITERT_FILE, ONNX_FILE, *OPENVINO_FILES)
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def opened(
+    folder: Path,
+    engine: str,
+    precision: str = "float32",
+    frozen: bool = False,
+    threads: int | None = None,
+) -> tuple[Engine, Identity]:
+    """The engine of a folder's file, and the identity in it.
+
+    Args:
+        folder: It holds the engine's file of `FILES`.
+        engine: "keras", "tensorflow", "litert", "onnx" or "openvino".
+        precision: Of the features: "float32" or "bfloat16"; that of a .tflite file is in the file.
+        frozen: See `TensorFlowEngine`.
+        threads: How many threads LiteRT, onnxruntime or OpenVINO compute with; None: LiteRT takes
+            all processors, the others choose.
+
+    Raises:
+        ValueError: the file cannot be loaded, or the engine is unknown.
+    """
+    if engine == "litert":
+        from keras_inception.runtime import litert
+
+        return litert.read(folder / LITERT_FILE, threads or processors())
+    if engine == "onnx":
+        from keras_inception.runtime import onnx
+
+        return onnx.read(folder / ONNX_FILE, threads)
+    if engine == "openvino":
+        from keras_inception.runtime import openvino
+
+        return openvino.read(folder / OPENVINO_FILES[0], threads, precision)
+    if engine not in ("keras", "tensorflow"):
+        raise ValueError(f"{folder} names an engine that is not known here: {engine!r}.")
+    from keras_inception.runtime import keras as keras_engine
+
+    found, identity = keras_engine.of_file(folder / KERAS_FILE)
+    if engine == "keras":
+        return found, identity
+    from keras_inception.models.fusion import fuse
+    from keras_inception.runtime.tensorflow import TensorFlowEngine
+
+    model = found.model if precision == "float32" else fuse(found.model, precision)
+    return TensorFlowEngine(model, frozen=frozen), identity
+
+
+def read(folder: Path, threads: int | None = None) -> tuple[Engine, Identity]:
+    """The engine that `optimize` chose, and the network's identity.
+
+    Raises:
+        ValueError: the record is damaged, or the engine cannot load its file.
+    """
+    path = folder / RECORD
+    try:
+        chosen = json.loads(path.read_text(encoding="utf-8"))["chosen"]
+        choice = str(chosen["engine"]), str(chosen["precision"]), bool(chosen["frozen"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: {error!r}") from error
+    return opened(folder, *choice, threads)
