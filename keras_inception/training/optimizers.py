@@ -108,16 +108,6 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         warmup = ops.minimum((step + 1.0) / max(1, self.warmup_steps), 1.0)
         return self.peak * factor * warmup
 
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "peak": self.peak,
-            "kind": self.kind,
-            "warmup_steps": self.warmup_steps,
-            "total_steps": self.total_steps,
-            "decay_rate": self.decay_rate,
-            "decay_steps": self.decay_steps,
-        }
-
 
 def make_schedule(recipe: Recipe, steps_per_epoch: int) -> Schedule:
     """The recipe's learning rate; it is given per 256 images and scales with the batch."""
