@@ -77,9 +77,8 @@ def run(options: argparse.Namespace) -> None:
 
     import numpy as np
 
-    from keras_inception import training
-    from keras_inception.data import evaluation_batches, open_source
-    from keras_inception.evaluation.run import predict_split
+    from keras_inception import evaluate, training
+    from keras_inception.data import open_source
 
     recipe = recipe_of(options)
     with tempfile.TemporaryDirectory() as scratch:
@@ -89,10 +88,10 @@ def run(options: argparse.Namespace) -> None:
         )
         folder = training.train(recipe, options.run_dir or scratch, source=source)
         minutes = (time.perf_counter() - begun) / 60
-        batches = evaluation_batches(source, options.part, folder.preprocessing, batch_size=64)
-        answers = predict_split(folder.load_model().predict_on_batch, batches)
-    right = answers["probabilities"].argmax(1) == answers["labels"]
-    recall = [right[answers["labels"] == c].mean() for c in np.unique(answers["labels"])]
+        measured = Path(scratch) / "measured"
+        result = evaluate(folder.path, source, part=options.part, output=measured)["results"][0]
+        with np.load(measured / "predictions.npz") as kept:
+            right = kept["rank"][:, 0] == 0
     row = {
         "set": options.set,
         "way": options.way,
@@ -105,8 +104,8 @@ def run(options: argparse.Namespace) -> None:
         "part": options.part,
         "images": len(right),
         "training_images": source.num_examples("train"),
-        "accuracy": round(float(right.mean()), 5),
-        "balanced_accuracy": round(float(np.mean(recall)), 5),
+        "accuracy": round(result["accuracy"], 5),
+        "balanced_accuracy": round(result["balanced_accuracy"], 5),
         "minutes": round(minutes, 2),
         "machine": options.machine or machine(),
         "right": "".join("01"[int(r)] for r in right),

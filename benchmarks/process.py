@@ -22,7 +22,8 @@ TRAIN = """
 import resource, sys
 from keras_inception import evaluation, exporting, report
 from keras_inception.cli.train import main
-evaluation.evaluate_run = exporting.export_run = report.write_report = lambda *given: None
+nothing = lambda *given, **options: ""
+evaluation.evaluate = evaluation.table = exporting.export_run = report.write_report = nothing
 code = main(sys.argv)
 print("PEAK", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 sys.exit(code)

@@ -101,11 +101,12 @@ def test_one_command_opens_its_data_set_once(tmp_path, monkeypatch):
     monkeypatch.setattr(stages, "open_source", open_source)
     monkeypatch.setattr(training, "train", trained, raising=False)
     for module, name in (
-        (evaluation, "evaluate_run"),
+        (evaluation, "evaluate"),
         (exporting, "export_run"),
         (report, "write_report"),
     ):
         monkeypatch.setattr(module, name, lambda path, source: seen.append(source), raising=False)
+    monkeypatch.setattr(evaluation, "table", lambda result: "")
     assert train.main(["x", "--dataset=fake", f"--run_dir={tmp_path}"]) == 0
     assert len(opened) == 1 and seen == opened * 4
 
@@ -113,16 +114,16 @@ def test_one_command_opens_its_data_set_once(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("stage", "happens", "code", "said"),
     [
-        ("evaluate_run", "stop", 75, "Stopped; start the same command again to go on."),
+        ("evaluate", "stop", 75, "Stopped; start the same command again to go on."),
         ("export_run", "stop", 75, "Stopped; start the same command again to go on."),
         (
-            "evaluate_run",
+            "evaluate",
             "lose",
             5,
             "x: 1 images of the test part can no longer be read since the ",
         ),
         ("export_run", ValueError("`keep=best` is x"), 2, "x: --keep=best is x"),
-        ("evaluate_run", OSError(28, "No space left"), 2, "x: [Errno 28] No space left"),
+        ("evaluate", OSError(28, "No space left"), 2, "x: [Errno 28] No space left"),
     ],
 )
 def test_how_the_stages_after_training_end(
@@ -137,7 +138,7 @@ def test_how_the_stages_after_training_end(
 
     source = data.open_source("fake")
 
-    def act(*arguments):
+    def act(*arguments, **options):
         if happens == "stop":
             os.kill(os.getpid(), signal.SIGTERM)
         elif happens == "lose":
@@ -151,11 +152,12 @@ def test_how_the_stages_after_training_end(
         return tf.io.read_file(str(tmp_path / "gone.png"))
 
     for module, name in (
-        (evaluation, "evaluate_run"),
+        (evaluation, "evaluate"),
         (exporting, "export_run"),
         (report, "write_report"),
     ):
-        monkeypatch.setattr(module, name, act if name == stage else lambda *arguments: None)
+        monkeypatch.setattr(module, name, act if name == stage else lambda *a, **o: None)
+    monkeypatch.setattr(evaluation, "table", lambda result: "")
     monkeypatch.setattr(training, "open_bound", lambda *a, **o: source, raising=False)
 
     def train(recipe, run_dir, *, lock, **options):
@@ -242,6 +244,7 @@ def test_a_folder_of_images_becomes_a_checked_model_for_a_phone(
         "model_int8.tflite",
         "predictions.npz",
         "preprocessing.json",
+        "reliability.png",
         "report.html",
         "saved_model",
         "split.json",
@@ -255,8 +258,9 @@ def test_a_folder_of_images_becomes_a_checked_model_for_a_phone(
     assert load_classifier(tmp_path / "run" / "model_int8.tflite").class_names == SCRIPTS
     assert load_classifier(tmp_path / "run" / "saved_model").class_names == SCRIPTS
     # The same command again trains no further.
-    for module, name in ((evaluation, "evaluate_run"), (exporting, "export_run")):
-        monkeypatch.setattr(module, name, lambda *arguments: None)
+    for module, name in ((evaluation, "evaluate"), (exporting, "export_run")):
+        monkeypatch.setattr(module, name, lambda *a, **o: None)
+    monkeypatch.setattr(evaluation, "table", lambda result: "")
     monkeypatch.setattr(report, "write_report", lambda *arguments: "as before")
     assert main(["x", f"--config={tmp_path / 'run' / 'config.json'}", arguments[1]]) == 0
     assert "Going on from step" in capsys.readouterr().out

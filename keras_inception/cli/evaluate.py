@@ -21,9 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dataset",
-        required=True,
         help="as of train; or imagenet:PATH, ImageNet's validation images in folders named by "
-        "WordNet ids or in one folder",
+        "WordNet ids or in one folder [a run's own test part, in the views of its recipe, as "
+        "training's last stage measures it]",
     )
     parser.add_argument(
         "--part", default="test", choices=("test", "validation", "train"), help="[test]"
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data_dir", default="", help="where prepared TFDS data lies")
     parser.add_argument(
         "--crops",
-        default="1",
+        default="",
         choices=("1", "mirror", "10", "12", "144"),
         help="views of an image that are averaged; 144 are GoogLeNet's [1]",
     )
@@ -54,29 +54,30 @@ def run(arguments: argparse.Namespace) -> int:
     """Measures, prints and writes."""
     from keras_inception.cli.bar import Bar
     from keras_inception.cli.report import renew
-    from keras_inception.evaluation.protocol import evaluate
-    from keras_inception.evaluation.results import table
+    from keras_inception.evaluation import evaluate, table
 
-    output = arguments.output or _folder(arguments)
-    result = evaluate(
-        arguments.models,
-        arguments.dataset,
-        crops=arguments.crops,
-        ensemble=arguments.ensemble,
-        part=arguments.part,
-        ground_truth=arguments.ground_truth,
-        data_dir=arguments.data_dir,
-        limit=arguments.limit,
-        batch_size=arguments.batch_size,
-        output=output,
-        fresh=arguments.fresh,
-        progress=Bar(),
-    )
+    output = arguments.output or (_folder(arguments) if arguments.dataset else None)
+    options = {name: getattr(arguments, name) for name in _OPTIONS}
+    result = evaluate(arguments.models, arguments.dataset, **options, output=output, progress=Bar())
     print(table(result))
-    print(f"{output}: evaluation.json, answers.npz, confusion matrices, reliability plots")
+    where = output or arguments.models[0]
+    print(f"{where}: evaluation.json, predictions.npz, confusion matrices, reliability plots")
     if _run(arguments) and not arguments.output:
         renew(_run(arguments))
     return codes.SOME_UNREADABLE if result["unreadable"] else 0
+
+
+# Arguments that `evaluate` takes by the same names.
+_OPTIONS = (
+    "crops",
+    "ensemble",
+    "part",
+    "ground_truth",
+    "data_dir",
+    "limit",
+    "batch_size",
+    "fresh",
+)
 
 
 def _run(arguments: argparse.Namespace) -> str:
@@ -88,7 +89,7 @@ def _run(arguments: argparse.Namespace) -> str:
 def _folder(arguments: argparse.Namespace) -> str:
     """A folder's name that the same command finds again."""
     kind, _, rest = arguments.dataset.partition(":")
-    what = [Path(rest or kind).name, arguments.crops]
+    what = [Path(rest or kind).name, arguments.crops or "1"]
     what += [arguments.part] if arguments.part != "test" else []
     if _run(arguments):
         return str(Path(_run(arguments), "evaluations", "-".join(what)))

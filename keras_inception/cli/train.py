@@ -81,7 +81,8 @@ def _run(recipe: Recipe, options: Options) -> None:
         if not training.is_chief(strategy):
             return
         with training.naming_lost_images(source, "test"):
-            evaluation.evaluate_run(run.address, source)
+            result = evaluation.evaluate(run.address, source=source)
+            print(evaluation.table(result), flush=True)
             exporting.export_run(run.address, source)
             print(f"Report: {report.write_report(run.address, source)}")
 

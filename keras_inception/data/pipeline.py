@@ -161,6 +161,7 @@ def evaluation_batches(
     shard: tuple[int, int] = (0, 1),
     replicas: int = 1,
     start_step: int = 0,
+    scale: bool = True,
 ) -> tf.data.Dataset:
     """Every example of a split once, in order, in full batches: padding has weight 0.
 
@@ -169,6 +170,7 @@ def evaluation_batches(
         shard: (host, hosts). Every host gives the same number of batches.
         replicas: Replicas of this host; the number of batches is a multiple of it.
         start_step: The batch of all replicas to begin with.
+        scale: Whether images are scaled as the model takes them; without, they stay in 0..255.
 
     Returns:
         Elements {"image": float32 (batch_size, H, W, channels), "label": int64 (batch_size,),
@@ -187,7 +189,7 @@ def evaluation_batches(
         index = tf.minimum(index, last)
         image = _central_image(part, index, None, preprocessing, channels)
         return {
-            "image": preprocessing.scale(image),
+            "image": preprocessing.scale(image) if scale else image,
             "label": tf.gather(labels, index),
             "weight": tf.cast(real, tf.float32),
             "index": index,

@@ -54,7 +54,7 @@ class Notes:
             return
         self._saved = time.monotonic()
         columns: dict[str, Any] = {
-            **{name: np.concatenate(parts, axis=1) for name, parts in rows.items()},
+            **{name: np.concatenate(parts) for name, parts in rows.items()},
             "protocol": np.array(self._protocol),
             "fingerprints": self._fingerprints,
         }

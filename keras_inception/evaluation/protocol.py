@@ -10,161 +10,171 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from keras_inception.buckets import as_path, is_remote
-from keras_inception.data.splits import Source, Split
+from keras_inception.data import Source, open_run, open_source, views
 from keras_inception.data.stream import stream
-from keras_inception.data.views import CROPS, check, take
-from keras_inception.evaluation.entrants import Entrant, answers_to_noise, enter, run_of
-from keras_inception.evaluation.metrics import Answers
+from keras_inception.evaluation import results
+from keras_inception.evaluation.metrics import KEPT_ROWS, Predictions
 from keras_inception.evaluation.notes import Notes
-from keras_inception.evaluation.results import UNREADABLE, collect, write_results
+from keras_inception.evaluation.task import Task, plan, run_of
 from keras_inception.preprocessing import Preprocessing
-from keras_inception.runtime import Classifier
+from keras_inception.runs import RunFolder
+from keras_inception.runtime.classifier import BATCH
 
-BATCH = 64
-SOME_IMAGES = 16  # that an engine is held against before it is measured
-ENSEMBLE = "ensemble"
+Progress = Callable[[int, int], None]
 
 
 def evaluate(
     models: Any,
-    dataset: str | Source,
+    dataset: str | Source | None = None,
     *,
-    crops: str = "1",
+    crops: str = "",
     ensemble: bool = False,
     part: str = "test",
     ground_truth: str | os.PathLike | None = None,
     data_dir: str = "",
     limit: int = 0,
-    batch_size: int = BATCH,
     output: str | os.PathLike | None = None,
     fresh: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-    engine: Callable[[Classifier, np.ndarray], Classifier] | None = None,
+    batch_size: int = BATCH,
+    progress: Progress | None = None,
+    source: Source | None = None,
 ) -> dict[str, Any]:
     """Measures networks on a data set.
+
+    `evaluate(run_dir)` is a run's own evaluation: on the test part that the run had, in the views
+    of its recipe. It is written into the run folder, where the report reads it.
 
     Args:
         models: What `load_classifier` takes (a run folder, a file, a published name, a model), or
             a list of such.
-        dataset: What `--dataset` of training takes; "imagenet:PATH", ImageNet's validation images
-            in class folders or in one folder; or an opened `Source`. The data set of a run among
-            the models is opened in the parts that the run had.
-        crops: "1", "mirror", "10", "12" or "144" views of an image: see `data.views.views`.
+        dataset: What `--dataset` of training takes, or an opened `Source`. The data set of a run
+            among the models is opened in the parts that the run had. None for a run's own
+            evaluation, which takes none of the arguments from `crops` to `output`.
+        crops: Views: "1" (the default), "mirror", "10", "12" or "144"; see `data.views.views`.
         ensemble: Whether to measure the average of all models' probabilities, too.
         part: "test", "validation" or "train".
-        ground_truth: With "imagenet:PATH", a list of the images' classes: see
-            `data.sources.imagenet.open_imagenet`.
+        ground_truth: A list of the classes of "imagenet:PATH"; see `data.sources.imagenet`.
         data_dir: Where prepared TFDS data lies; empty for TFDS' default.
         limit: Measure that many images, drawn by a fixed seed; 0 for all.
+        output: A folder for the results. An evaluation that was stopped goes on there.
+        fresh: Start anew there.
         batch_size: Views that a network is given at once.
-        output: A folder for evaluation.json, answers.npz and plots. An evaluation of the same
-            models, images and protocol that was stopped goes on from there.
-        fresh: Start anew in `output`.
         progress: Called with (images done, images) now and then.
-        engine: Is given each classifier and some of the images, fitted to it, and returns the
-            classifier that is measured in its place; `keras_inception.optimize` is such a function.
+        source: With a run's own evaluation, the run's data set, if it is open already.
 
     Returns:
-        What evaluation.json holds: "dataset", "part", "images", "crops", "unreadable" (names of
-        images that were left out), "results" (one a model, then the ensemble: "name", "protocol",
-        "preprocessing", "weights", "published", "trained_on" (how many of the images the run
-        trained on, None if that is not known) and what `metrics.summarize_answers` returns; the
-        confusion matrix with at most 100 classes) and "comparisons" (every two on the same images:
-        see `metrics.compare`).
+        What evaluation.json holds: see `results.collect`.
 
     Raises:
         ValueError: an argument is out of range, a model's classes are not the data set's, or
             `output` holds another evaluation or is a run folder.
         ChangedData: the data set of a run has changed since.
+        tf.errors.OpError: an image of a run's own evaluation can no longer be read. Elsewhere such
+            images are left out and named.
     """
     given = list(models) if isinstance(models, list | tuple) else [models]
-    if not given:
-        raise ValueError("`models` should name at least one model. Received: an empty list")
-    if ensemble and len(given) < 2:
-        raise ValueError(f"An ensemble takes at least two models. Received: {len(given)}")
-    if is_remote(output):
-        raise ValueError(
-            f"`output` should be a folder on this machine. Received: output={output!r}"
-        )
-    if crops not in CROPS:
-        raise ValueError(f"`crops` should be one of {', '.join(CROPS)}. Received: crops={crops!r}")
-    if output and (Path(output) / "config.json").exists():
-        raise ValueError(
-            "`output` is a run folder, which has an evaluation.json of its own. Give a folder in "
-            f"it, such as {Path(output) / 'evaluations' / f'crops-{crops}'}. Received: {output}"
-        )
-    source = (
-        dataset
-        if isinstance(dataset, Source)
-        else _open(dataset, Path(ground_truth) if ground_truth else None, data_dir, given)
-    )
-    if part not in source.splits or not len(source.splits[part]):
-        have = [name for name, split in source.splits.items() if len(split)]
-        raise ValueError(f"{source.name} has no images for `part`={part!r}; it has {have}.")
-    split = source.splits[part]
-    entrants = enter(given, source)
-    for entrant in entrants:
-        check(entrant.classifier.preprocessing, crops)
-    numbers = np.arange(len(split))
-    if 0 < limit < len(split):
-        numbers = np.sort(np.random.default_rng(0).permutation(len(split))[:limit])
-    if engine is not None:
-        entrants = [
-            dataclasses.replace(
-                e, classifier=engine(e.classifier, _some_images(split, numbers, e.classifier))
-            )
-            for e in entrants
-        ]
-    names = [entrant.name for entrant in entrants] + ([ENSEMBLE] if ensemble else [])
-    notes = Notes(
-        Path(output) if output else None,
-        {
-            "dataset": source.name,
-            "part": part,
-            "images": len(numbers),
-            "labels": int((split.labels[numbers] * (np.arange(len(numbers)) % 9973)).sum()),
-            "crops": crops,
-            "names": names,
-            "contracts": [e.classifier.preprocessing.to_dict() for e in entrants],
-        },
-        np.stack([answers_to_noise(entrant.classifier) for entrant in entrants]),
-        fresh,
-    )
-    rows = _answer(entrants, split, numbers, crops, ensemble, batch_size, notes, progress)
-    result = collect(entrants, source, part, numbers, crops, rows, names, limit)
+    if dataset is None:
+        chosen = (crops, ensemble, part != "test", ground_truth, data_dir, limit, output)
+        return _evaluate_run(_own_run(given, any(chosen)), source, fresh, batch_size, progress)
+    _check(given, crops, ensemble, output)
+    opened = _open(dataset, ground_truth, data_dir, given)
+    task = plan(given, opened, part, crops or "1", ensemble, limit, batch_size)
+    return _measure(task, Path(output) if output else None, fresh, progress)
+
+
+def _evaluate_run(
+    run: RunFolder, source: Source | None, fresh: bool, batch_size: int, progress: Progress | None
+) -> dict[str, Any]:
+    """A run's own evaluation, whose images could all be read when the run began."""
+    crops = {"center": "1"}.get(run.recipe.views, run.recipe.views)
+    task = plan([run.address], source or open_run(run), "test", crops, batch_size=batch_size)
+    result = _measure(dataclasses.replace(task, tolerant=False), run.path, fresh, progress)
+    run.publish()
+    return result
+
+
+def _measure(
+    task: Task, output: Path | None, fresh: bool, progress: Progress | None
+) -> dict[str, Any]:
+    """Asks, summarizes and writes."""
+    noise = np.stack([entrant.answers_to_noise() for entrant in task.entrants])
+    notes = Notes(output, task.protocol(), noise, fresh)
+    rows = _answer(task, notes, progress)
+    result = results.collect(task, rows)
     if output:
-        write_results(Path(output), result, rows, numbers, names, source)
+        results.write(output, task, rows, result)
         notes.done()
     return result
 
 
-def _some_images(split: Split, numbers: np.ndarray, classifier: Classifier) -> np.ndarray:
-    """float32 (n, *input_shape): some of the images that can be read, fitted to a network."""
-    fitted = []
-    spread = numbers[:: max(1, len(numbers) // SOME_IMAGES)][:SOME_IMAGES]
-    channels = classifier.input_shape[2]
-    for _, seen in stream(
-        spread, lambda n: classifier.crop_and_resize(split.pixels(int(n), channels))
-    ):
-        if not isinstance(seen, Exception):
-            fitted.append(seen)
-    return np.stack(fitted) if fitted else np.zeros((0, *classifier.input_shape), np.float32)
+def _own_run(given: Sequence[Any], chosen: bool) -> RunFolder:
+    """The run that is measured as its recipe says.
+
+    Args:
+        given: The models.
+        chosen: Whether arguments say how they are to be measured.
+    """
+    path = given[0] if len(given) == 1 and isinstance(given[0], str | os.PathLike) else None
+    run = RunFolder(os.fspath(path)) if path else None
+    if run is None or not run.config_path.exists():
+        shown = f"{given[0]}, which is no run folder" if len(given) == 1 else f"{len(given)} models"
+        raise ValueError(
+            "Only one run folder can be measured without `dataset`: it has a test part of its own. "
+            f"Received: {shown}"
+        )
+    if chosen:
+        raise ValueError(
+            "Without `dataset`, a run is measured as its recipe says and the result is written "
+            "into the run folder. Give `dataset` to choose crops, part, limit or output. "
+            f"Received: dataset=None for {run.address}"
+        )
+    return run
 
 
-def _open(dataset: str, ground_truth: Path | None, data_dir: str, models: list[Any]) -> Source:
-    from keras_inception.data import open_run, open_source
+def _check(
+    given: Sequence[Any], crops: str, ensemble: bool, output: str | os.PathLike | None
+) -> None:
+    """What can be told before anything is opened."""
+    if not given:
+        raise ValueError("`models` should name at least one model. Received: an empty list")
+    if ensemble and len(given) < 2:
+        raise ValueError(f"An ensemble takes at least two models. Received: {len(given)}")
+    if crops and crops not in views.CROPS:
+        known = ", ".join(views.CROPS)
+        raise ValueError(f"`crops` should be one of {known}. Received: crops={crops!r}")
+    if is_remote(output):
+        raise ValueError(
+            f"`output` should be a folder on this machine. Received: output={output!r}"
+        )
+    if output and (Path(output) / "config.json").exists():
+        raise ValueError(
+            "`output` is a run folder, which has an evaluation.json of its own. Give a folder in "
+            f"it, such as {Path(output) / 'evaluations' / 'mine'}. Received: {output}"
+        )
+
+
+def _open(
+    dataset: str | Source,
+    ground_truth: str | os.PathLike | None,
+    data_dir: str,
+    models: Sequence[Any],
+) -> Source:
+    """The data set; a run's in the parts that the run had."""
+    if isinstance(dataset, Source):
+        return dataset
     from keras_inception.data.sources.imagenet import open_imagenet
 
     kind, _, rest = dataset.partition(":")
     if kind == "imagenet" and rest:
-        return open_imagenet(as_path(os.path.expanduser(rest)), ground_truth)
+        listed = Path(ground_truth) if ground_truth else None
+        return open_imagenet(as_path(os.path.expanduser(rest)), listed)
     if ground_truth:
         raise ValueError(
             "`ground_truth` lists the classes of imagenet:PATH; other data sets have their own. "
@@ -177,90 +187,69 @@ def _open(dataset: str, ground_truth: Path | None, data_dir: str, models: list[A
     return open_source(dataset, data_dir=data_dir)
 
 
-def _answer(
-    entrants: list[Entrant],
-    split: Split,
-    numbers: np.ndarray,
-    crops: str,
-    ensemble: bool,
-    batch_size: int,
-    notes: Notes,
-    progress: Callable[[int, int], None] | None,
-) -> dict[str, np.ndarray]:
+def _answer(task: Task, notes: Notes, progress: Progress | None) -> dict[str, np.ndarray]:
     """Asks every network about every image.
 
+    Args:
+        task: Who is asked what.
+        notes: The answers of an evaluation that was stopped, and where those of this one go.
+        progress: See `evaluate`.
+
     Returns:
-        "top" int32 and "scores" float32 (names, images, k), "rank" int32 (names, images): -1
-        where the image cannot be read.
+        See `results.read_predictions`.
+
+    Raises:
+        ValueError: no image can be read.
     """
-    contracts = list(dict.fromkeys(e.classifier.preprocessing for e in entrants))
-    channels = {e.classifier.preprocessing: e.classifier.input_shape[2] for e in entrants}
+    contracts = {e.classifier.preprocessing: e.classifier.input_shape[2] for e in task.entrants}
 
     def look(number: int) -> dict[Preprocessing, np.ndarray]:
-        pixels = {c: split.pixels(int(number), c) for c in set(channels.values())}
-        return {c: take(pixels[channels[c]], c, crops) for c in contracts}
+        pixels = {c: task.split.pixels(int(number), c) for c in set(contracts.values())}
+        return {c: views.take(pixels[n], c, task.crops) for c, n in contracts.items()}
 
     rows = {name: [array] for name, array in notes.rows.items()}
-    done = notes.rows["rank"].shape[1] if notes.rows else 0
-    group = max(1, batch_size // CROPS[crops])
-    pending: list[tuple[int, Any]] = []
-    for number, seen in stream(numbers[done:], look):
-        pending.append((number, seen))
-        done += 1
-        if len(pending) == group or done == len(numbers):
-            answers = _ask(pending, entrants, split, crops, ensemble, batch_size)
-            for name, array in answers.items():
+    first = np.searchsorted(task.numbers, notes.rows["index"][-1]) + 1 if notes.rows else 0
+    group = max(1, task.batch_size // views.CROPS[task.crops])
+    pending: list[tuple[int, dict[Preprocessing, np.ndarray]]] = []
+    for done, (number, seen) in enumerate(stream(task.numbers[first:], look), first + 1):
+        if not isinstance(seen, Exception):
+            pending.append((number, seen))
+        elif task.tolerant:
+            reason = (str(seen).splitlines() or [type(seen).__name__])[0]
+            logging.warning("%s cannot be read: %s", task.split.describe(int(number)), reason)
+        else:
+            raise seen
+        if pending and (len(pending) == group or done == len(task.numbers)):
+            for name, array in _ask(task, pending).items():
                 rows.setdefault(name, []).append(array)
             pending = []
             if progress:
-                progress(done, len(numbers))
+                progress(int(done), len(task.numbers))
             notes.save(rows)
-    return {name: np.concatenate(arrays, axis=1) for name, arrays in rows.items()}
+    if not rows:
+        raise ValueError(
+            f"None of the {len(task.numbers)} images of {task.source.name} can be read."
+        )
+    return {name: np.concatenate(arrays) for name, arrays in rows.items()}
 
 
 def _ask(
-    pending: list[tuple[int, Any]],
-    entrants: list[Entrant],
-    split: Split,
-    crops: str,
-    ensemble: bool,
-    batch_size: int,
+    task: Task, pending: Sequence[tuple[int, dict[Preprocessing, np.ndarray]]]
 ) -> dict[str, np.ndarray]:
     """The answers to some images; see `_answer`."""
-    names = len(entrants) + ensemble
-    classes = len(entrants[0].columns)
-    kept = min(5, classes)
-    top = np.zeros((names, len(pending), kept), np.int32)
-    scores = np.zeros((names, len(pending), kept), np.float32)
-    rank = np.full((names, len(pending)), UNREADABLE, np.int32)
-    for number, seen in pending:
-        if isinstance(seen, Exception):
-            reason = (str(seen).splitlines() or [type(seen).__name__])[0]
-            logging.warning("%s cannot be read: %s", split.describe(int(number)), reason)
-    readable = [i for i, (_, seen) in enumerate(pending) if not isinstance(seen, Exception)]
-    if not readable:
-        return {"top": top, "scores": scores, "rank": rank}
-    labels = split.labels[[int(pending[i][0]) for i in readable]]
-    together = np.zeros((len(readable), classes), np.float64)
-    for row, entrant in enumerate(entrants):
-        views = np.concatenate([pending[i][1][entrant.classifier.preprocessing] for i in readable])
-        answers = entrant.classifier.predict(views, batch_size)[:, entrant.columns]
-        answers = answers / answers.sum(1, keepdims=True)
-        mean = answers.reshape(len(readable), CROPS[crops], -1).mean(1, dtype=np.float64)
-        together += mean / len(entrants)
-        _put(Answers.of(mean, labels), row, readable, top, scores, rank)
-    if ensemble:
-        _put(Answers.of(together, labels), names - 1, readable, top, scores, rank)
-    return {"top": top, "scores": scores, "rank": rank}
-
-
-def _put(
-    answers: Answers,
-    row: int,
-    places: list[int],
-    top: np.ndarray,
-    scores: np.ndarray,
-    rank: np.ndarray,
-) -> None:
-    top[row, places], scores[row, places] = answers.top, answers.scores
-    rank[row, places] = answers.rank
+    index = np.array([number for number, _ in pending])
+    labels = task.split.labels[index]
+    together = np.zeros((len(index), views.CROPS[task.crops], len(task.source.class_names)))
+    found: list[np.ndarray] = []
+    for entrant in task.entrants:
+        seen = np.concatenate([by[entrant.classifier.preprocessing] for _, by in pending])
+        found.append(entrant.answers(seen, task.batch_size).reshape(together.shape))
+        together += found[-1] / len(task.entrants)
+    found += [together] * task.ensemble
+    predictions = [Predictions.of(each.mean(1, dtype=np.float64), labels) for each in found]
+    return {
+        "index": index,
+        "labels": labels,
+        "single_view": np.stack([each[:, 0].argmax(1) for each in found], axis=1),
+        **{name: np.stack([getattr(p, name) for p in predictions], axis=1) for name in KEPT_ROWS},
+    }

@@ -6,109 +6,107 @@ import functools
 import itertools
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import keras_inception
-from keras_inception.data.splits import Source
-from keras_inception.data.views import describe
-from keras_inception.evaluation import plots
-from keras_inception.evaluation.entrants import Entrant, trained_on
+from keras_inception import files, pictures
+from keras_inception.data import views
 from keras_inception.evaluation.metrics import (
-    Answers,
+    KEPT_ROWS,
+    Predictions,
     compare,
     confusion_matrix,
-    summarize_answers,
+    summarize_predictions,
 )
 from keras_inception.evaluation.published import published_figures
-from keras_inception.files import write
+from keras_inception.evaluation.task import Entrant, Task
+from keras_inception.messages import some
 
+RESULT, PREDICTIONS = "evaluation.json", "predictions.npz"
 MOST_CLASSES = 100  # of a confusion matrix in evaluation.json
-UNREADABLE = -1  # in place of a rank: the image could not be read
+MOST_ROWS = 50  # classes that `table` prints
 
 
-def collect(
-    entrants: list[Entrant],
-    source: Source,
-    part: str,
-    numbers: np.ndarray,
-    crops: str,
-    rows: dict[str, np.ndarray],
-    names: list[str],
-    limit: int,
-) -> dict[str, Any]:
-    """What evaluation.json holds; see `protocol.evaluate`.
+def collect(task: Task, rows: dict[str, np.ndarray]) -> dict[str, Any]:
+    """What evaluation.json holds.
 
     Args:
-        entrants: The networks.
-        source, part, numbers: The data set, its part and which of its examples.
-        crops: How many views of each.
-        rows: What `protocol` noted of each image.
-        names: Of the results: the networks', then perhaps the ensemble's.
-        limit: How many images were asked for; 0 for all.
+        task: What was asked.
+        rows: What was noted of each image: see `read_predictions`.
 
-    Raises:
-        ValueError: no image can be read.
+    Returns:
+        "dataset", "provenance", "part", "images", "sample" (which of the part's), "crops",
+        "unreadable" (names of images that were left out), "version", and
+
+        - "results", one a network, then the ensemble's: "name", "variant", "engine", "protocol",
+          "preprocessing", "weights", "published" (see `published_figures`), "trained_on" (how many
+          of the images its run trained on, None if that is not known), with crops="mirror"
+          "single_view_accuracy" (without the mirror images), and what `summarize_predictions`
+          returns; the confusion matrix with at most 100 classes;
+        - "comparisons", every two on the same images: "first", "second", and what `compare`
+          returns.
     """
-    split = source.splits[part]
-    readable = (rows["rank"] != UNREADABLE).all(0)
-    if not readable.any():
-        raise ValueError(f"None of the {len(numbers)} images of {source.name} can be read.")
-    labels = split.labels[numbers[readable]]
-    answers = {
-        name: Answers(
-            labels,
-            rows["top"][i][readable],
-            rows["scores"][i][readable],
-            rows["rank"][i][readable],
-            len(source.class_names),
-        )
-        for i, name in enumerate(names)
-    }
+    labels, classes = rows["labels"], len(task.source.class_names)
+    found = [
+        Predictions(labels, **{name: rows[name][:, i] for name in KEPT_ROWS}, classes=classes)
+        for i in range(len(task.names))
+    ]
     results = []
-    for name in names:
-        entrant = next((e for e in entrants if e.name == name), None)
-        summary = summarize_answers(answers[name], source.class_names)
-        if len(source.class_names) > MOST_CLASSES:  # answers.npz holds it
-            del summary["confusion_matrix"]
-        results.append(
-            {
-                "name": name,
-                **(_about(entrant, crops) if entrant else _about_all(entrants, crops)),
-                "trained_on": _trained_on(entrant, source, part, numbers) if entrant else None,
-                "published": published_figures(
-                    entrant.source if entrant else "",
-                    entrant.classifier.identity.variant if entrant else "",
-                    crops,
-                    summary,
-                    source.name.startswith(("imagenet:", "tfds:imagenet2012")),
-                ),
-                **summary,
-            }
-        )
+    for i, predictions in enumerate(found):
+        one = _measured(task, i, predictions)
+        if task.crops == "mirror":
+            alone = rows["single_view"][:, i] == labels
+            one["single_view_accuracy"] = round(float(alone.mean()), 6)
+        results.append(one)
     return {
-        "dataset": source.name,
-        "provenance": source.provenance,
-        "part": part,
-        "images": int(readable.sum()),
-        "sample": f"{limit} of {len(split)} images, drawn by seed 0" if limit else "all images",
-        "crops": crops,
-        "unreadable": [split.describe(int(i)) for i in numbers[~readable]],
+        "dataset": task.source.name,
+        "provenance": task.source.provenance,
+        "part": task.part,
+        "images": len(labels),
+        "sample": task.sample,
+        "crops": task.crops,
+        "unreadable": [
+            task.split.describe(int(i)) for i in np.setdiff1d(task.numbers, rows["index"])
+        ],
         "results": results,
         "comparisons": [
-            {"first": a, "second": b, **compare(answers[a].right, answers[b].right)}
-            for a, b in itertools.combinations(names, 2)
+            {"first": task.names[a], "second": task.names[b]}
+            | compare(found[a].right, found[b].right)
+            for a, b in itertools.combinations(range(len(found)), 2)
         ],
         "version": keras_inception.__version__,
     }
 
 
-def _trained_on(entrant: Entrant, source: Source, part: str, numbers: np.ndarray) -> int | None:
-    count = trained_on(entrant, source.splits[part], numbers)
-    if count and part != "train":
-        logging.warning("%s: %s", entrant.name, _TRAINED.format(count, len(numbers)))
+def _measured(task: Task, number: int, predictions: Predictions) -> dict[str, Any]:
+    """An element of "results"."""
+    entrant = task.entrants[number] if number < len(task.entrants) else None
+    summary = summarize_predictions(predictions, task.source.class_names)
+    if predictions.classes > MOST_CLASSES:  # predictions.npz holds it
+        del summary["confusion_matrix"]
+    return {
+        "name": task.names[number],
+        **(_about(entrant, task.crops) if entrant else _about_all(task.entrants)),
+        "trained_on": _trained_on(entrant, task) if entrant else None,
+        "published": published_figures(
+            entrant.source if entrant else "",
+            entrant.classifier.identity.variant if entrant else "",
+            task.crops,
+            summary,
+            task.source.name.startswith(("imagenet:", "tfds:imagenet2012")),
+        ),
+        **summary,
+    }
+
+
+def _trained_on(entrant: Entrant, task: Task) -> int | None:
+    count = entrant.trained_on(task.split, task.numbers)
+    if count and task.part != "train":
+        logging.warning("%s: %s", entrant.name, _TRAINED.format(count, len(task.numbers)))
     return count
 
 
@@ -120,13 +118,13 @@ def _about(entrant: Entrant, crops: str) -> dict[str, Any]:
     return {
         "variant": entrant.classifier.identity.variant,
         "engine": entrant.classifier.engine.name,
-        "protocol": describe(contract, crops),
+        "protocol": views.describe(contract, crops),
         "preprocessing": contract.to_dict(),
         "weights": entrant.weights,
     }
 
 
-def _about_all(entrants: list[Entrant], crops: str) -> dict[str, Any]:
+def _about_all(entrants: Sequence[Entrant]) -> dict[str, Any]:
     return {
         "variant": "",
         "engine": ", ".join(dict.fromkeys(e.classifier.engine.name for e in entrants)),
@@ -136,49 +134,72 @@ def _about_all(entrants: list[Entrant], crops: str) -> dict[str, Any]:
     }
 
 
-def write_results(
-    folder: Path,
-    result: dict[str, Any],
-    rows: dict[str, np.ndarray],
-    numbers: np.ndarray,
-    names: list[str],
-    source: Source,
-) -> None:
-    """Writes evaluation.json, answers.npz and the plots; see `collect`."""
-    labels = source.splits[result["part"]].labels[numbers]
-    answers = {**rows, "index": numbers, "labels": labels, "names": np.array(names)}
-    write(folder / "answers.npz", lambda path: np.savez_compressed(path, **answers))
+def write(folder: Path, task: Task, rows: dict[str, np.ndarray], result: dict[str, Any]) -> None:
+    """Writes evaluation.json, predictions.npz and the pictures; see `collect`.
+
+    Of one network these are confusion_matrix.png and reliability.png, of several
+    confusion_matrix_0.png and so on.
+    """
+    kept: dict[str, Any] = {**rows, "names": np.array(task.names)}
+    files.write(folder / PREDICTIONS, lambda path: np.savez_compressed(path, **kept))
+    classes = task.source.class_names
     for i, one in enumerate(result["results"]):
-        seen = rows["rank"][i] != UNREADABLE
-        called = rows["top"][i, seen, 0]
-        matrix = confusion_matrix(labels[seen], called, len(source.class_names))
-        draw = functools.partial(plots.confusion, matrix, list(source.class_names))
-        write(folder / f"confusion_matrix_{i}.png", draw)
-        draw = functools.partial(plots.reliability, one["calibration"])
-        write(folder / f"reliability_{i}.png", draw)
-    write(folder / "evaluation.json", json.dumps(result, indent=1) + "\n")
+        matrix = confusion_matrix(rows["labels"], rows["top"][:, i, 0], len(classes))
+        draw = functools.partial(pictures.confusion, matrix, classes)
+        ending = f"_{i}.png" if len(result["results"]) > 1 else ".png"
+        files.write(folder / f"confusion_matrix{ending}", draw)
+        draw = functools.partial(pictures.reliability, one["calibration"])
+        files.write(folder / f"reliability{ending}", draw)
+    files.write(folder / RESULT, json.dumps(result, indent=1) + "\n")
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """What `write` left as evaluation.json in a run folder or another; None before.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = folder / RESULT
+    if not path.exists():
+        return None
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        if not result["results"]:
+            raise ValueError("it holds no result")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error!r}") from error
+    return result
+
+
+def read_predictions(folder: Path) -> dict[str, np.ndarray] | None:
+    """What `write` left as predictions.npz; None before.
+
+    Returns:
+        Of each image that could be read "index" and "labels" int64 (images,), its number in the
+        part and its class; of each image and network "top" int32 and "scores" float32 (images,
+        networks, k), "rank" int32 and "true_score" float32 (images, networks), see `Predictions`,
+        and "single_view" int64, the best class of the first view alone; "names" (networks,).
+    """
+    if not (folder / PREDICTIONS).exists():
+        return None
+    with np.load(folder / PREDICTIONS) as file:
+        return dict(file)
 
 
 def table(result: dict[str, Any]) -> str:
     """An evaluation as text."""
+    networks = result["results"]
+    # The second digit says something from 10,000 images on.
+    digits = 2 if result["images"] >= 10_000 else 1
     lines = [
-        f"{result['dataset']}, {result['part']} part: {result['images']} images "
-        f"({result['sample']}), {len(result['results'][0]['per_class'])} classes"
+        f"{result['dataset']}, {result['part']} part: {result['images']} images of "
+        f"{len(networks[0]['per_class'])} classes ({result['sample']})"
     ]
-    for one in result["results"]:
-        lines.append(f"{one['name']}: {_percent(one, 'accuracy')} top-1")
-        if "top5_accuracy" in one:
-            lines[-1] += f", {_percent(one, 'top5_accuracy')} top-5"
-        lines.append(
-            f"  balanced {one['balanced_accuracy']:.2%}, macro F1 {one['macro_f1']:.2%}, "
-            "expected calibration error "
-            f"{one['calibration']['expected_calibration_error']:.2%}; always the most frequent "
-            f"class: {one['majority_baseline']:.2%}"
-        )
-        lines.append(f"  {one['protocol']}; {one['weights']}; {one['engine']}")
-        lines += [f"  {figure['text']}" for figure in one["published"]]
-        if one["trained_on"]:
-            lines.append(f"  {_TRAINED.format(one['trained_on'], result['images'])}")
+    for one in networks:
+        lines.append(f"{one['name']}: {one['protocol']}; {one['weights']}; {one['engine']}")
+        lines += [f"  {line}" for line in _lines(result, one, digits)]
+    if len(networks) == 1:
+        lines += [f"  {line}" for line in _class_lines(networks[0]["per_class"])]
     for pair in result["comparisons"]:
         low, high = pair["difference_interval"]
         lines.append(
@@ -187,15 +208,51 @@ def table(result: dict[str, Any]) -> str:
             f"{pair['only_second']} images, McNemar p = {pair['p_value']:.2g}"
         )
     if result["unreadable"]:
-        shown = ", ".join(result["unreadable"][:5])
-        more = len(result["unreadable"]) - 5
-        lines.append(
-            f"left out {len(result['unreadable'])} unreadable images: {shown}"
-            + (f" and {more} more" if more > 0 else "")
-        )
+        names = some(result["unreadable"], 5)
+        lines.append(f"left out {len(result['unreadable'])} unreadable images: {names}")
     return "\n".join(lines)
 
 
-def _percent(one: dict[str, Any], name: str) -> str:
-    low, high = one[f"{name}_interval"]
-    return f"{one[name]:.2%} ({low:.2%} to {high:.2%})"
+def _lines(result: dict[str, Any], one: dict[str, Any], digits: int) -> list[str]:
+    """What was measured of one network."""
+
+    def share(name: str) -> str:
+        return f"{one[name]:.{digits}%}"
+
+    def interval(name: str) -> str:
+        low, high = one[f"{name}_interval"]
+        return f"95 % interval {low:.{digits}%} to {high:.{digits}%}"
+
+    lines = [
+        f"{result['part'].capitalize()} accuracy {share('accuracy')} ({interval('accuracy')}, "
+        f"{one['examples']} images); always the most frequent class: "
+        f"{share('majority_baseline')}; balanced accuracy {share('balanced_accuracy')}"
+    ]
+    if "single_view_accuracy" in one:
+        lines.append(
+            "(probabilities of an image and its mirror image averaged; the image alone: "
+            f"{share('single_view_accuracy')})"
+        )
+    if "top5_accuracy" in one:
+        five = f"{share('top5_accuracy')} ({interval('top5_accuracy')})"
+        lines.append(f"right class among the best five: {five}")
+    error = one["calibration"]["expected_calibration_error"]
+    lines.append(f"macro F1 {share('macro_f1')}, expected calibration error {error:.{digits}%}")
+    lines += [figure["text"] for figure in one["published"]]
+    if one["trained_on"]:
+        lines.append(_TRAINED.format(one["trained_on"], result["images"]))
+    return lines
+
+
+def _class_lines(rows: list[dict[str, Any]]) -> list[str]:
+    """Precision, recall and F1 of each class."""
+    width = max(len(row["name"]) for row in rows)
+    lines = [f"{'class':{width}}  images  precision  recall     f1"]
+    lines += [
+        f"{row['name']:{width}}  {row['images']:6d}  {row['precision']:9.1%}  "
+        f"{row['recall']:6.1%}  {row['f1']:5.1%}"
+        for row in rows[:MOST_ROWS]
+    ]
+    if len(rows) > MOST_ROWS:
+        lines.append(f"and {len(rows) - MOST_ROWS} more in {RESULT}")
+    return lines

@@ -38,10 +38,12 @@ def drawn(source: data.Source, part: str, network: Exportable, count: int) -> di
         raise ValueError(f"{source.name} has no images in its {part} part.")
     spread = np.unique(np.linspace(0, len(split) - 1, count).astype(int))
     some = dataclasses.replace(source, splits={part: split.subset(spread)})
-    unscaled = network.preprocessing.replace(inside_model=True)
     channels, batch = network.input_shape[2], min(64, len(spread))
     found: dict[str, list[np.ndarray]] = {"image": [], "label": []}
-    for one in data.evaluation_batches(some, part, unscaled, batch_size=batch, channels=channels):
+    batches = data.evaluation_batches(
+        some, part, network.preprocessing, batch_size=batch, channels=channels, scale=False
+    )
+    for one in batches:
         real = one["weight"].numpy() > 0
         for name, columns in found.items():
             columns.append(one[name].numpy()[real])

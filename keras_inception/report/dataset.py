@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections import Counter
 from typing import Any
 
 import numpy as np
 
 from keras_inception.data import Fingerprint, Source, inspection
 from keras_inception.data.splits import SPLITS
-from keras_inception.messages import printable
+from keras_inception.messages import printable, some
 from keras_inception.report import images
-from keras_inception.report.images import Picture
 from keras_inception.report.table import Table, number, share, text
 from keras_inception.runs import RunFolder
 
@@ -21,36 +18,18 @@ _SIDE = 112  # pixels of a sample's longer side
 _NAMED = 8  # names that a list shows before it says how many more there are
 
 
-@dataclasses.dataclass(frozen=True)
-class Data:
-    """What the page says of the data.
-
-    Attributes:
-        parts: Images of each part.
-        counts: Part -> images of each class, in the order of the classes; empty if the run did not
-            record its images.
-        findings: Sentences on formats, sizes and unequal classes.
-        problems: (what was found, examples) each: duplicates, unreadable images, files left out.
-        samples: (class name, images of the training part) each.
-        samples_of: How many classes there are.
-        provenance: How the parts were made, as the run recorded it.
-    """
-
-    parts: Table | None
-    counts: dict[str, np.ndarray]
-    findings: list[str]
-    problems: list[tuple[str, list[str]]]
-    samples: list[tuple[str, list[Picture]]]
-    samples_of: int
-    provenance: list[tuple[str, str]]
-
-
-def describe(run: RunFolder, source: Source | None) -> Data:
+def describe(run: RunFolder, source: Source | None) -> dict[str, Any]:
     """What a run recorded of its data, and what an open data set shows.
 
     Args:
         run: The run folder.
         source: The data set in the run's parts; None leaves its images, formats and sizes out.
+
+    Returns:
+        "parts" (a table, or None), "counts" (part -> images of each class; empty if the run did not
+        record its images), "findings" (sentences on formats, sizes and unequal classes), "problems"
+        ((what was found, examples) each), "samples" ((class name, training images) each) and
+        "provenance" ((what, how) of the parts).
     """
     record = run.data_path
     labels, counts = run.class_names, {}
@@ -62,15 +41,14 @@ def describe(run: RunFolder, source: Source | None) -> Data:
             for part, split in source.splits.items()
         }
     split = run.read_json("split.json") or {}
-    return Data(
-        _parts(counts),
-        counts,
-        _findings(counts, labels, source),
-        _problems(run, split),
-        _samples(source) if source else [],
-        len(labels),
-        [(key, _shown(value)) for key, value in split.items() if key not in _TOLD],
-    )
+    return {
+        "parts": _parts(counts),
+        "counts": counts,
+        "findings": _findings(counts, labels, source),
+        "problems": _problems(run, split),
+        "samples": _samples(source) if source else [],
+        "provenance": [(key, _shown(value)) for key, value in split.items() if key not in _TOLD],
+    }
 
 
 # What `_problems` tells of split.json.
@@ -79,14 +57,13 @@ _TOLD = ("duplicates", "left_out")
 
 def _counts(record: Fingerprint, labels: list[str]) -> dict[str, np.ndarray]:
     order = {name: i for i, name in enumerate(labels)}
-    counts = {}
-    for part, examples in record.parts.items():
-        column = np.zeros(len(labels), np.int64)
-        for name, times in Counter(name for _, name, _ in examples).items():
-            if name in order:
-                column[order[name]] = times
-        counts[part] = column
-    return counts
+    return {
+        part: np.bincount(
+            np.array([order[name] for _, name, _ in examples if name in order], np.int64),
+            minlength=len(labels),
+        )
+        for part, examples in record.parts.items()
+    }
 
 
 def _parts(counts: dict[str, np.ndarray]) -> Table | None:
@@ -96,22 +73,12 @@ def _parts(counts: dict[str, np.ndarray]) -> Table | None:
     rows = []
     for part in SPLITS:
         column = counts.get(part, np.zeros(1, np.int64))
-        images = int(column.sum())
-        smallest, largest = (int(v) for v in (column.min(), column.max()))
-        rows.append(
-            [
-                text(inspection.PART_WORDS[part]),
-                number(images),
-                share(images / total if total else 0.0),
-                number(smallest),
-                number(largest),
-            ]
-        )
-    return Table(
-        ("part", "images", "share", "smallest class", "largest class"),
-        rows,
-        frozenset({1, 2, 3, 4}),
-    )
+        images, smallest, largest = (int(v) for v in (column.sum(), column.min(), column.max()))
+        row = [text(inspection.PART_WORDS[part]), number(images)]
+        row += [share(images / total if total else 0.0), number(smallest), number(largest)]
+        rows.append(row)
+    head = ("part", "images", "share", "smallest class", "largest class")
+    return Table(head, rows, frozenset({1, 2, 3, 4}))
 
 
 def _findings(counts: dict[str, np.ndarray], labels: list[str], source: Source | None) -> list[str]:
@@ -122,31 +89,34 @@ def _findings(counts: dict[str, np.ndarray], labels: list[str], source: Source |
 
 
 def _problems(run: RunFolder, split: dict[str, Any]) -> list[tuple[str, list[str]]]:
-    found = []
-    for where, pairs in split.get("duplicates", {}).items():
-        shown = [" = ".join(printable(str(name)) for name in pair) for pair in pairs["examples"]]
-        title = (
-            "Equal images with two classes"
-            if where == "with two classes"
-            else (
-                "Equal images, {} in {}".format(
-                    *(inspection.PART_WORDS.get(part, part) for part in where.split(" in "))
-                )
-            )
-        )
-        found.append((f"{title}: {pairs['count']:,}", shown))
     unreadable = run.path / "unreadable.txt"
+    listed = [(_equals(where), found) for where, found in split.get("duplicates", {}).items()]
     if unreadable.exists():
         lines = unreadable.read_text(encoding="utf-8", errors="replace").splitlines()
-        shown = [printable(line) for line in lines[:_NAMED]]
-        found.append((f"Left out, since they cannot be read: {len(lines):,}", shown))
-    for kind, names in split.get("left_out", {}).items():
-        shown = [printable(str(name)) for name in names["examples"]]
-        found.append((f"Left out, {kind}: {names['count']:,}", shown))
-    return found
+        found = {"count": len(lines), "examples": lines[:_NAMED]}
+        listed.append(("Left out, since they cannot be read", found))
+    listed += [(f"Left out, {kind}", found) for kind, found in split.get("left_out", {}).items()]
+    return [
+        (f"{what}: {found['count']:,}", [_joined(example) for example in found["examples"]])
+        for what, found in listed
+    ]
 
 
-def _samples(source: Source) -> list[tuple[str, list[Picture]]]:
+def _equals(where: str) -> str:
+    """What equal images in "PART in PART" or "with two classes" are called."""
+    if where == "with two classes":
+        return "Equal images with two classes"
+    parts = (inspection.PART_WORDS.get(part, part) for part in where.split(" in "))
+    return f"Equal images, {' in '.join(parts)}"
+
+
+def _joined(example: str | list[str]) -> str:
+    """A file's name, or the names of equal files."""
+    names = example if isinstance(example, list) else [example]
+    return " = ".join(printable(str(name)) for name in names)
+
+
+def _samples(source: Source) -> list[tuple[str, list[dict[str, Any]]]]:
     """Images of the training part, of classes and within a class at even distances."""
     train, names = source.splits["train"], source.class_names
     found = []
@@ -171,6 +141,5 @@ def _shown(value: Any) -> str:
     if isinstance(value, dict):
         return "; ".join(f"{key}: {_shown(one)}" for key, one in value.items())
     if isinstance(value, list):
-        more = f" and {len(value) - _NAMED:,} more" if len(value) > _NAMED else ""
-        return ", ".join(_shown(one) for one in value[:_NAMED]) + more
+        return some(map(_shown, value), _NAMED)
     return printable(str(value))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from keras_inception.preprocessing import Preprocessing
@@ -11,39 +10,24 @@ from keras_inception.report.table import BLANK, Cell, Table, number, share, text
 _SIDES = ("width", "height")
 
 
-@dataclasses.dataclass(frozen=True)
-class Exports:
-    """What the page says of the exported files.
-
-    Attributes:
-        sentence: What they were compared on.
-        files: A row a file.
-        checks: (file, its checks, how many failed) each.
-        programs: (where it runs, code) each.
-    """
-
-    sentence: str
-    files: Table | None
-    checks: list[tuple[str, Table, int]]
-    programs: list[tuple[str, str]]
-
-
-def describe(exports: dict[str, Any], contract: Preprocessing) -> Exports:
+def describe(exports: dict[str, Any], contract: Preprocessing) -> dict[str, Any]:
     """What export.json holds.
 
     Args:
         exports: Its content.
         contract: Of the network's input.
+
+    Returns:
+        "sentence" (what the files were compared on), "files" (a table, a row a file), "checks"
+        ((file, its checks, how many failed) each) and "programs" ((where it runs, code) each).
     """
-    if "files" not in exports:
-        again = "Exported by an earlier version; export again to see the comparison."
-        return Exports(again, None, [], [])
-    sentence = (
-        f"Compared with the Keras model on {exports['images']} {exports['origin']}, each file in "
-        "a process of its own."
-    )
-    checks = [(name, *_checks(file["checks"])) for name, file in exports["files"].items()]
-    return Exports(sentence, _files(exports), checks, _programs(exports["files"], contract))
+    return {
+        "sentence": f"Compared with the Keras model on {exports['images']} {exports['origin']}, "
+        "each file in a process of its own.",
+        "files": _files(exports),
+        "checks": [(name, *_checks(file["checks"])) for name, file in exports["files"].items()],
+        "programs": _programs(exports["files"], contract),
+    }
 
 
 _HINTS = {

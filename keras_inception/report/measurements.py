@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from keras_inception.evaluation import results
 from keras_inception.report.table import BLANK, Cell, Table, share, text
 from keras_inception.runs import RunFolder
 
@@ -15,19 +15,14 @@ def describe(run: RunFolder) -> Table | None:
     Raises:
         ValueError: a file is damaged.
     """
-    rows, top5 = [], False
-    for path in sorted((run.path / "evaluations").glob("*/evaluation.json")):
-        try:
-            result = json.loads(path.read_text(encoding="utf-8"))
-            for one in result["results"]:
-                top5 = top5 or "top5_accuracy" in one
-                rows.append(_row(result, one))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is damaged: {error!r}") from error
+    rows = []
+    for folder in sorted(run.evaluations_path.glob("*")):
+        result = results.read(folder)
+        rows += [_row(result, one) for one in result["results"]] if result else []
     if not rows:
         return None
     head = ["images", "part", "network", "crops", "top-1", "95 % interval", "top-5", "ECE"]
-    kept = [i for i in range(len(head)) if head[i] != "top-5" or top5]
+    kept = [i for i in range(len(head)) if any(row[i].text for row in rows)]
     hints = {"ECE": "expected calibration error", "crops": "views of an image, averaged"}
     numbers = frozenset(at for at, i in enumerate(kept) if head[i] in ("top-1", "top-5", "ECE"))
     return Table([head[i] for i in kept], [[row[i] for i in kept] for row in rows], numbers, hints)

@@ -15,6 +15,7 @@ import jinja2
 
 import keras_inception
 from keras_inception.data import Source, open_run
+from keras_inception.evaluation import results
 from keras_inception.files import write
 from keras_inception.report import (
     answers,
@@ -22,7 +23,6 @@ from keras_inception.report import (
     exports,
     measurements,
     repeat,
-    table,
     training,
 )
 from keras_inception.runs import RunFolder
@@ -59,7 +59,7 @@ def facts(run: RunFolder, source: Source | None) -> dict[str, Any]:
         source: The data set in the run's parts; None shows no images.
     """
     recipe, labels = run.recipe, run.class_names
-    evaluation, exported = run.read_json("evaluation.json"), run.read_json("export.json")
+    evaluation, exported = results.read(run.path), run.read_json("export.json")
     data = dataset.describe(run, source)
     return {
         "title": f"{recipe.model} on {recipe.dataset}",
@@ -68,15 +68,13 @@ def facts(run: RunFolder, source: Source | None) -> dict[str, Any]:
         "data": data,
         "stages": training.describe(run),
         "answers": answers.describe(evaluation) if evaluation else None,
-        "classes": answers.classes(labels, data.counts, evaluation),
+        "classes": answers.classes(labels, data["counts"], evaluation),
         "mistakes": answers.mistakes(run, source),
         "has_images": source is not None,
         "measurements": measurements.describe(run),
         "exports": exports.describe(exported, run.preprocessing) if exported else None,
         "made": repeat.describe(run),
         "version": keras_inception.__version__,
-        "chart_width": table.WIDTH,
-        "chart_height": table.HEIGHT,
     }
 
 

@@ -13,27 +13,14 @@ from keras_inception.report.table import Table, text
 from keras_inception.runs import RunFolder
 
 
-@dataclasses.dataclass(frozen=True)
-class Made:
-    """How a run was made.
+def describe(run: RunFolder) -> dict[str, Any]:
+    """What config.json holds, and the commands that go from it.
 
-    Attributes:
-        like: The named recipe that is nearest to the run's.
-        changed: The settings that differ from it.
-        settings: (group, all its settings) each.
-        versions: (package, version) each.
-        commands: (what it does, the command) each.
+    Returns:
+        "like" (the named recipe that is nearest to the run's), "changed" (a table of the settings
+        that differ, or None), "settings" ((group, table) each), "versions" ((package, version)
+        each) and "commands" ((what it does, the command) each).
     """
-
-    like: str
-    changed: Table | None
-    settings: list[tuple[str, Table]]
-    versions: list[tuple[str, str]]
-    commands: list[tuple[str, str]]
-
-
-def describe(run: RunFolder) -> Made:
-    """What config.json holds, and the commands that go from it."""
     recipe = run.recipe
     name, changed = nearest(recipe)
     fields = {field.name: field for field in dataclasses.fields(Recipe)}
@@ -48,13 +35,13 @@ def describe(run: RunFolder) -> Made:
         ]
         return Table(("setting", "value", "what it is"), rows)
 
-    return Made(
-        name,
-        table(changed) if changed else None,
-        [(group, table(names)) for group, names in groups.items()],
-        [(str(k), str(v)) for k, v in run.config.get("versions", {}).items()],
-        _commands(run, recipe),
-    )
+    return {
+        "like": name,
+        "changed": table(changed) if changed else None,
+        "settings": [(group, table(names)) for group, names in groups.items()],
+        "versions": [(str(k), str(v)) for k, v in run.config.get("versions", {}).items()],
+        "commands": _commands(run, recipe),
+    }
 
 
 def nearest(recipe: Recipe) -> tuple[str, list[str]]:
@@ -82,14 +69,9 @@ def train_command(recipe: Recipe, run_dir: str) -> str:
 
 def _commands(run: RunFolder, recipe: Recipe) -> list[tuple[str, str]]:
     folder = printable(str(run.address))
-    size = ["--crops", "mirror"] if recipe.views == "mirror" else []
-    where = ["--data_dir", recipe.data_dir] if recipe.data_dir else []
     return [
         ("The same training into another folder", train_command(recipe, f"{folder}-again")),
-        (
-            "Measure it again",
-            _joined(["evaluate", folder, "--dataset", recipe.dataset, *where, *size]),
-        ),
+        ("Measure it again", _joined(["evaluate", folder])),
         ("Name the images of a folder", _joined(["predict", "photos/", "--model", folder])),
         (
             "See why it names an image so",

@@ -2,65 +2,61 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
+from typing import Any
 
+from keras_inception import pictures
 from keras_inception.recipes import Recipe
-from keras_inception.report.table import BLANK, Cell, Chart, Table, line_chart, number, share
+from keras_inception.report import images
+from keras_inception.report.table import BLANK, Cell, Table, number, share
 from keras_inception.runs import RunFolder, best_epoch
 
 
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """A stage of the training.
+def describe(run: RunFolder) -> list[dict[str, Any]]:
+    """The stages of a run, in their order.
 
-    Attributes:
-        title: What it trained.
-        charts: Loss and accuracy by epoch; none of a single epoch.
-        notes: What has to be known to read them.
-        epochs: The rows of history.csv.
-        probe: The regularizations that a probe tried, or None.
+    Returns:
+        Of each "title", "curves" (a picture, or None of less than two epochs), "legend" ((look,
+        name, meaning) of each line), "notes" (what has to be known to read them), "epochs" (the
+        rows of history.csv, or None) and "probe" (the regularizations that were tried, or None).
     """
-
-    title: str
-    charts: list[Chart]
-    notes: list[str]
-    epochs: Table | None
-    probe: Table | None
-
-
-def describe(run: RunFolder) -> list[Stage]:
-    """The stages of a run, in their order."""
     head = run.head
     stages = [_stage(head, "First stage: only the classifier")] if head.config_path.exists() else []
     return [*stages, _stage(run, "Second stage: the network" if stages else "")]
 
 
-def _stage(run: RunFolder, title: str) -> Stage:
-    rows, recipe, classes = run.history, run.recipe, len(run.class_names)
-    is_probe = recipe.probe and not recipe.epochs
-    charts = []
-    for name in ("loss", "accuracy"):
-        meanings = _meanings(recipe)[name]
-        series = [
-            (label, meaning, look, [(row["epoch"], row[key]) for row in rows if key in row])
-            for (label, key, look), meaning in zip(
-                (
-                    (f"training {name}", name, "first"),
-                    (f"validation {name}", f"validation_{name}", "second"),
-                ),
-                meanings,
-                strict=True,
-            )
-        ]
-        chart = line_chart(name, series, percent=name == "accuracy")
-        if chart is not None:
-            charts.append(chart)
-    notes = _notes(recipe, classes, rows) if charts else []
-    return Stage(title, charts, notes, _epochs(rows), _probe(run) if is_probe else None)
+def _stage(run: RunFolder, title: str) -> dict[str, Any]:
+    rows, recipe = run.history, run.recipe
+    tried = run.read_json("probe.json") if recipe.probe and not recipe.epochs else None
+    curves = None
+    if tried and tried.get("path"):
+        curves = images.drawn(
+            lambda file: pictures.curves(tried["path"], file, "penalty", tried["penalty"])
+        )
+    elif len(rows) > 1:
+        curves = images.drawn(lambda file: pictures.curves(rows, file))
+    is_descent = curves is not None and not tried
+    return {
+        "title": title,
+        "curves": curves,
+        "legend": _legend(recipe, rows) if is_descent else [],
+        "notes": _notes(recipe, len(run.class_names), rows) if is_descent else [],
+        "epochs": _epochs(rows),
+        "probe": _probe(tried) if tried and tried.get("path") else None,
+    }
 
 
-def _meanings(recipe: Recipe) -> dict[str, tuple[str, str]]:
+def _legend(recipe: Recipe, rows: list[dict[str, float]]) -> list[tuple[str, str, str]]:
+    """The look, name and meaning of each line of the curves."""
+    lines = []
+    for name, (training, validation) in meanings(recipe).items():
+        lines.append(("first", f"training {name}", training))
+        if any(f"validation_{name}" in row for row in rows):
+            lines.append(("second", f"validation {name}", validation))
+    return lines
+
+
+def meanings(recipe: Recipe) -> dict[str, tuple[str, str]]:
     """What the training's and the validation's line hold, by chart."""
     seen = "augmented" if recipe.augmentation != "none" else "plain"
     holds = [f"cross-entropy on {seen} images"]
@@ -161,10 +157,8 @@ def _cell(key: str, value: float | None) -> Cell:
     return share(value) if "accuracy" in key else number(float(value))
 
 
-def _probe(run: RunFolder) -> Table | None:
-    tried = run.read_json("probe.json")
-    if tried is None or not tried.get("path"):
-        return None
+def _probe(tried: dict[str, Any]) -> Table:
+    """What probe.json holds."""
     columns = [key for key in tried["path"][0] if key != "penalty"]
     rows = []
     for row in tried["path"]:

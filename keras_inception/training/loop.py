@@ -15,10 +15,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_inception import messages
+from keras_inception import messages, pictures
 from keras_inception.data import Batches, Order, evaluation_batches, train_batches
 from keras_inception.runs import best_epoch
-from keras_inception.training import checkpoints, curves
+from keras_inception.training import checkpoints, tensorboard
 from keras_inception.training.averages import merging
 from keras_inception.training.endings import Interrupted, NonFinite
 from keras_inception.training.lost import naming_lost_images
@@ -142,14 +142,14 @@ class Descent(Stage):
             self.store.save_best(self.step)
         if is_chief(self.strategy):
             self.folder.write_history(rows)
-            curves.to_tensorboard(self.folder.tensorboard_path, rows[-1])
+            tensorboard.add_row(self.folder.tensorboard_path, rows[-1])
 
     def finish(self) -> None:
         if self.recipe.keep == "best":
             self.progress.say(f"Best epoch by validation: step {self.store.restore_best()}.")
         self._warned = False  # once more, of the weights that are kept
         with self._evaluated():  # every worker takes part in the statistics
-            self._write(functools.partial(curves.draw, self.folder.history))
+            self._write(functools.partial(pictures.curves, self.folder.history))
 
     @tf.function(reduce_retracing=True)
     def _loop(

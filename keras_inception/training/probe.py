@@ -13,9 +13,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_inception import pictures
 from keras_inception.files import write
 from keras_inception.models.fusion import fuse
-from keras_inception.training import balance, curves
+from keras_inception.training import balance
 from keras_inception.training.endings import Interrupted
 from keras_inception.training.features import feature_network, pooled_features
 from keras_inception.training.linear import Head, fit_head
@@ -53,7 +54,7 @@ class Probe(Stage):
             arrays = {"kernel": head.kernel, "bias": head.bias}
             write(kept, lambda path: _save(path, arrays))
             self._draw = functools.partial(
-                curves.draw, tried.path, by="penalty", chosen=head.penalty
+                pictures.curves, tried.path, by="penalty", chosen=head.penalty
             )
             self._note(head, tried, len(features["train"]) / (time.monotonic() - started))
         wait_for_all(self.strategy)

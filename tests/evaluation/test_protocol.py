@@ -104,15 +104,15 @@ def test_a_stopped_evaluation_goes_on_and_another_is_refused(fake, tmp_path, mon
     files = {p.name for p in (tmp_path / "b").iterdir()}
     assert files == {
         "evaluation.json",
-        "answers.npz",
-        "confusion_matrix_0.png",
-        "reliability_0.png",
+        "predictions.npz",
+        "confusion_matrix.png",
+        "reliability.png",
     }
     assert json.loads((tmp_path / "b" / "evaluation.json").read_text()) == json.loads(
         json.dumps(whole)
     )
-    with np.load(tmp_path / "b" / "answers.npz") as answers:
-        hits = (answers["rank"][0] == 0).mean()
+    with np.load(tmp_path / "b" / "predictions.npz") as answers:
+        hits = (answers["rank"][:, 0] == 0).mean()
     assert hits == pytest.approx(whole["results"][0]["accuracy"], abs=1e-6)
 
 

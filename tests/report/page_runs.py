@@ -9,7 +9,8 @@ import keras
 import numpy as np
 
 from keras_inception.data.splits import Source, array_split
-from keras_inception.evaluation.metrics import summarize
+from keras_inception.evaluation import results
+from keras_inception.evaluation.metrics import KEPT_ROWS, Predictions, summarize_predictions
 from keras_inception.identity import Identity, attach
 from keras_inception.models.saving import save_model
 from keras_inception.preprocessing import Preprocessing
@@ -63,15 +64,11 @@ def made_run(folder: Path, classes: int, source: Source | None = None) -> tuple[
     logits = rng.normal(size=(len(labels), classes)) * 1.6
     logits[np.arange(len(labels)), labels] += rng.choice([0.5, 9.0], len(labels), p=[0.25, 0.75])
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    result = summarize(probabilities, labels, names)
-    result |= {"views": "mirror", "single_view_accuracy": 0.7, "comparison": "Others: 1 < 2."}
-    run.write_json("evaluation.json", result)
-    np.savez(
-        run.predictions_path,
-        probabilities=probabilities.astype(np.float32),
-        labels=labels,
-        index=np.arange(len(labels)),
-    )
+    predictions = Predictions.of(probabilities, labels)
+    measured = summarize_predictions(predictions, names) | {"single_view_accuracy": 0.7}
+    run.write_json(results.RESULT, {"crops": "mirror", "results": [measured]})
+    kept = {k: getattr(predictions, k)[:, None] for k in KEPT_ROWS}
+    np.savez(run.path / results.PREDICTIONS, **kept, labels=labels, index=np.arange(len(labels)))
     run.write_json("export.json", _exports(list(names)))
     return run, source
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from keras_inception import Preprocessing, cli
 from keras_inception.cli import flags
 from keras_inception.data import open_source
-from keras_inception.evaluation import evaluate_run
+from keras_inception.evaluation import evaluate
 from keras_inception.recipes import RECIPES, Recipe, named
 from keras_inception.report import exports, repeat, training, write_report
 from keras_inception.runs import RunFolder
@@ -66,7 +66,7 @@ def made(request, tmp_path_factory):
 
 
 def test_a_page_shows_the_evaluation(run):
-    result = evaluate_run(run)
+    result = evaluate(run)["results"][0]
     page = Page(write_report(run))
     assert f"{result['accuracy']:.1%}" in page.text
     assert all(name in page.text for name in ("darkest", "brightest", "most frequent class", "F1"))
@@ -75,7 +75,8 @@ def test_a_page_shows_the_evaluation(run):
     wrong = round((1 - result["accuracy"]) * result["examples"])
     assert f"{wrong} of {result['examples']} test images were called wrong" in page.text
     images = [s for s in page.sources if s.startswith("data:image/")]
-    assert len(images) == 4 * 5 + 2 * min(wrong, 24)
+    # samples, the curves, the confusion matrix, the reliability, the mistakes
+    assert len(images) == 4 * 5 + 3 + 2 * min(wrong, 24)
     assert f"{result['examples']:,}" in page.text
 
 
@@ -93,7 +94,7 @@ def test_a_page_loads_nothing_and_runs_nothing_of_others(made):
 def test_many_classes_are_summarized(made):
     html = (made.path / "report.html").read_text("utf-8")
     classes = len(made.class_names)
-    assert ('<table class="matrix">' in html) == (classes <= 30)
+    assert ('alt="confusion matrix"' in html) == (classes <= 40)
     assert html.count('<div class="row">') == min(classes, 12)
     assert f"of {classes:,} classes" in html or classes <= 12
     body = html.split('id="classes"')[1].split("</section>")[0]
@@ -135,7 +136,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
     ],
 )
 def test_the_legend_says_what_a_line_holds(changes, holds, lacks):
-    mine, theirs = training._meanings(Recipe().replace(**changes))["loss"]
+    mine, theirs = training.meanings(Recipe().replace(**changes))["loss"]
     assert all(words in mine + theirs for words in holds)
     assert not [words for words in lacks if words in mine + theirs]
     assert theirs.startswith("plain cross-entropy")

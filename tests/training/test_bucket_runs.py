@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from keras_inception import buckets
 from keras_inception.data import decoding_of
-from keras_inception.evaluation import evaluate_run
+from keras_inception.evaluation import evaluate
 from keras_inception.locks import FolderLock, InUse
 from keras_inception.models.registry import default_preprocessing
 from keras_inception.recipes import Recipe
@@ -76,12 +76,12 @@ def test_a_run_is_trained_goes_on_and_is_evaluated(run, monkeypatch, capsys):
     assert f"Going on from step {steps} of {2 * steps}." in capsys.readouterr().out
     assert len(trained.history) == 2 and trained.load_model()
     in_another_process()
-    result = evaluate_run(run)
+    result = evaluate(run)
     assert str(write_report(run)) == f"{run}/report.html"
     assert {"model.keras", "weights.safetensors", "evaluation.json", "report.html"} <= names(run)
     in_another_process()
     stored = json.loads(tf.io.read_file(f"{run}/evaluation.json").numpy())
-    assert stored["accuracy"] == result["accuracy"]
+    assert stored["results"] == result["results"]
     classifier = load_classifier(run)
     assert classifier.class_names == ("darkest", "dark", "bright", "brightest")
     assert classifier.decoding.background == (0x10, 0x20, 0x30)
@@ -140,7 +140,7 @@ def test_a_run_goes_on_from_its_checkpoint(run):
         "report.html",
     }
     with pytest.raises(ValueError, match="holds no trained model"):
-        evaluate_run(run)
+        evaluate(run)
 
 
 def test_files_are_copied_both_ways(run):
@@ -174,7 +174,7 @@ def test_a_folder_that_holds_no_run_is_not_copied(run):
     with pytest.raises(ValueError, match=r"ram://.*/first is neither a run folder nor"):
         load_classifier(run)
     with pytest.raises(ValueError, match="is no run folder"):
-        evaluate_run(run)
+        evaluate(run)
 
 
 def test_one_process_writes_a_folder(run, monkeypatch):
