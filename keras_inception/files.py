@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from keras_inception.messages import printable
+
 # Stands in the name of a file that is being written; what has it afterwards was left by a kill.
 UNFINISHED = "-unfinished-"
 
@@ -15,6 +17,16 @@ def cache_folder(kind: str) -> Path:
     """The folder `kind` ("models", "datasets") in Keras' home: $KERAS_HOME, or else ~/.keras."""
     home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
     return Path(home) / kind
+
+
+def refuse_link(path: Path) -> Path:
+    """The path. Raises ValueError if it is a link, which could lead out of its folder."""
+    if path.is_symlink():
+        raise ValueError(
+            f"{printable(os.fspath(path))} is a link, and nothing is read, written or removed "
+            "through links in a run folder. Put what it points to in its place, or remove it."
+        )
+    return path
 
 
 def write(path: Path, content: bytes | str | Callable[[Path], None]) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 import filelock
 
 from keras_inception import buckets
+from keras_inception.files import refuse_link
 
 SECONDS_BETWEEN_BEATS = 10.0
 LOCK, OWNER = ".lock", "owner.json"
@@ -79,7 +80,7 @@ class FolderLock:
 
     def _acquire(self) -> bool:
         """Takes the operating system's lock; False if the file system has none."""
-        lock = filelock.FileLock(self._folder / LOCK, timeout=0)
+        lock = filelock.FileLock(refuse_link(self._folder / LOCK), timeout=0)
         try:
             lock.acquire()
         except filelock.Timeout as error:

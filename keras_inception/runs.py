@@ -17,7 +17,7 @@ from typing import Any
 
 from keras_inception import buckets, recipes
 from keras_inception.buckets import as_path, is_remote
-from keras_inception.files import UNFINISHED, write
+from keras_inception.files import UNFINISHED, refuse_link, write
 from keras_inception.locks import LOCK, OWNER
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
@@ -49,7 +49,10 @@ class _File:
         self.name, self.content, self.only = name, content, only
 
     def __get__(self, run: RunFolder, owner: type) -> Path:
-        return run.path / self.name
+        path = run.inside(self.name)
+        for below in path.rglob("*"):
+            refuse_link(below)
+        return path
 
 
 class RunFolder:
@@ -112,6 +115,10 @@ class RunFolder:
         self.address = path
         self.path = Path(buckets.local(path))
 
+    def inside(self, name: str) -> Path:
+        """The path of a file or folder of the run. Raises ValueError if that is a link."""
+        return refuse_link(self.path / name)
+
     def at(self, name: str) -> Any:
         """The path of a file of the run, in the bucket if the folder is in one."""
         return as_path(self.address) / name
@@ -139,7 +146,7 @@ class RunFolder:
     @property
     def head(self) -> RunFolder:
         """The run folder of the stage that trained only the classifiers."""
-        return RunFolder(self.path / "head")
+        return RunFolder(self.inside("head"))
 
     @property
     def recipe(self) -> Recipe:
@@ -236,7 +243,8 @@ class RunFolder:
             )
 
     def check_clearable(self) -> None:
-        """Raises ValueError if there are files in the folder, but no run's."""
+        """Raises ValueError if there are files in the folder but no run's, or links."""
+        self._refuse_links()
         if self.config_path.exists():
             recipes.load(self.config_path, check=False)
         elif self.path.exists() and any(p.name not in (LOCK, OWNER) for p in self.path.iterdir()):
@@ -245,11 +253,21 @@ class RunFolder:
                 "of one."
             )
 
+    def _refuse_links(self) -> None:
+        """Raises ValueError if something of the run is a link: what it points to is not the run's.
+
+        A run's own paths refuse links whenever they are asked for.
+        """
+        for folder in (self, self.head):
+            for file in _written():
+                getattr(folder, file)
+
     def clear(self) -> None:
         """Removes the files that a run writes, and nothing else.
 
         Raises:
-            ValueError: there are files in the folder, but no run's.
+            ValueError: there are files in the folder but no run's, or a file or folder of the run
+                is a link.
         """
         self.check_clearable()
         if not self.config_path.exists():
@@ -258,9 +276,8 @@ class RunFolder:
             self.head.clear()
             _remove_empty(self.head.path)
         self.remove_leftovers()
-        written = [file for file in vars(RunFolder).values() if isinstance(file, _File)]
         # config.json last: a clearing that was interrupted can be repeated.
-        for file in reversed(written):
+        for file in reversed(_written().values()):
             path = self.path / file.name
             for mine in (p for pattern in file.only for p in path.glob(pattern)):
                 _remove(mine)
@@ -270,13 +287,18 @@ class RunFolder:
                 _remove(path)
 
     def remove_leftovers(self) -> None:
-        """Removes the unfinished files of a process that was killed."""
+        """Removes the unfinished files of a process that was killed.
+
+        Raises:
+            ValueError: a file or folder of the run is a link.
+        """
+        self._refuse_links()
         for pattern in _LEFTOVERS:
             for file in self.path.glob(pattern):
                 _remove(file)
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
-        write(self.path / name, json.dumps(content, indent=2) + "\n")
+        write(self.inside(name), json.dumps(content, indent=2) + "\n")
 
     def write_history(self, rows: list[dict[str, float]]) -> None:
         columns = list(dict.fromkeys(key for row in rows for key in row))
@@ -305,7 +327,7 @@ class RunFolder:
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """A stage's file, such as evaluation.json; None before that stage."""
-        return self._json(name) if (self.path / name).exists() else None
+        return self._json(name) if self.inside(name).exists() else None
 
     def _json(self, name: str) -> dict[str, Any]:
         try:
@@ -317,13 +339,18 @@ class RunFolder:
         return content
 
     def _text(self, name: str) -> str:
-        path = self.path / name
+        path = self.inside(name)
         try:
             return path.read_text(encoding="utf-8")
         except FileNotFoundError as error:
             raise ValueError(f"{self.path} is no run folder: it has no {name}.") from error
         except UnicodeDecodeError as error:
             raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def _written() -> dict[str, _File]:
+    """The table of a run's files, by the names of their attributes."""
+    return {name: file for name, file in vars(RunFolder).items() if isinstance(file, _File)}
 
 
 def best_epoch(history: list[dict[str, float]]) -> dict[str, float]:
@@ -343,5 +370,5 @@ def _remove(path: Path) -> None:
 
 
 def _remove_empty(folder: Path) -> None:
-    if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
+    if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()

@@ -89,7 +89,7 @@ def _findings(counts: dict[str, np.ndarray], labels: list[str], source: Source |
 
 
 def _problems(run: RunFolder, split: dict[str, Any]) -> list[tuple[str, list[str]]]:
-    unreadable = run.path / "unreadable.txt"
+    unreadable = run.unreadable_path
     listed = [(_equals(where), found) for where, found in split.get("duplicates", {}).items()]
     if unreadable.exists():
         lines = unreadable.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,9 +54,62 @@ def test_clearing_leaves_what_is_not_the_runs(tmp_path):
         write(run.path / name, "")
     write(run.path / "notes/config.json", "mine")
     (run.path / "checkpoints").symlink_to(elsewhere)
+    with pytest.raises(ValueError, match="checkpoints is a link"):
+        run.clear()
+    assert (run.path / "model.keras").exists()
+    (run.path / "checkpoints").unlink()
+    (run.path / "notes" / "mine").symlink_to(elsewhere)
     run.clear()
-    assert names(run.path) == ["checkpoints", "notes", "notes/config.json"]
-    assert names(elsewhere) == ["precious"]
+    assert names(run.path) == ["notes", "notes/config.json", "notes/mine"]
+    assert names(elsewhere) == ["ckpt-1.index", "precious"]
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "head",
+        "checkpoints",
+        "checkpoints/best",
+        "tensorboard",
+        "features",
+        "features/head.npz",
+        "saved_model",
+        "evaluations",
+        "history.csv",
+        "data.json.gz",
+        "head/model.keras",
+    ],
+)
+def test_nothing_is_removed_or_read_through_a_link_in_a_run_folder(link, tmp_path):
+    """An earlier version emptied the run that `head` pointed to, and lost its checkpoints."""
+    elsewhere, run = begun(tmp_path / "elsewhere"), begun(tmp_path / "run")
+    for name in ("ckpt-1.index", "best-1.index", "ckpt-1_temp/part", "key.json", "train.npy"):
+        write(elsewhere.path / name, "")
+    begun(run.path / "head")
+    path = run.path / link
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.parent.mkdir(exist_ok=True)
+    path.symlink_to(elsewhere.path if "." not in link else elsewhere.path / "config.json")
+    before = names(tmp_path)
+    for use in (run.clear, run.remove_leftovers, run.check_clearable):
+        with pytest.raises(ValueError, match=f"{link} is a link"):
+            use()
+    assert names(tmp_path) == before
+    if link == "history.csv":
+        with pytest.raises(ValueError, match="is a link"):
+            _ = run.history
+
+
+def test_the_lock_of_a_folder_is_no_link(tmp_path):
+    """Taking it empties the file."""
+    precious = tmp_path / "precious"
+    precious.write_text("years of work")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(precious)
+    with FolderLock(tmp_path / "run") as lock, pytest.raises(ValueError, match=".lock is a link"):
+        lock.take()
+    assert precious.read_text() == "years of work"
 
 
 def test_leftovers_of_a_killed_process_are_removed(tmp_path):
