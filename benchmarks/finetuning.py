@@ -14,11 +14,13 @@
 - `emoji`: Twitter's drawings at 64 px (CC-BY 4.0) in eight groups, a quarter of them for the test.
   DIR is the unpacked npm package emoji-datasource-twitter. `emojiv` is its training part, a quarter
   of it for the test.
-- `elpvv`: the same of elpv's training images with seed 0.
+- `elpv`: 2,624 solar cells of the package elpv-dataset (CC BY-NC-SA 4.0: not for commercial use),
+  functional or defective, a quarter for the test. `elpvv` is its training part, a quarter of it for
+  the test. Rows of elpv from before this file wrote it drew the test part by each seed.
 - `nsfwjs.safetensors`: the trained Inception v3 of npm's nsfwjs (MIT), TensorFlow.js layers of
   uint8. For experiments only, and no part of the package.
 
-`elpv` comes from the package elpv-dataset. `run` trains in one way, on one set, and adds a row to
+`run` trains in one way, on one set, and adds a row to
 the results. With `--part validation` nothing of the test part is read: that is for choosing settings
 (`--change learning_rate=0.001` changes a field of the recipe). `rows` prints the results as
 docs/fine_tuning.json holds them, a line a way; pages.py makes the picture and the table of that.
@@ -43,9 +45,8 @@ def recipe_of(options: argparse.Namespace) -> Any:
     """The recipe of a way on a set."""
     from keras_inception import recipes
 
-    sets = {"elpv": "elpv"}
     common = {
-        "dataset": sets.get(options.set, f"folder:{options.folder / options.set}"),
+        "dataset": f"folder:{options.folder / options.set}",
         "validation_fraction": 0.15,
         "seed": options.seed,
     }

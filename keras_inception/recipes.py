@@ -77,8 +77,7 @@ class Recipe:
 
     dataset: str = _data(
         "fashion_mnist_mini",
-        "fashion_mnist_mini (embedded), folder:PATH, csv:FILE, tfds:NAME, tfrecord:PATH, elpv or "
-        "fake",
+        "fashion_mnist_mini (embedded), folder:PATH, csv:FILE, tfds:NAME, tfrecord:PATH or fake",
     )
     data_dir: str = _data("", "where prepared TFDS data lies (also gs://); TFDS' default")
     split: str = _data(

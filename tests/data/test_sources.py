@@ -179,11 +179,3 @@ def test_stratified_keeps_an_example_of_a_rare_class():
     kept, held = stratified(labels, 0.5, seed=0)
     assert len(held) == 5 and 10 in kept
     assert sorted([*kept, *held]) == list(range(11))
-
-
-@pytest.mark.slow
-def test_elpv_is_split_by_class_and_kind_of_cell():
-    pytest.importorskip("elpv_dataset", reason="needs the [elpv] extra")
-    source = open_source("elpv")
-    assert [len(source.splits[s]) for s in ("train", "validation", "test")] == [1772, 197, 655]
-    assert source.class_names == ("functional", "defective")

@@ -19,7 +19,6 @@ from keras_inception.data.decode import MAX_PIXELS, SIXTEEN_BITS, Decoding
 from keras_inception.data.duplicates import say_duplicates
 from keras_inception.data.fingerprint import Changes, Fingerprint
 from keras_inception.data.sources import tfds as tfds_sets
-from keras_inception.data.sources.elpv import open_elpv
 from keras_inception.data.sources.fake import open_fake
 from keras_inception.data.sources.folder import open_folder
 from keras_inception.data.sources.opening import Opening
@@ -61,7 +60,6 @@ SOURCES: dict[str, tuple[str, Callable[[str, Opening], Source]]] = {
     "tfds": ("NAME", _open_tfds),
     "csv": ("FILE", lambda path, opening: open_table(_path(path), opening)),
     "tfrecord": ("PATH", lambda path, opening: open_shards(_path(path), opening)),
-    "elpv": ("", lambda _, opening: open_elpv(opening)),
     "fake": ("", lambda _, opening: open_fake(opening)),
 }
 
@@ -84,7 +82,7 @@ def open_source(
         dataset: "fashion_mnist_mini" (embedded), "folder:PATH" (class folders, with or without
             folders for the parts above them), "csv:FILE" (a table with the columns path, label
             and, if it has parts, split), "tfds:NAME", "tfrecord:PATH" (a folder of ImageNet's
-            shards), "elpv" (solar cells) or "fake".
+            shards) or "fake" (noise).
         data_dir: Where prepared TFDS data lies; empty for TFDS' default.
         split: TFDS' split strings of the training, validation and test part, or of training and
             test, with commas: "train[:80%],train[80%:90%],train[90%:]". Empty: the data set's own.
