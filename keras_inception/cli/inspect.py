@@ -22,13 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--near", action="store_true", help="search for images that look alike across the parts"
     )
-    parser.add_argument("--output", metavar="FILE", help="a sheet of images, .png or .html")
+    parser.add_argument("--output", metavar="FILE", help="a page of images, .html")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Prints what a data set holds; what training would refuse ends with code 2."""
-    if arguments.output and not arguments.output.endswith((".png", ".html")):
-        raise ValueError(f"--output should end in .png or .html. Received: {arguments.output}")
+    if arguments.output and not arguments.output.endswith(".html"):
+        raise ValueError(f"--output should end in .html. Received: {arguments.output}")
     from keras_inception.data import inspection, open_source
     from keras_inception.data.decode import MAX_PIXELS
 

@@ -22,10 +22,10 @@ from keras_inception.data.splits import SPLITS, Source, Split
 from keras_inception.files import write
 from keras_inception.messages import printable, some
 
-# The largest class in units of the smallest above which `inspect` suggests weights.
+# From this ratio of the largest class to the smallest on, a sentence suggests weights.
 _UNEQUAL = 10
 PART_WORDS = {"train": "training", "validation": "validation", "test": "test"}
-_THUMBNAIL, _LINE = 96, 20  # sides in pixels of an image and of a line of text on the sheet
+_THUMBNAIL = 96  # the longer side of an image on the sheet, in pixels
 
 
 def short_form(source: Source) -> list[str]:
@@ -77,19 +77,15 @@ def inspect(source: Source, near: bool = False) -> list[str]:
 
 
 def write_sheet(source: Source, path: str | Path, columns: int = 8) -> None:
-    """Writes a sheet with some training images of every class.
+    """Writes a page with some training images of every class, which needs no other file.
+
+    Browsers show it, with class names of every script, and notebooks by `IPython.display.HTML`.
 
     Args:
         source: The data set.
-        path: A file that ends in .png or .html.
+        path: The .html file.
         columns: How many images of a class are shown.
-
-    Raises:
-        ValueError: the file has another ending.
     """
-    path = Path(path)
-    if path.suffix not in (".png", ".html"):
-        raise ValueError(f"`path` should end in .png or .html. Received: {path}")
     train = source.splits["train"]
     rows = []
     for label, name in enumerate(source.class_names):
@@ -97,11 +93,7 @@ def write_sheet(source: Source, path: str | Path, columns: int = 8) -> None:
         spread = np.unique(np.linspace(0, max(len(members) - 1, 0), columns).astype(int))
         shown = [_thumbnail(train, int(i)) for i in members[spread]] if len(members) else []
         rows.append((f"{name} ({len(members):,})", shown))
-    if path.suffix == ".html":
-        write(path, _page(source, rows))
-        return
-    sheet = _drawn(rows, columns)
-    write(path, lambda temporary: sheet.save(temporary, "PNG"))
+    write(Path(path), _page(source, rows))
 
 
 def formats_and_sizes(source: Source) -> list[str]:
@@ -141,9 +133,9 @@ def imbalance(class_names: Sequence[str], counts: np.ndarray) -> list[str]:
     if counts[most] <= _UNEQUAL * counts[least]:
         return []
     return [
-        f"The classes are unequal: {names[most]} has {counts[most]:,} training images, "
-        f"{names[least]} {counts[least]:,}. Training with class_weight=balanced makes them count "
-        "alike."
+        f"{names[most]} has {counts[most]:,} training images and {names[least]} {counts[least]:,}: "
+        "class_weight=balanced would give every class the same weight in the loss, "
+        "class_weight=sampling would show every class equally often."
     ]
 
 
@@ -156,8 +148,6 @@ def _thumbnail(split: Split, i: int) -> Any:
 
 
 def _page(source: Source, rows: list[tuple[str, list[Any]]]) -> str:
-    """The sheet as a page that needs no other file."""
-
     def figure(image: Any) -> str:
         buffer = io.BytesIO()
         image.save(buffer, "PNG")
@@ -176,20 +166,3 @@ def _page(source: Source, rows: list[tuple[str, list[Any]]]) -> str:
         "h2 { font-size: 1rem; margin: 1rem 0 .2rem; } img { margin: 0 .3rem .3rem 0; }"
         f"</style></head><body>{findings}{body}</body></html>\n"
     )
-
-
-def _drawn(rows: list[tuple[str, list[Any]]], columns: int) -> Any:
-    """The sheet as one image."""
-    from PIL import Image, ImageDraw, ImageFont
-
-    cell = _THUMBNAIL + 4
-    sheet = Image.new("RGB", (columns * cell, len(rows) * (cell + _LINE)), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default()
-    for row, (title, images) in enumerate(rows):
-        top = row * (cell + _LINE)
-        # The font at hand has Latin letters only; an HTML sheet shows every script.
-        text = title if title.isascii() else f"class {row} {title[title.rindex('(') :]}"
-        draw.text((2, top + 4), text, fill="black", font=font)
-        for column, image in enumerate(images):
-            sheet.paste(image, (column * cell + 2, top + _LINE))
-    return sheet

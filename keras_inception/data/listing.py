@@ -76,7 +76,7 @@ def is_folder(path: Any) -> bool:
     if path.is_dir():
         return True
     if is_remote(path):
-        # To the question before, a bucket that does not answer says no.
+        # `is_dir` is also False where a bucket does not answer; `stat` raises the bucket's error.
         with contextlib.suppress(tf.errors.NotFoundError):
             tf.io.gfile.stat(str(path))
     return False

@@ -8,10 +8,9 @@ import numpy as np
 
 from keras_inception import messages
 from keras_inception.data import Source
+from keras_inception.data.inspection import imbalance
 from keras_inception.recipes import Recipe
 
-# From this ratio of the largest class to the smallest on, a run without weights says so.
-IMBALANCE_TO_MENTION = 10.0
 _SHOWN = 20
 
 
@@ -52,13 +51,8 @@ def describe(recipe: Recipe, source: Source) -> list[str]:
         for i in order
     ]
     lines = [f"Training images of each class: {messages.some(shown, _SHOWN)}."]
-    least, most = counts[order[0]], counts[order[-1]]
     if recipe.class_weight == "sampling":
-        lines.append(f"Every class is shown {most} times in an epoch.")
-    elif not weighted and most > IMBALANCE_TO_MENTION * least:
-        lines.append(
-            f"{names[order[-1]]} has {most / least:.0f} times the images of {names[order[0]]}: "
-            "class_weight=balanced would give every class the same weight in the loss, "
-            "class_weight=sampling would show every class equally often."
-        )
+        lines.append(f"Every class is shown {counts.max()} times in an epoch.")
+    elif not weighted:
+        lines += imbalance(names, counts)
     return lines

@@ -139,10 +139,10 @@ def test_inspect_reads_a_bucket_and_writes_here(tmp_path, bucket, capsys):
             cli.run(["inspect", f"folder:{address}", f"--output={output}"])
         return ended.value.code, capsys.readouterr()
 
-    code, said = inspect(tmp_path / "sheet.png")
+    code, said = inspect(tmp_path / "sheet.html")
     assert code == 0 and "8 images of 2 classes" in said.out
-    code, said = inspect(f"{bucket}/sheet.png")
-    assert code == 2 and f"on this machine only. Received: {bucket}/sheet.png" in said.err
+    code, said = inspect(f"{bucket}/sheet.html")
+    assert code == 2 and f"on this machine only. Received: {bucket}/sheet.html" in said.err
 
 
 def test_paths():

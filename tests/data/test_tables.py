@@ -112,11 +112,10 @@ def test_inspect_prints_what_a_data_set_holds(table, tmp_path, capsys):
     )
     dataset = table(text)
     (tmp_path / "images" / "1.png").write_bytes((tmp_path / "images" / "5.png").read_bytes())
-    for end in ("png", "html"):
-        sheet = tmp_path / f"sheet.{end}"
-        with pytest.raises(SystemExit) as ended:
-            cli.run(["inspect", dataset, "--validation_fraction=0", "--output", str(sheet)])
-        assert ended.value.code == 0
+    sheet = tmp_path / "sheet.html"
+    with pytest.raises(SystemExit) as ended:
+        cli.run(["inspect", dataset, "--validation_fraction=0", "--output", str(sheet)])
+    assert ended.value.code == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith(
         "12 images of 2 classes (10 training, 0 validation, 2 test); 12 PNG; 9 x 8"
@@ -128,9 +127,7 @@ def test_inspect_prints_what_a_data_set_holds(table, tmp_path, capsys):
         "0",
     ]
     assert "Equal images, test in train (1): images/1.png = images/5.png" in lines
-    with Image.open(tmp_path / "sheet.png") as image:
-        assert image.width > image.height > 100
-    page = (tmp_path / "sheet.html").read_text(encoding="utf-8")
+    page = sheet.read_text(encoding="utf-8")
     assert "犬 (1)" in page and page.count("data:image/png") == 9
     with pytest.raises(SystemExit) as ended:
         cli.run(["inspect", f"folder:{tmp_path / 'nowhere'}"])

@@ -295,7 +295,7 @@ def test_equal_classes_and_what_is_said_of_them(tmp_path):
     recipe = Recipe()
     first, hint = balance.describe(recipe, source)
     assert first == "Training images of each class: eel 2, dog 4, cat 24."
-    assert hint.startswith("cat has 12 times the images of eel: class_weight=balanced")
+    assert hint.startswith("cat has 24 training images and eel 2: class_weight=balanced")
     (weighted,) = balance.describe(recipe.replace(class_weight="balanced"), source)
     assert "eel 2 (weight 5), dog 4 (weight 2.5), cat 24 (weight 0.417)" in weighted
     _, sampled = balance.describe(recipe.replace(class_weight="sampling"), source)

@@ -87,7 +87,7 @@ def say_left_out(left_out: dict[str, list[str]], where: str) -> dict[str, Any]:
     """Warns of files that are not used; returns what provenance says of them."""
     for kind, names in sorted(left_out.items()):
         shown = some([printable(name) for name in sorted(names)])
-        # Nobody misses the first, and the second are used.
+        # Leftovers were never meant as images, and the images behind links are used.
         level = logging.INFO if kind in (LEFTOVER, FOLLOWED) else logging.WARNING
         logging.log(level, "Left out of %s: %s (%d): %s", where, kind, len(names), shown)
     return {

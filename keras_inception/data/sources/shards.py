@@ -62,8 +62,8 @@ class Records:
         shards: Paths, in order; TFRecord files, or ArrayRecord files (by their names).
         keys: Where a record holds what.
         shard: int32 (n,): which shard a record is in.
-        offset, length: int64 (n,): where its bytes begin there, and how many they are; of
-            ArrayRecord its number there, and 0.
+        offset, length: int64 (n,): in a TFRecord file the byte at which the record begins and its
+            length; in an ArrayRecord file the record's number and 0.
         labels: int64 (n,), as in the records.
         names: Label -> class name, of the labels whose records say one.
     """
