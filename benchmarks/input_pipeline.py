@@ -25,7 +25,7 @@ import tensorflow as tf
 from timing import cores, rows
 
 from keras_inception import Preprocessing
-from keras_inception.data import open_source, train_batches
+from keras_inception.data import Augmentation, open_source, train_batches
 from keras_inception.data.pipeline import AUGMENTATIONS
 from keras_inception.data.sources import shards
 from keras_inception.data.transforms import MIXES
@@ -119,9 +119,8 @@ def measure(quick: bool) -> list[dict[str, Any]]:
             return call
 
         def ours(opened: Any, augmentation: str) -> Iterator[Any]:
-            return iter(
-                train_batches(opened, contract, batch_size=BATCH, seed=0, augmentation=augmentation)
-            )
+            how = Augmentation(augmentation)
+            return iter(train_batches(opened, contract, batch_size=BATCH, seed=0, augmentation=how))
 
         calls = {
             "tf.data by hand: crop, resize, mirror": taking(plainest(encoded)),
@@ -185,8 +184,7 @@ def main() -> None:
                 contract,
                 batch_size=options.batch_size,
                 seed=0,
-                augmentation=augmentation,
-                mix=options.mix,
+                augmentation=Augmentation(augmentation, mix=options.mix),
             )
         )
         for _ in range(3):  # tracing, and the buffers that are filled before the clock starts

@@ -25,7 +25,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import keras_inception
-from keras_inception.data import evaluation_batches, open_source, train_batches
+from keras_inception.data import Augmentation, evaluation_batches, open_source, train_batches
 
 VARIANTS = ("InceptionV4", "InceptionResNetV2")
 
@@ -55,7 +55,11 @@ def learn(model: keras.Model, options: argparse.Namespace, seed: int) -> list[tu
     source = open_source("fashion_mnist_mini", validation_fraction=0.1)
     contract = keras_inception.Preprocessing(size=(options.image_size,) * 2)
     batches = train_batches(
-        source, contract, batch_size=options.batch_size, seed=seed, augmentation="flip"
+        source,
+        contract,
+        batch_size=options.batch_size,
+        seed=seed,
+        augmentation=Augmentation("flip"),
     )
     held_out = evaluation_batches(source, "validation", contract, batch_size=100)
     warm_up = keras.optimizers.schedules.CosineDecay(

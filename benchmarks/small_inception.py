@@ -21,7 +21,7 @@ import numpy as np
 from keras import layers
 
 from keras_inception import Preprocessing
-from keras_inception.data import evaluation_batches, open_source, train_batches
+from keras_inception.data import Augmentation, evaluation_batches, open_source, train_batches
 from keras_inception.models.inception_v1 import TABLE_1
 from keras_inception.runs import RunFolder
 
@@ -89,7 +89,7 @@ def main() -> None:
             contract,
             batch_size=options.batch_size,
             seed=seed,
-            augmentation=options.augmentation,
+            augmentation=Augmentation(options.augmentation),
             channels=1,
         ).map(lambda batch: (batch["image"], batch["label"]))
         begun = time.perf_counter()

@@ -3,11 +3,12 @@
 from keras_inception.data.fingerprint import Changes, Fingerprint
 from keras_inception.data.iteration import Batches
 from keras_inception.data.order import Order
-from keras_inception.data.pipeline import evaluation_batches, train_batches
+from keras_inception.data.pipeline import Augmentation, evaluation_batches, train_batches
 from keras_inception.data.sources import ChangedData, decoding_of, open_run, open_source
 from keras_inception.data.splits import Source
 
 __all__ = [
+    "Augmentation",
     "Batches",
     "ChangedData",
     "Changes",

@@ -7,8 +7,9 @@ resumed at step s sees what it would have seen.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -32,15 +33,53 @@ from keras_inception.recipes import AUGMENTATIONS, MIXES, POLICIES
 _CHUNK = 16
 
 
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """What training does to images.
+
+    Attributes:
+        kind: "none" (the contract's central crop), "flip" (that, mirrored at random), "mild"
+            (60-100 % of the area, mirrored, with a little color distortion), "crop" (8-100 % of
+            the area at an aspect of 3/4 to 4/3, mirrored), "inception" (that, with color
+            distortion) or the name of a keras-cv policy ("crop", then that).
+        mirror: Whether these mirror images at random; False where left and right differ in
+            meaning.
+        mix: "none", "mixup", "cutmix" or "either"; pairs are formed within a replica's batch.
+
+    Raises:
+        ValueError: there is no such kind or mix.
+    """
+
+    kind: str = "none"
+    mirror: bool = True
+    mix: str = "none"
+
+    def __post_init__(self) -> None:
+        if self.kind not in AUGMENTATIONS:
+            raise ValueError(
+                f"`augmentation` should be one of {', '.join(AUGMENTATIONS)}. "
+                f"Received: {self.kind!r}"
+            )
+        if self.mix not in MIXES:
+            raise ValueError(f"`mix` should be one of {', '.join(MIXES)}. Received: {self.mix!r}")
+
+    @property
+    def is_by_batch(self) -> bool:
+        """Whether something is done to whole batches, after which they are scaled.
+
+        Otherwise each image is scaled while it is in the processor's cache, by as many threads as
+        there are.
+        """
+        return self.kind in POLICIES or self.mix != "none"
+
+
 def train_batches(
     source: Source,
     preprocessing: Preprocessing,
     *,
     batch_size: int,
     seed: int,
-    augmentation: str = "none",
-    mirror: bool = True,
-    mix: str = "none",
+    augmentation: Augmentation = Augmentation(),
     channels: int = 3,
     start_step: int = 0,
     shard: tuple[int, int] = (0, 1),
@@ -53,12 +92,7 @@ def train_batches(
         preprocessing: The model's contract: size and scaling.
         batch_size: Examples of one replica's batch.
         seed: Decides order and augmentation.
-        augmentation: "none" (the contract's central crop), "flip" (that, mirrored at random),
-            "mild" (60-100 % of the area, mirrored, with a little color distortion),
-            "crop" (8-100 % of the area at an aspect of 3/4 to 4/3, mirrored), "inception" (that,
-            with color distortion) or the name of a keras-cv policy ("crop", then that).
-        mirror: Whether these mirror images at random; False where left and right differ in meaning.
-        mix: "none", "mixup", "cutmix" or "either"; pairs are formed within a replica's batch.
+        augmentation: What is done to the images.
         channels: 3 (gray images are repeated) or 1.
         start_step: The global step to begin with; costs nothing however large.
         shard: (host, hosts): which part of every global batch this host reads.
@@ -69,86 +103,130 @@ def train_batches(
         float32 one-hot (batch_size, classes), "index": int64 (batch_size,)}.
 
     Raises:
-        ValueError: the global batch is larger than the training part, or `augmentation` unknown.
+        ValueError: the global batch is larger than the training part, or a keras-cv policy is
+            asked for images of one channel.
     """
-    split, classes = source.splits["train"], len(source.class_names)
-    host, hosts = shard
-    local = batch_size * replicas
-    if local * hosts > len(split):
+    split, total = source.splits["train"], batch_size * replicas * shard[1]
+    if total > len(split):
         raise ValueError(
             f"The global batch should be at most the training part's {len(split)} images. "
-            f"Received: batch_size={local * hosts}"
+            f"Received: batch_size={total}"
         )
-    if augmentation not in AUGMENTATIONS:
-        raise ValueError(
-            f"`augmentation` should be one of {', '.join(AUGMENTATIONS)}. "
-            f"Received: {augmentation!r}"
-        )
-    if mix not in MIXES:
-        raise ValueError(f"`mix` should be one of {', '.join(MIXES)}. Received: {mix!r}")
-    if augmentation in POLICIES and channels != 3:
-        raise ValueError(
-            f"augmentation={augmentation} needs images of 3 channels. Received: {channels}"
-        )
-    labels = tf.constant(split.labels)
+    images, labels = _Images(split, preprocessing, channels), tf.constant(split.labels)
 
-    def positions() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def example(
+        position: tf.Tensor, index: tf.Tensor, encoded: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
+        image = images.augmented(index, augmentation, tf.stack([seed, position]), encoded)
+        return {
+            "image": image if augmentation.is_by_batch else preprocessing.scale(image),
+            "label": tf.one_hot(tf.gather(labels, index), len(source.class_names)),
+            "index": index,
+            "position": position,
+        }
+
+    examples = _examples(split, seed, start_step, batch_size * replicas, shard)
+    batches = examples.map(example, num_parallel_calls=tf.data.AUTOTUNE)
+    batches = batches.batch(batch_size, drop_remainder=True)
+    return batches.map(_finish(augmentation, images, seed)).prefetch(2 * replicas)
+
+
+def _examples(
+    split: Split, seed: int, start_step: int, local: int, shard: tuple[int, int]
+) -> tf.data.Dataset:
+    """Position and number of each of a host's examples, and its record where many are read at once.
+
+    Args:
+        local: Examples of this host in a step.
+    """
+    host, hosts = shard
+
+    def chunks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         order = Order(split, seed)  # one an iterator, since each iterator has its own thread
         for step in itertools.count(start_step):
-            at = step * local * hosts + host * local + np.arange(local)
+            at = (step * hosts + host) * local + np.arange(local)
             index = order.examples_at(at)
             for begin in range(0, local, _CHUNK):
                 chunk = slice(begin, begin + _CHUNK)
                 yield at[chunk], index[chunk]
 
-    def example(
-        position: tf.Tensor, index: tf.Tensor, encoded: tf.Tensor | None = None
-    ) -> dict[str, tf.Tensor]:
-        image = _training_image(
-            split,
-            index,
-            encoded,
-            preprocessing,
-            channels,
-            augmentation,
-            mirror,
-            tf.stack([seed, position]),
-        )
-        return {
-            "image": image if is_mixed else preprocessing.scale(image),
-            "label": tf.one_hot(tf.gather(labels, index), classes),
-            "index": index,
-            "position": position,
-        }
-
-    policy = make_policy(augmentation, preprocessing.size) if augmentation in POLICIES else None
-    # What needs the batch comes before the scaling; if nothing does, each image is scaled while it
-    # is in the cache, by as many threads as there are.
-    is_mixed = policy is not None or mix != "none"
-
-    def finished(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        image, label = batch["image"], batch["label"]
-        if not is_mixed:
-            return {"image": image, "label": label, "index": batch["index"]}
-        key = tf.stack([tf.constant(seed, tf.int64), batch["position"][0]])
-        if policy:
-            image = policy(image, key)
-        if mix != "none":
-            image, label = mix_batch(mix, image, label, key)
-        return {"image": preprocessing.scale(image), "label": label, "index": batch["index"]}
-
     signature = (tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None,), tf.int64))
-    chunks = tf.data.Dataset.from_generator(positions, output_signature=signature)
+    dataset = tf.data.Dataset.from_generator(chunks, output_signature=signature)
     if split.images is not None:
         read = split.images
-        chunks = chunks.map(lambda at, i: (at, i, read(i)), num_parallel_calls=tf.data.AUTOTUNE)
-    return (
-        chunks.unbatch()
-        .map(example, num_parallel_calls=tf.data.AUTOTUNE)
-        .batch(batch_size, drop_remainder=True)
-        .map(finished)
-        .prefetch(2 * replicas)
-    )
+        dataset = dataset.map(lambda at, i: (at, i, read(i)), num_parallel_calls=tf.data.AUTOTUNE)
+    return dataset.unbatch()
+
+
+def _finish(
+    augmentation: Augmentation, images: _Images, seed: int
+) -> Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]:
+    """What is done to a batch."""
+    preprocessing, policy = images.preprocessing, None
+    if augmentation.kind in POLICIES:
+        if images.channels != 3:
+            raise ValueError(
+                f"augmentation={augmentation.kind} needs images of 3 channels. "
+                f"Received: {images.channels}"
+            )
+        policy = make_policy(augmentation.kind, preprocessing.size)
+
+    def finish(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        key = tf.stack([tf.constant(seed, tf.int64), batch.pop("position")[0]])
+        if policy:
+            batch["image"] = policy(batch["image"], key)
+        if augmentation.mix != "none":
+            mixed = mix_batch(augmentation.mix, batch["image"], batch["label"], key)
+            batch["image"], batch["label"] = mixed
+        if augmentation.is_by_batch:
+            batch["image"] = preprocessing.scale(batch["image"])
+        return batch
+
+    return finish
+
+
+@dataclasses.dataclass(frozen=True)
+class _Images:
+    """A part's images at the contract's size: float32 (H, W, channels) in 0..255."""
+
+    split: Split
+    preprocessing: Preprocessing
+    channels: int
+
+    def central(self, index: tf.Tensor, encoded: tf.Tensor | None = None) -> tf.Tensor:
+        """The contract's central crop of image `index`; `encoded` is its record, if at hand."""
+        pixels = self.split.pixels(index, self.channels, encoded)
+        image = self.preprocessing.crop_and_resize(pixels)
+        return tf.ensure_shape(image, (*self.preprocessing.size, self.channels))
+
+    def augmented(
+        self,
+        index: tf.Tensor,
+        augmentation: Augmentation,
+        key: tf.Tensor,
+        encoded: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Image `index`, augmented by what `key`, (seed, position), draws."""
+        kind = augmentation.kind
+        if kind in ("none", "flip"):
+            image = self.central(index, encoded)
+        else:
+            area = MILD_AREA if kind == "mild" else AREA
+            image = self.split.crop(
+                index, lambda size: random_crop_box(size, key, area), self.channels, encoded
+            )
+            image = tf.image.resize(
+                image, self.preprocessing.size, self.preprocessing.interpolation
+            )
+            if self.preprocessing.interpolation == "bicubic":  # the only one that overshoots
+                image = tf.clip_by_value(image, 0.0, 255.0)
+        if kind != "none" and augmentation.mirror:
+            image = random_mirror(image, key)
+        if kind == "inception" and self.channels == 3:
+            image = distort_color(image, key)
+        elif kind == "mild" and self.channels == 3:
+            image = distort_color(image, key, *MILD_COLOR)
+        return image
 
 
 def evaluation_batches(
@@ -181,13 +259,13 @@ def evaluation_batches(
     step = batch_size * replicas * hosts
     steps = np.arange(-(-len(part) // step) * step).reshape(-1, hosts, batch_size * replicas)
     indices = steps[start_step:, host].ravel()
-    labels = tf.constant(part.labels)
+    images, labels = _Images(part, preprocessing, channels), tf.constant(part.labels)
     last = max(len(part) - 1, 0)
 
     def example(index: tf.Tensor) -> dict[str, tf.Tensor]:
         real = index <= last
         index = tf.minimum(index, last)
-        image = _central_image(part, index, None, preprocessing, channels)
+        image = images.central(index)
         return {
             "image": preprocessing.scale(image) if scale else image,
             "label": tf.gather(labels, index),
@@ -201,43 +279,3 @@ def evaluation_batches(
         .batch(batch_size, drop_remainder=True)
         .prefetch(2 * replicas)
     )
-
-
-def _central_image(
-    split: Split,
-    index: tf.Tensor,
-    encoded: tf.Tensor | None,
-    preprocessing: Preprocessing,
-    channels: int,
-) -> tf.Tensor:
-    """The contract's central crop at the contract's size: float32 in 0..255."""
-    image = preprocessing.crop_and_resize(split.pixels(index, channels, encoded))
-    return tf.ensure_shape(image, (*preprocessing.size, channels))
-
-
-def _training_image(
-    split: Split,
-    index: tf.Tensor,
-    encoded: tf.Tensor | None,
-    preprocessing: Preprocessing,
-    channels: int,
-    augmentation: str,
-    mirror: bool,
-    key: tf.Tensor,
-) -> tf.Tensor:
-    """An augmented image: float32 in 0..255, of the contract's size; key: (seed, position)."""
-    if augmentation in ("none", "flip"):
-        image = _central_image(split, index, encoded, preprocessing, channels)
-    else:
-        area = MILD_AREA if augmentation == "mild" else AREA
-        image = split.crop(index, lambda size: random_crop_box(size, key, area), channels, encoded)
-        image = tf.image.resize(image, preprocessing.size, preprocessing.interpolation)
-        if preprocessing.interpolation == "bicubic":  # the only one that overshoots
-            image = tf.clip_by_value(image, 0.0, 255.0)
-    if augmentation != "none" and mirror:
-        image = random_mirror(image, key)
-    if augmentation == "inception" and channels == 3:
-        image = distort_color(image, key)
-    elif augmentation == "mild" and channels == 3:
-        image = distort_color(image, key, *MILD_COLOR)
-    return image

@@ -16,7 +16,13 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception import messages, pictures
-from keras_inception.data import Batches, Order, evaluation_batches, train_batches
+from keras_inception.data import (
+    Augmentation,
+    Batches,
+    Order,
+    evaluation_batches,
+    train_batches,
+)
 from keras_inception.runs import best_epoch
 from keras_inception.training import checkpoints, tensorboard
 from keras_inception.training.averages import merging
@@ -184,9 +190,7 @@ class Descent(Stage):
             self.contract,
             batch_size=recipe.batch_size // self.strategy.num_replicas_in_sync,
             seed=recipe.seed,
-            augmentation=recipe.augmentation,
-            mirror=recipe.mirror,
-            mix=recipe.mix,
+            augmentation=Augmentation(recipe.augmentation, recipe.mirror, recipe.mix),
             start_step=start_step,
         )
         return distributed(self.strategy, dataset)

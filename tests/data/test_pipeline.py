@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from keras_inception import Preprocessing
-from keras_inception.data import Order, evaluation_batches, open_source, train_batches
+from keras_inception.data import Augmentation, Order, evaluation_batches, open_source, train_batches
 from keras_inception.data.policies import POLICIES
 
 CONTRACT = Preprocessing(size=(32, 32), crop_fraction=1.0)
@@ -47,7 +47,11 @@ def test_the_embedded_set_is_balanced_and_split_without_overlap(mini):
 @pytest.mark.parametrize("augmentation", ["none", "flip", "mild", "crop", "inception"])
 def test_a_step_depends_on_seed_and_step_only(mini, augmentation):
     def stream(**changes):
-        arguments = {"batch_size": 8, "seed": 3, "augmentation": augmentation} | changes
+        arguments = {
+            "batch_size": 8,
+            "seed": 3,
+            "augmentation": Augmentation(augmentation),
+        } | changes
         return train_batches(mini, CONTRACT, **arguments)
 
     whole = take(stream(), 6)
@@ -90,7 +94,8 @@ def test_streams_of_one_data_set_do_not_share_what_they_remember():
 
 def test_augmentation_changes_images_from_epoch_to_epoch():
     source = open_source("fake")
-    epochs = take(train_batches(source, CONTRACT, batch_size=462, seed=0, augmentation="crop"), 2)
+    how = Augmentation("crop")
+    epochs = take(train_batches(source, CONTRACT, batch_size=462, seed=0, augmentation=how), 2)
     for epoch in epochs:  # every example once an epoch, each time in another order
         assert sorted(epoch["index"]) == list(range(462))
     first = {i: p for i, p in zip(epochs[0]["index"], epochs[0]["image"], strict=True)}
@@ -130,19 +135,21 @@ def test_evaluation_images_are_the_contracts(mini):
 
 
 def test_images_are_mirrored_unless_that_changes_their_meaning(mini):
-    def images(**how):
-        return take(train_batches(mini, CONTRACT, batch_size=64, seed=0, **how), 1)[0]["image"]
+    def images(how):
+        batches = train_batches(mini, CONTRACT, batch_size=64, seed=0, augmentation=how)
+        return take(batches, 1)[0]["image"]
 
-    plain, mirrored = images(), images(augmentation="flip")
+    plain, mirrored = images(Augmentation()), images(Augmentation("flip"))
     turned = [not np.array_equal(a, b) for a, b in zip(plain, mirrored, strict=True)]
     assert 16 < sum(turned) < 48
-    np.testing.assert_array_equal(images(augmentation="flip", mirror=False), plain)
+    np.testing.assert_array_equal(images(Augmentation("flip", mirror=False)), plain)
     for image, original in zip(mirrored[turned], plain[turned], strict=True):
         np.testing.assert_array_equal(image[:, ::-1], original)
 
 
 def test_color_and_crop_stay_in_range(mini):
-    batch = take(train_batches(mini, CONTRACT, batch_size=64, seed=0, augmentation="inception"), 1)
+    how = Augmentation("inception")
+    batch = take(train_batches(mini, CONTRACT, batch_size=64, seed=0, augmentation=how), 1)
     assert batch[0]["image"].min() >= -1 and batch[0]["image"].max() <= 1
     assert batch[0]["label"].sum(1).tolist() == [1.0] * 64
 
@@ -157,9 +164,10 @@ def test_keras_cv_policies_depend_on_seed_and_step_only(mini, policy):
     """Also under a 16-bit dtype policy, in which their inner layers could not be built."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
+    crop, policy = Augmentation("crop"), Augmentation(policy)
     try:
         arguments = {"batch_size": 16, "seed": 3}
-        plain = take(train_batches(mini, CONTRACT, augmentation="crop", **arguments), 4)
+        plain = take(train_batches(mini, CONTRACT, augmentation=crop, **arguments), 4)
         whole = take(train_batches(mini, CONTRACT, augmentation=policy, **arguments), 4)
         resumed = train_batches(mini, CONTRACT, augmentation=policy, start_step=2, **arguments)
         resumed = take(resumed, 2)

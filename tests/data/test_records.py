@@ -13,7 +13,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
 
 from keras_inception import Preprocessing
-from keras_inception.data import open_source, train_batches
+from keras_inception.data import Augmentation, open_source, train_batches
 from keras_inception.data.order import in_file_order
 from keras_inception.data.sources import shards as module
 
@@ -79,7 +79,8 @@ def test_batches_are_the_same_after_the_index_was_kept(shards, capsys):
 
     def first():
         source = open_source(f"tfrecord:{shards}")
-        batches = train_batches(source, contract, batch_size=8, seed=3, augmentation="inception")
+        how = Augmentation("inception")
+        batches = train_batches(source, contract, batch_size=8, seed=3, augmentation=how)
         return next(iter(batches))
 
     one = first()
@@ -97,7 +98,7 @@ def test_records_read_together_are_those_read_one_by_one(shards):
     together = train.images(numbers).numpy().tolist()
     assert together == [train.image(i).numpy() for i in numbers]
     alone = dataclasses.replace(train, images=None)
-    arguments = {"batch_size": 20, "seed": 1, "augmentation": "crop", "start_step": 2}
+    arguments = {"batch_size": 20, "seed": 1, "augmentation": Augmentation("crop"), "start_step": 2}
     batches = [
         next(iter(train_batches(one, Preprocessing(size=(16, 16)), **arguments)))
         for one in (source, dataclasses.replace(source, splits={**source.splits, "train": alone}))
@@ -214,7 +215,7 @@ def test_large_sets_are_read_from_file_to_file(shards, monkeypatch):
     contract = Preprocessing(size=(8, 8))
 
     def stream(**changes):
-        arguments = {"batch_size": 4, "seed": 5, "augmentation": "flip"} | changes
+        arguments = {"batch_size": 4, "seed": 5, "augmentation": Augmentation("flip")} | changes
         return train_batches(source, contract, **arguments)
 
     def take(batches, count):
