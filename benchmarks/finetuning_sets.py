@@ -80,7 +80,7 @@ def prepare_elpv(folder: Path) -> None:
     """
     from elpv_dataset.utils import load_dataset
 
-    from keras_inception.data.splits import stratified
+    from keras_inception.data.parts import stratified
 
     images, probability, kinds = load_dataset()
     labels = (probability > 0.5).astype(int)

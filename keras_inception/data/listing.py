@@ -41,28 +41,29 @@ class Listing:
         images: Paths of files that are images, by name or content, sorted as paths.
         left_out: Kind -> paths of what is not used.
         links: Folders that are links, and were followed.
+        folders: Paths of the folders, sorted, without leftovers.
     """
 
     images: list[str] = dataclasses.field(default_factory=list)
     left_out: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     links: list[str] = dataclasses.field(default_factory=list)
+    folders: list[str] = dataclasses.field(default_factory=list)
 
     def leave_out(self, kind: str, path: str) -> None:
         self.left_out.setdefault(kind, []).append(path)
 
 
-def list_images(folder: str | Path, deep: bool = True) -> Listing:
-    """Looks through a folder.
+def list_images(folder: str | Path) -> Listing:
+    """Looks through a folder and all folders below it, each of them once.
 
     Args:
-        folder: The folder, on this machine or in a bucket.
-        deep: Whether its folders are looked through as well; links to folders are followed.
+        folder: The folder, on this machine or in a bucket. Links to folders are followed.
     """
     listing = Listing()
     if is_remote(folder):
-        _look_in_bucket(str(folder), listing, deep)
+        _look_in_bucket(str(folder), listing)
     else:
-        _look(str(folder), listing, frozenset({_identity(os.stat(folder))}), deep)
+        _look(str(folder), listing, frozenset({_identity(os.stat(folder))}))
     listing.images.sort(key=lambda path: path.split(os.sep))
     return listing
 
@@ -82,14 +83,6 @@ def is_folder(path: Any) -> bool:
     return False
 
 
-def folders_in(folder: Any) -> list[str]:
-    """Names of the folders in a folder, sorted, without leftovers."""
-    if is_remote(folder):
-        entries = _entries(str(folder))
-        return [name for name, holds_files in entries if holds_files and not is_leftover(name)]
-    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not is_leftover(p.name))
-
-
 def _entries(folder: str) -> list[tuple[str, bool]]:
     """Names in a folder of a bucket, sorted, and whether they are folders."""
     found = []
@@ -103,15 +96,15 @@ def _entries(folder: str) -> list[tuple[str, bool]]:
     return found
 
 
-def _look_in_bucket(folder: str, listing: Listing, deep: bool) -> None:
+def _look_in_bucket(folder: str, listing: Listing) -> None:
     """As `_look`; a bucket has no links, devices or names that are not UTF-8."""
     for name, holds_files in _entries(folder):
         path = f"{folder}/{name}"
         if is_leftover(name):
             listing.leave_out(LEFTOVER, path)
         elif holds_files:
-            if deep:
-                _look_in_bucket(path, listing, deep)
+            listing.folders.append(path)
+            _look_in_bucket(path, listing)
         else:
             _note_file(path, listing)
 
@@ -120,7 +113,7 @@ def _identity(state: os.stat_result) -> tuple[int, int]:
     return state.st_dev, state.st_ino
 
 
-def _look(folder: str, listing: Listing, around: frozenset[tuple[int, int]], deep: bool) -> None:
+def _look(folder: str, listing: Listing, around: frozenset[tuple[int, int]]) -> None:
     try:
         names = sorted(os.listdir(folder))
     except OSError:
@@ -143,14 +136,13 @@ def _look(folder: str, listing: Listing, around: frozenset[tuple[int, int]], dee
             listing.leave_out("dangling links" if dangling else kind, path)
             continue
         if stat.S_ISDIR(state.st_mode):
-            if not deep:
-                continue
+            listing.folders.append(path)
             if _identity(state) in around:
                 listing.leave_out("links to themselves", path)
                 continue
             if os.path.islink(path):
                 listing.links.append(path)
-            _look(path, listing, around | {_identity(state)}, deep)
+            _look(path, listing, around | {_identity(state)})
         elif not stat.S_ISREG(state.st_mode):
             listing.leave_out("FIFOs, sockets and devices", path)
         else:

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.data.decode import SIXTEEN_BITS, Choose, Decoding, crop, with_channels
-from keras_inception.data.facts import Facts, digest, groups_of_equals
+from keras_inception.data.decode import Choose, Decoding, crop, with_channels
+from keras_inception.data.facts import Facts, digest
 from keras_inception.data.fingerprint import Fingerprint
-from keras_inception.data.plain import PROBLEMS, pixels_of, png_path
-from keras_inception.messages import some
+from keras_inception.data.plain import pixels_of, png_path
 
 SPLITS = ("train", "validation", "test")
-# Share of unreadable images above which a data set is refused rather than used without them.
-UNREADABLE_LIMIT = 0.01
-# Parts that a data set lacks come out of its training part: which, and the test part's share.
-TEST_FRACTION = 0.2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -234,73 +228,6 @@ class Source:
         return Fingerprint(self.class_names, parts, self.decoding.white)
 
 
-def stratified(
-    labels: np.ndarray, fraction: float, seed: int, groups: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Indices (kept, held out): `fraction` of every class is held out, rounded, drawn by `seed`.
-
-    A class keeps at least one example.
-
-    Args:
-        labels: int (n,), class of each example.
-        fraction: Share that is held out.
-        seed: Decides which.
-        groups: int (n,): examples of one group stay together, such as equal files. A group with
-            several labels is kept.
-    """
-    rng = np.random.default_rng(seed)
-    groups = np.arange(len(labels)) if groups is None else groups
-    sizes = np.bincount(groups, minlength=1)
-    alone = bool((sizes <= 1).all())
-    held = []
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        wanted = min(round(len(members) * fraction), len(members) - 1)
-        held.append(members[:wanted] if alone else _whole_groups(members, groups, sizes, wanted))
-    out = np.sort(np.concatenate(held)) if held else np.zeros(0, int)
-    return np.setdiff1d(np.arange(len(labels)), out), out
-
-
-def _whole_groups(
-    members: np.ndarray, groups: np.ndarray, sizes: np.ndarray, wanted: int
-) -> np.ndarray:
-    """About `wanted` of `members`, in their order, no group divided."""
-    mine = np.bincount(groups[members], minlength=len(sizes))
-    taken: list[np.ndarray] = []
-    count, seen = 0, set()
-    for member in members:
-        group = groups[member]
-        if count >= wanted:
-            break
-        if group in seen or mine[group] != sizes[group] or count + mine[group] > wanted:
-            continue
-        seen.add(group)
-        taken.append(members[groups[members] == group])
-        count += mine[group]
-    return np.concatenate(taken) if taken else np.zeros(0, int)
-
-
-def draw_missing_parts(
-    splits: dict[str, Split], validation_fraction: float, seed: int
-) -> tuple[dict[str, Split], dict[str, list[str]]]:
-    """Takes the test and the validation part out of the training part, where there is none.
-
-    Examples of equal content stay together.
-
-    Returns:
-        All three parts, and the names of what was drawn for each part that was missing.
-    """
-    splits, drawn = dict(splits), {}
-    for part, fraction in (("test", TEST_FRACTION), ("validation", validation_fraction)):
-        if part not in splits:
-            train = splits["train"]
-            groups = groups_of_equals(train.facts) if "digest" in train.facts else None
-            rest, held = stratified(train.labels, fraction, seed, groups)
-            splits[part], splits["train"] = train.subset(held), train.subset(rest)
-            drawn[part] = [train.name(i) for i in held]
-    return {part: splits[part] for part in SPLITS}, drawn
-
-
 def array_split(images: np.ndarray, labels: np.ndarray, noun: str) -> Split:
     """uint8 (n, height, width, channels) in memory as a split; `noun` names an example."""
     pixels = tf.constant(images, tf.uint8)
@@ -313,57 +240,6 @@ def array_split(images: np.ndarray, labels: np.ndarray, noun: str) -> Split:
 
     facts = {"digest": np.stack([digest(one.tobytes()) for one in images])}
     return Split(labels.astype(np.int64), image, name, facts=facts)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Checked:
-    """Parts after the first pass.
-
-    Attributes:
-        splits: The parts without unreadable images.
-        decoding: How their images are decoded.
-        unreadable: What was left out, with the reason.
-    """
-
-    splits: dict[str, Split]
-    decoding: Decoding
-    unreadable: tuple[str, ...]
-
-
-def check_images(splits: dict[str, Split], decoding: Decoding, where: str) -> Checked:
-    """Takes out the images that cannot be read, or refuses the data set.
-
-    Args:
-        splits: Parts whose images are encoded bytes, with their facts.
-        decoding: How images are decoded; `white` is found here.
-        where: Names the data set in messages.
-
-    Raises:
-        ValueError: over 1 % of the images cannot be read.
-    """
-    bad = {part: np.flatnonzero(split.facts["problem"]) for part, split in splits.items()}
-    names = tuple(
-        f"{splits[part].describe(int(i))} ({PROBLEMS[splits[part].facts['problem'][i]]})"
-        for part, numbers in bad.items()
-        for i in numbers
-    )
-    if names:
-        everything = sum(map(len, splits.values()))
-        shown = some(names, 5)
-        if len(names) > UNREADABLE_LIMIT * everything:
-            raise ValueError(
-                f"{len(names)} of {everything} images in {where} cannot be read (the limit is "
-                f"{UNREADABLE_LIMIT:.0%}); mend or remove them: {shown}"
-            )
-        logging.warning("Left out %d unreadable images: %s", len(names), shown)
-    decoding = _with_white(decoding, splits, where)
-    splits = {
-        part: dataclasses.replace(
-            split.subset(np.setdiff1d(np.arange(len(split)), bad[part])), decoding=decoding
-        )
-        for part, split in splits.items()
-    }
-    return Checked(splits, decoding, names)
 
 
 def concatenated(splits: Sequence[Split]) -> Split:
@@ -399,22 +275,3 @@ def concatenated(splits: Sequence[Split]) -> Split:
         shards=np.concatenate(shards) if len(shards) == len(splits) else None,
         window=max(split.window for split in splits),
     )
-
-
-def _with_white(decoding: Decoding, splits: dict[str, Split], where: str) -> Decoding:
-    """`white` for the 16-bit images of a data set: the largest value of so many bits."""
-    if decoding.white != SIXTEEN_BITS:
-        return decoding
-    largest = max((int(s.facts["maximum"].max(initial=0)) for s in splits.values()), default=0)
-    white = max(2 ** largest.bit_length() - 1, 255)
-    if not largest or white == SIXTEEN_BITS:
-        return decoding
-    logging.warning(
-        "The values of the 16-bit images in %s reach only %d of 65535: they are taken for %d bits, "
-        "and %d becomes white.",
-        where,
-        largest,
-        white.bit_length(),
-        white,
-    )
-    return dataclasses.replace(decoding, white=white)

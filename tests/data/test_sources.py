@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from keras_inception.data import open_source
-from keras_inception.data.splits import stratified
+from keras_inception.data.parts import stratified
 
 
 def write_images(folder, count, shade, suffix):

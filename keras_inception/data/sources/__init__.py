@@ -6,6 +6,7 @@ An example's number is stable, so that order, augmentation and resuming can be c
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from keras_inception.data.fingerprint import Changes, Fingerprint
 from keras_inception.data.sources import tfds as tfds_sets
 from keras_inception.data.sources.fake import open_fake
 from keras_inception.data.sources.folder import open_folder
+from keras_inception.data.sources.imagenet import open_imagenet
 from keras_inception.data.sources.opening import Opening
 from keras_inception.data.sources.records import open_shards
 from keras_inception.data.sources.table import open_table
@@ -60,6 +62,7 @@ SOURCES: dict[str, tuple[str, Callable[[str, Opening], Source]]] = {
     "tfds": ("NAME", _open_tfds),
     "csv": ("FILE", lambda path, opening: open_table(_path(path), opening)),
     "tfrecord": ("PATH", lambda path, opening: open_shards(_path(path), opening)),
+    "imagenet": ("PATH", lambda path, opening: open_imagenet(_path(path), opening.ground_truth)),
     "fake": ("", lambda _, opening: open_fake(opening)),
 }
 
@@ -74,6 +77,7 @@ def open_source(
     download: bool = False,
     max_pixels: int = MAX_PIXELS,
     background: tuple[int, int, int] = (255, 255, 255),
+    ground_truth: str | os.PathLike | None = None,
     parts: Fingerprint | None = None,
 ) -> Source:
     """Opens a data set and checks it.
@@ -82,7 +86,8 @@ def open_source(
         dataset: "fashion_mnist_mini" (embedded), "folder:PATH" (class folders, with or without
             folders for the parts above them), "csv:FILE" (a table with the columns path, label
             and, if it has parts, split), "tfds:NAME", "tfrecord:PATH" (a folder of ImageNet's
-            shards) or "fake" (noise).
+            shards), "imagenet:PATH" (the images of ImageNet's validation, for evaluation only) or
+            "fake" (noise).
         data_dir: Where prepared TFDS data lies; empty for TFDS' default.
         split: TFDS' split strings of the training, validation and test part, or of training and
             test, with commas: "train[:80%],train[80%:90%],train[90%:]". Empty: the data set's own.
@@ -92,6 +97,7 @@ def open_source(
         download: Whether TFDS may download what is not prepared yet.
         max_pixels: Images with more pixels are taken for unreadable, by their headers.
         background: Red, green and blue, 0..255, of what lies behind transparent pixels.
+        ground_truth: A list of the classes of "imagenet:PATH"; see `sources.imagenet`.
         parts: What an earlier run's `Source.fingerprint()` was: its examples are in the same
             parts, in the same order, and nothing is drawn anew. Examples that it does not have are
             left out and named in `Source.added`.
@@ -101,6 +107,28 @@ def open_source(
             classes or own parts are others.
         ValueError: the data set is unknown, missing, has fewer than two classes or too many
             unreadable images.
+    """
+    kind, opener = _opener(dataset, split, ground_truth)
+    decoding = Decoding(background, max_pixels, parts.white if parts else Decoding().white)
+    listed = None if ground_truth is None else Path(ground_truth)
+    opening = Opening(data_dir, split, validation_fraction, seed, download, decoding, listed)
+    try:
+        source = dataclasses.replace(opener(opening), name=dataset)
+    except tf.errors.OpError as error:  # of a bucket, above all
+        reason = (error.message.splitlines() or [type(error).__name__])[0]
+        raise OSError(f"The data set {dataset} cannot be read: {reason}") from error
+    _check(source, ("test",) if kind == "imagenet" else ("train", "test"))
+    source = _with_parts(source, parts) if parts else source
+    return dataclasses.replace(source, provenance=source.provenance | say_duplicates(source))
+
+
+def _opener(
+    dataset: str, split: str, ground_truth: str | os.PathLike | None
+) -> tuple[str, Callable[[Opening], Source]]:
+    """The kind of a data set, and what opens it.
+
+    Raises:
+        ValueError: the data set is unknown, or an argument belongs to another kind.
     """
     kind, _, rest = dataset.partition(":")
     argument, opener = SOURCES.get(kind, ("", None))
@@ -112,23 +140,24 @@ def open_source(
             "`split` names the splits of a TFDS data set; other sources have folders or files for "
             f"their parts (docs/data.md). Received: split={split!r} with {dataset}"
         )
-    decoding = Decoding(background, max_pixels, parts.white if parts else Decoding().white)
-    opening = Opening(data_dir, split, validation_fraction, seed, download, decoding)
-    try:
-        source = dataclasses.replace(opener(rest, opening), name=dataset)
-    except tf.errors.OpError as error:  # of a bucket, above all
-        reason = (error.message.splitlines() or [type(error).__name__])[0]
-        raise OSError(f"The data set {dataset} cannot be read: {reason}") from error
+    if ground_truth and kind != "imagenet":
+        raise ValueError(
+            "`ground_truth` lists the classes of imagenet:PATH; other data sets have their own. "
+            f"Received: ground_truth={ground_truth} with {dataset}"
+        )
+    return kind, functools.partial(opener, rest)
+
+
+def _check(source: Source, needed: tuple[str, ...]) -> None:
+    """Raises ValueError for fewer than two classes, and for a part that is needed and empty."""
     if len(source.class_names) < 2:
         raise ValueError(
-            f"A classifier needs at least two classes; {dataset} has "
+            f"A classifier needs at least two classes; {source.name} has "
             f"{len(source.class_names)}: {', '.join(source.class_names)}"
         )
-    for part in ("train", "test"):
+    for part in needed:
         if not len(source.splits[part]):
-            raise ValueError(f"{dataset} has no images for the {part} part.")
-    source = _with_parts(source, parts) if parts else source
-    return dataclasses.replace(source, provenance=source.provenance | say_duplicates(source))
+            raise ValueError(f"{source.name} has no images for the {part} part.")
 
 
 def open_run(run: RunFolder) -> Source:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from keras_inception.data.parts import draw_missing_parts
 from keras_inception.data.sources.opening import Opening
-from keras_inception.data.splits import Source, array_split, stratified
+from keras_inception.data.splits import Source, array_split
 
 
 def open_fake(opening: Opening) -> Source:
@@ -14,17 +15,12 @@ def open_fake(opening: Opening) -> Source:
     labels = rng.integers(0, 4, 640)
     noise = rng.integers(0, 64, (640, 64, 64, 3))
     images = (noise + 48 * labels[:, None, None, None]).astype(np.uint8)
-    rest, test = stratified(labels, 0.2, opening.seed)
-    kept, validation = stratified(labels[rest], opening.validation_fraction, opening.seed)
     whole = array_split(images, labels, "fake example")
+    splits, drawn = draw_missing_parts({"train": whole}, opening.validation_fraction, opening.seed)
     return Source(
         name="fake",
         class_names=("darkest", "dark", "bright", "brightest"),
-        splits={
-            "train": whole.subset(rest[kept]),
-            "validation": whole.subset(rest[validation]),
-            "test": whole.subset(test),
-        },
-        drawn=("validation", "test"),
+        splits=splits,
+        drawn=tuple(drawn),
         provenance={"fake": "640 images, 64 x 64", "seed": opening.seed},
     )

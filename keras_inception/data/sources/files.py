@@ -1,4 +1,4 @@
-"""Image files -> parts of a data set; what folders and tables of files have in common."""
+"""Image files -> a data set: what class folders and tables have in common."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_inception.data.checked import check_images
 from keras_inception.data.decode import Decoding
 from keras_inception.data.facts import find_facts
 from keras_inception.data.headers import FORMATS
 from keras_inception.data.kept import state_of
 from keras_inception.data.listing import FOLLOWED, LEFTOVER
+from keras_inception.data.parts import draw_missing_parts
 from keras_inception.data.plain import FIRST_NEED, PROBLEMS
-from keras_inception.data.splits import Checked, Split, check_images
+from keras_inception.data.sources.opening import Opening
+from keras_inception.data.splits import Source, Split
 from keras_inception.messages import printable, some
 
 
@@ -32,41 +35,89 @@ class ImageFile:
     label: int
 
 
-def open_files(
-    parts: dict[str, list[ImageFile]],
-    decoding: Decoding,
-    where: str,
-    left_out: dict[str, list[str]],
-    prefix: str,
-) -> tuple[Checked, dict[str, Any]]:
-    """Parts of image files, every one of them decoded once.
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """Image files in class folders or in a table.
 
-    Args:
-        parts: Part -> its files.
-        decoding: How they are decoded.
+    Attributes:
+        kind: What opened them: "folder" or "csv".
         where: Names the data set in messages.
-        left_out: Kind -> names of what is not used; files that need a package are added.
         prefix: What stands before a file's name in messages.
-
-    Returns:
-        The checked parts, and what provenance says of images that Pillow made plain.
+        class_names: In the order of the labels.
+        parts: Part -> its files.
+        left_out: Kind -> names of what is not used.
     """
-    splits, kinds = {}, Counter[str]()
-    for part, files in parts.items():
-        split = _split(files, prefix)
+
+    kind: str
+    where: str
+    prefix: str
+    class_names: Sequence[str]
+    parts: dict[str, list[ImageFile]]
+    left_out: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+
+    def open(self, opening: Opening) -> Source:
+        """The files as a data set, every one of them decoded once.
+
+        Raises:
+            ValueError: too many cannot be read, or a class has none in the training part.
+        """
+        splits, kinds = {}, Counter[str]()
+        for part, files in self.parts.items():
+            where = f"{self.where} {part}"
+            splits[part] = self._decoded(files, where, opening.decoding, kinds)
+        if kinds:
+            logging.info("Pillow decoded %s once, into the cache.", _counts(kinds))
+        checked = check_images(splits, opening.decoding, self.where)
+        self._check_training_images(checked.splits["train"])
+        fraction, seed = opening.validation_fraction, opening.seed
+        splits, drawn = draw_missing_parts(checked.splits, fraction, seed)
+        said = {"left_out": self._say_left_out(), "converted": dict(kinds)}
+        provenance = {self.kind: self.where, "seed": seed, "held_out": drawn}
+        return Source(
+            name=self.where,
+            class_names=tuple(self.class_names),
+            splits=splits,
+            provenance=provenance | {key: value for key, value in said.items() if value},
+            unreadable=checked.unreadable,
+            left_out=self.left_out,
+            drawn=tuple(drawn),
+            decoding=checked.decoding,
+        )
+
+    def _decoded(
+        self, files: list[ImageFile], where: str, decoding: Decoding, kinds: Counter[str]
+    ) -> Split:
+        """A part with its facts; what Pillow made plain is counted in `kinds`."""
+        split = _split(files, self.prefix)
         states = state_of([file.path for file in files])
-        facts = find_facts(split.image, states, decoding, f"{where} {part}")
+        facts = find_facts(split.image, states, decoding, where)
         lacks_package = facts["problem"] >= FIRST_NEED
         for i in np.flatnonzero(lacks_package):
             kind = f"images of which {PROBLEMS[facts['problem'][i]]}"
-            left_out.setdefault(kind, []).append(files[i].name)
+            self.left_out.setdefault(kind, []).append(files[i].name)
         kinds.update(FORMATS[code] for code in facts["format"][facts["odd"] == 1])
-        splits[part] = dataclasses.replace(split, facts=facts).subset(
-            np.flatnonzero(~lacks_package)
-        )
-    if kinds:
-        logging.info("Pillow decoded %s once, into the cache.", _counts(kinds))
-    return check_images(splits, decoding, where), ({"converted": dict(kinds)} if kinds else {})
+        return dataclasses.replace(split, facts=facts).subset(np.flatnonzero(~lacks_package))
+
+    def _check_training_images(self, train: Split) -> None:
+        present = set(train.labels.tolist())
+        names = enumerate(self.class_names)
+        lacking = [printable(name) for label, name in names if label not in present]
+        if lacking:
+            raise ValueError(
+                f"The training part of {self.where} has no readable images of {some(lacking)}."
+            )
+
+    def _say_left_out(self) -> dict[str, Any]:
+        """Warns of files that are not used; returns what provenance says of them."""
+        said = {}
+        for kind, names in sorted(self.left_out.items()):
+            shown = [printable(name) for name in sorted(names)]
+            # Leftovers were never meant as images, and the images behind links are used.
+            level = logging.INFO if kind in (LEFTOVER, FOLLOWED) else logging.WARNING
+            where = self.where
+            logging.log(level, "Left out of %s: %s (%d): %s", where, kind, len(names), some(shown))
+            said[kind] = {"count": len(names), "examples": shown[:3]}
+        return said
 
 
 def _split(files: Sequence[ImageFile], prefix: str) -> Split:
@@ -81,29 +132,6 @@ def _split(files: Sequence[ImageFile], prefix: str) -> Split:
 
 def _counts(kinds: dict[str, int]) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-
-
-def say_left_out(left_out: dict[str, list[str]], where: str) -> dict[str, Any]:
-    """Warns of files that are not used; returns what provenance says of them."""
-    for kind, names in sorted(left_out.items()):
-        shown = some([printable(name) for name in sorted(names)])
-        # Leftovers were never meant as images, and the images behind links are used.
-        level = logging.INFO if kind in (LEFTOVER, FOLLOWED) else logging.WARNING
-        logging.log(level, "Left out of %s: %s (%d): %s", where, kind, len(names), shown)
-    return {
-        "left_out": {
-            kind: {"count": len(names), "examples": [printable(n) for n in sorted(names)[:3]]}
-            for kind, names in sorted(left_out.items())
-        }
-    }
-
-
-def check_training_images(splits: dict[str, Split], classes: Sequence[str], where: str) -> None:
-    """Raises ValueError for a class without an image in the training part."""
-    present = set(splits["train"].labels.tolist())
-    lacking = [printable(name) for label, name in enumerate(classes) if label not in present]
-    if lacking:
-        raise ValueError(f"The training part of {where} has no readable images of {some(lacking)}.")
 
 
 def check_class_names(names: Sequence[str], where: str) -> None:

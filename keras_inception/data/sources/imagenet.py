@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.data.listing import SUFFIXES, folders_in, is_folder, list_images
+from keras_inception.buckets import as_path
+from keras_inception.data.listing import SUFFIXES, is_folder, list_images
 from keras_inception.data.splits import Source, Split
 from keras_inception.models.imagenet import imagenet_classes
 
@@ -42,17 +43,14 @@ def open_imagenet(root: Path, ground_truth: Path | None = None) -> Source:
     if not is_folder(root):
         raise ValueError(f"There is no folder {root}; imagenet:PATH names ImageNet's validation.")
     ids = [c.wordnet_id for c in imagenet_classes()]
-    folders = [name for name in folders_in(root) if name in set(ids)]
-    if folders:
-        number = {wordnet_id: i for i, wordnet_id in enumerate(ids)}
-        files = [
-            (path, number[folder])
-            for folder in folders
-            for path in list_images(root / folder).images
-        ]
-        layout = f"{len(folders)} of 1000 class folders"
+    number = {wordnet_id: i for i, wordnet_id in enumerate(ids)}
+    listing = list_images(root)
+    names = {path: as_path(path).relative_to(root).parts for path in listing.images}
+    files = [(path, number[name[0]]) for path, name in names.items() if name[0] in number]
+    if files:
+        layout = f"{len({label for _, label in files})} of 1000 class folders"
     else:
-        paths = list_images(root, deep=False).images
+        paths = [path for path, name in names.items() if len(name) == 1]
         labels = _labels([Path(path).name for path in paths], ground_truth, ids)
         files = list(zip(paths, labels, strict=True))
         layout = "one folder" + (f" and {ground_truth.name}" if ground_truth else "")

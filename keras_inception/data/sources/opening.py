@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 
 from keras_inception.data.decode import Decoding
 
@@ -33,3 +34,4 @@ class Opening:
     seed: int = 0
     download: bool = False
     decoding: Decoding = Decoding()
+    ground_truth: Path | None = None

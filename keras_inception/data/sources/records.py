@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_inception.data.checked import check_images
 from keras_inception.data.facts import find_facts
 from keras_inception.data.kept import state_of
+from keras_inception.data.parts import draw_missing_parts
 from keras_inception.data.sources.files import check_class_names
 from keras_inception.data.sources.opening import Opening
 from keras_inception.data.sources.shards import Records, open_records, split_of
-from keras_inception.data.splits import Source, check_images, draw_missing_parts
+from keras_inception.data.splits import Source
 
 
 def open_shards(folder: Path, opening: Opening) -> Source:

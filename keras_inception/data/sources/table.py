@@ -14,15 +14,9 @@ import tensorflow as tf
 
 from keras_inception.buckets import is_remote
 from keras_inception.data.kept import REQUESTS
-from keras_inception.data.sources.files import (
-    ImageFile,
-    check_class_names,
-    check_training_images,
-    open_files,
-    say_left_out,
-)
+from keras_inception.data.sources.files import Files, ImageFile, check_class_names
 from keras_inception.data.sources.opening import PART_OF, Opening
-from keras_inception.data.splits import Source, draw_missing_parts
+from keras_inception.data.splits import Source
 from keras_inception.messages import some
 
 _MANY_LABELS = "Only one class an image is supported, no multi-label classification."
@@ -64,24 +58,7 @@ def open_table(file: Path, opening: Opening) -> Source:
             f"{len(missing)} of the {len(rows)} images in {file} are not there (paths begin at "
             f"{file.parent}): {some(missing)}"
         )
-    left_out: dict[str, list[str]] = {}
-    checked, converted = open_files(
-        parts, opening.decoding, str(file), left_out, f"{file.parent}{os.sep}"
-    )
-    check_training_images(checked.splits, labels, str(file))
-    splits, drawn = draw_missing_parts(checked.splits, opening.validation_fraction, opening.seed)
-    said = say_left_out(left_out, str(file)) | converted
-    provenance = {"csv": str(file), "seed": opening.seed, "held_out": drawn}
-    return Source(
-        name=str(file),
-        class_names=tuple(labels),
-        splits=splits,
-        provenance=provenance | {k: v for k, v in said.items() if v},
-        unreadable=checked.unreadable,
-        left_out=left_out,
-        drawn=tuple(drawn),
-        decoding=checked.decoding,
-    )
+    return Files("csv", str(file), f"{file.parent}{os.sep}", labels, parts).open(opening)
 
 
 def _missing(images: list[ImageFile]) -> list[str]:

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_inception.data.checked import check_images
 from keras_inception.data.facts import find_facts
 from keras_inception.data.kept import digest_of, state_of
 from keras_inception.data.sources.files import check_class_names
 from keras_inception.data.sources.opening import Opening
 from keras_inception.data.sources.shards import Keys, index_shards, split_of
-from keras_inception.data.splits import SPLITS, Source, Split, check_images
+from keras_inception.data.splits import SPLITS, Source, Split
 
 # Encoded bytes up to which a split is kept in memory; of a larger one records are read when they
 # are needed.
