@@ -67,22 +67,17 @@ class Files:
             splits[part] = self._decoded(files, where, opening.decoding, kinds)
         if kinds:
             logging.info("Pillow decoded %s once, into the cache.", _counts(kinds))
-        checked = check_images(splits, opening.decoding, self.where)
-        self._check_training_images(checked.splits["train"])
+        names, left_out = tuple(self.class_names), self.left_out
+        source = check_images(
+            Source(self.where, names, splits, {}, left_out=left_out, decoding=opening.decoding)
+        )
+        self._check_training_images(source.splits["train"])
         fraction, seed = opening.validation_fraction, opening.seed
-        splits, drawn = draw_missing_parts(checked.splits, fraction, seed)
+        splits, drawn = draw_missing_parts(source.splits, fraction, seed)
         said = {"left_out": self._say_left_out(), "converted": dict(kinds)}
         provenance = {self.kind: self.where, "seed": seed, "held_out": drawn}
-        return Source(
-            name=self.where,
-            class_names=tuple(self.class_names),
-            splits=splits,
-            provenance=provenance | {key: value for key, value in said.items() if value},
-            unreadable=checked.unreadable,
-            left_out=self.left_out,
-            drawn=tuple(drawn),
-            decoding=checked.decoding,
-        )
+        provenance |= {key: value for key, value in said.items() if value}
+        return dataclasses.replace(source, splits=splits, drawn=tuple(drawn), provenance=provenance)
 
     def _decoded(
         self, files: list[ImageFile], where: str, decoding: Decoding, kinds: Counter[str]

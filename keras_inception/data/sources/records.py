@@ -36,17 +36,11 @@ def open_shards(folder: Path, opening: Opening) -> Source:
         split = dataclasses.replace(split_of(records), labels=records.labels - offset)
         facts = find_facts(split.image, _states(records), opening.decoding, f"{folder} {part}")
         splits[part] = dataclasses.replace(split, facts=facts)
-    checked = check_images(splits, opening.decoding, str(folder))
-    splits, drawn = draw_missing_parts(checked.splits, opening.validation_fraction, opening.seed)
-    return Source(
-        name=str(folder),
-        class_names=tuple(names),
-        splits=splits,
-        provenance={"tfrecord": str(folder), "first label": offset, "seed": opening.seed},
-        unreadable=checked.unreadable,
-        drawn=tuple(drawn),
-        decoding=checked.decoding,
-    )
+    provenance = {"tfrecord": str(folder), "first label": offset, "seed": opening.seed}
+    source = Source(str(folder), tuple(names), splits, provenance, decoding=opening.decoding)
+    source = check_images(source)
+    splits, drawn = draw_missing_parts(source.splits, opening.validation_fraction, opening.seed)
+    return dataclasses.replace(source, splits=splits, drawn=tuple(drawn))
 
 
 def _states(records: Records) -> list[object]:

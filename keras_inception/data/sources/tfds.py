@@ -83,17 +83,9 @@ def open_builder(builder: Any, opening: Opening) -> Source:
             states = [(state, spec, i) for i in range(len(one))]
             facts = find_facts(one.image, states, opening.decoding, f"{builder.name} {spec}")
             opened[part] = dataclasses.replace(one, facts=facts)
-    checked = check_images(opened, opening.decoding, builder.name)
-    opened = checked.splits
     opened.setdefault("validation", opened["train"].subset(np.zeros(0, np.int64)))
-    return Source(
-        name=builder.name,
-        class_names=names,
-        splits=opened,
-        provenance={"tfds": f"{builder.name}/{builder.version}", "splits": parts},
-        unreadable=checked.unreadable,
-        decoding=checked.decoding,
-    )
+    provenance = {"tfds": f"{builder.name}/{builder.version}", "splits": parts}
+    return check_images(Source(builder.name, names, opened, provenance, decoding=opening.decoding))
 
 
 def _parts_asked_for(builder: Any, split: str) -> dict[str, str]:
