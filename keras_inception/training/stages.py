@@ -316,6 +316,8 @@ def open_bound(
         raise ValueError(
             f"{error}. {anew}, give another `run_dir`, or put the data back as it was."
         ) from error
+    if not source.num_examples("train"):
+        raise ValueError(f"{recipe.dataset} has no training part: it is for evaluation only.")
     if source.added and not keep_parts:
         changes = Changes(added=source.added)
         raise ValueError(

@@ -9,7 +9,10 @@ import pytest
 import tensorflow as tf
 
 from keras_inception.data import open_source
+from keras_inception.data.inspection import inspect
 from keras_inception.data.parts import stratified
+from keras_inception.recipes import Recipe
+from keras_inception.training.stages import train
 
 
 def write_images(folder, count, shade, suffix):
@@ -105,6 +108,23 @@ def test_one_class_is_refused(tmp_path):
     (tmp_path / "empty" / "notes.txt").write_text("no image")
     with pytest.raises(ValueError, match="has no readable images of empty"):
         open_source(f"folder:{tmp_path}")
+
+
+def test_imagenets_validation_is_a_source_for_evaluation(tmp_path):
+    for name in ("n01440764", "n01443537"):
+        write_images(tmp_path / "folders" / name, 2, 100, "png")
+    source = open_source(f"imagenet:{tmp_path / 'folders'}")
+    assert [source.num_examples(p) for p in ("train", "validation", "test")] == [0, 0, 4]
+    assert source.splits["test"].labels.tolist() == [0, 0, 1, 1]
+    assert "4 images of 1000 classes" in inspect(source)[0]
+    write_images(tmp_path / "flat", 1, 100, "png")
+    (tmp_path / "list.txt").write_text("000.png n01443537")
+    listed = open_source(f"imagenet:{tmp_path / 'flat'}", ground_truth=tmp_path / "list.txt")
+    assert listed.splits["test"].labels.tolist() == [1]
+    with pytest.raises(ValueError, match="`ground_truth` lists the classes of imagenet:PATH"):
+        open_source("fake", ground_truth=tmp_path / "list.txt")
+    with pytest.raises(ValueError, match="has no training part: it is for evaluation only"):
+        train(Recipe(dataset=source.name), tmp_path / "run")
 
 
 @pytest.fixture(params=["tfrecord", "array_record"])

@@ -110,7 +110,7 @@ def open_source(
     """
     kind, opener = _opener(dataset, split, ground_truth)
     decoding = Decoding(background, max_pixels, parts.white if parts else Decoding().white)
-    listed = None if ground_truth is None else Path(ground_truth)
+    listed = Path(ground_truth) if ground_truth else None
     opening = Opening(data_dir, split, validation_fraction, seed, download, decoding, listed)
     try:
         source = dataclasses.replace(opener(opening), name=dataset)
