@@ -31,12 +31,12 @@ class Split:
         where: What stands before the name in messages, such as the data set's folder.
         facts: What is known of each example; see `data.facts`. Empty for images that are no files.
         decoding: How encoded images become pixels.
-        shards: int (n,), the file that each example lies in, among others in the order of their
-            numbers, where reading in that order is much faster than at random: training then
-            shuffles the files and a window of the examples. None: any order is as fast.
-        window: How many examples are shuffled among each other then.
-        images: int64 (n,) -> n images' encoded bytes, where a few are read faster together than
-            one after the other. None: no faster.
+        shards: int (n,), the file of each example, where reading a file from its beginning to its
+            end is much faster than reading at random: training then shuffles the files, and the
+            examples within a window. None: any order is as fast.
+        window: How many examples a window holds.
+        images: int64 (n,) -> n images' encoded bytes, where reading several in one call is faster
+            than one by one. None: it is no faster.
     """
 
     labels: np.ndarray

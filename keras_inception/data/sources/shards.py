@@ -94,7 +94,7 @@ class Records:
         return lambda i: tf.ensure_shape(tf.numpy_function(read, [i], tf.string), ())
 
     def images(self) -> Callable[[tf.Tensor], tf.Tensor]:
-        """int64 (n,) -> the encoded bytes of so many records' images; a call costs more than it."""
+        """int64 (n,) -> the encoded bytes of n records' images, by one call of Python."""
         read = self._read
 
         def read_all(numbers: np.ndarray) -> np.ndarray:
