@@ -80,8 +80,9 @@ class _Classes:
     held: set[str] = dataclasses.field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._of_part = {
-            part: _folders_in(folder, self.folders) for part, folder in self.parts.items()
+        self._of_part = {  # dictionaries, in which a class of a thousand is found at once
+            part: dict.fromkeys(_folders_in(folder, self.folders))
+            for part, folder in self.parts.items()
         }
 
     def place(self, name: str) -> tuple[str, str]:
