@@ -70,6 +70,19 @@ def test_class_folders(tmp_path, bucket):
     assert there.describe("train", 0) == f"{bucket}/data/{there.splits['train'].name(0)}"
 
 
+def test_each_folder_is_listed_once(tmp_path, bucket, monkeypatch):
+    """Each listing of a bucket is a request, of a folder of many files several."""
+    for part in ("train", "test"):
+        for name in "ab":
+            image(tmp_path / "data" / part / name / "deeper" / "0.png")
+            image(tmp_path / "data" / part / name / "1.png")
+    address = upload(tmp_path / "data", bucket)
+    listed, listdir = [], tf.io.gfile.listdir
+    monkeypatch.setattr(tf.io.gfile, "listdir", lambda path: listed.append(path) or listdir(path))
+    open_source(f"folder:{address}")
+    assert len(listed) == 1 + 2 + 4 + 4 and len(set(listed)) == len(listed)
+
+
 def test_tables_beside_their_images_and_on_this_machine(tmp_path, bucket):
     root = tmp_path / "data"
     lines = ["path,label"]
