@@ -136,10 +136,10 @@ def _look(folder: str, listing: Listing, around: frozenset[tuple[int, int]]) -> 
             listing.leave_out("dangling links" if dangling else kind, path)
             continue
         if stat.S_ISDIR(state.st_mode):
-            listing.folders.append(path)
             if _identity(state) in around:
                 listing.leave_out("links to themselves", path)
                 continue
+            listing.folders.append(path)
             if os.path.islink(path):
                 listing.links.append(path)
             _look(path, listing, around | {_identity(state)})
