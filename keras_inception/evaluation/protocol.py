@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_inception.buckets import as_path, is_remote
+from keras_inception.buckets import is_remote
 from keras_inception.data import Source, open_run, open_source, views
 from keras_inception.data.stream import stream
 from keras_inception.evaluation import results
@@ -169,22 +169,12 @@ def _open(
     """The data set; a run's in the parts that the run had."""
     if isinstance(dataset, Source):
         return dataset
-    from keras_inception.data.sources.imagenet import open_imagenet
-
-    kind, _, rest = dataset.partition(":")
-    if kind == "imagenet" and rest:
-        listed = Path(ground_truth) if ground_truth else None
-        return open_imagenet(as_path(os.path.expanduser(rest)), listed)
-    if ground_truth:
-        raise ValueError(
-            "`ground_truth` lists the classes of imagenet:PATH; other data sets have their own. "
-            f"Received: ground_truth={ground_truth} with {dataset}"
-        )
-    for run in filter(None, map(run_of, models)):
-        # Drawn anew, the test part would hold images that the run has trained on.
-        if run.recipe.dataset == dataset:
-            return open_run(run)
-    return open_source(dataset, data_dir=data_dir)
+    if not ground_truth:
+        for run in filter(None, map(run_of, models)):
+            # Drawn anew, the test part would hold images that the run has trained on.
+            if run.recipe.dataset == dataset:
+                return open_run(run)
+    return open_source(dataset, data_dir=data_dir, ground_truth=ground_truth)
 
 
 def _answer(task: Task, notes: Notes, progress: Progress | None) -> dict[str, np.ndarray]:

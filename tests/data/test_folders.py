@@ -13,7 +13,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_inception import Preprocessing
-from keras_inception.data import open_source, train_batches
+from keras_inception.data import Augmentation, open_source, train_batches
 from keras_inception.data.decode import Decoding
 from keras_inception.data.facts import find_facts
 from keras_inception.data.kept import folder_of_kept
@@ -346,7 +346,9 @@ def test_odd_images_are_made_plain_once(tmp_path, caplog):
         np.testing.assert_array_equal(Image.open(io.BytesIO(train.file(i))).convert("RGB"), want)
 
     contract = Preprocessing(size=(8, 8))
-    batches = train_batches(source, contract, batch_size=9, seed=1, augmentation="crop")
+    batches = train_batches(
+        source, contract, batch_size=9, seed=1, augmentation=Augmentation("crop")
+    )
     assert next(iter(batches))["image"].shape == (9, 8, 8, 3)
 
     made = sorted((folder_of_kept() / "plain").iterdir())

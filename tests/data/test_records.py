@@ -142,7 +142,11 @@ def test_an_odd_image_among_records(shards):
     (odd,) = np.flatnonzero(train.facts["odd"])
     np.testing.assert_array_equal(train.pixels(odd), np.full((20, 30, 3), 128))
     batches = train_batches(
-        source, Preprocessing(size=(8, 8)), batch_size=len(train), seed=0, augmentation="crop"
+        source,
+        Preprocessing(size=(8, 8)),
+        batch_size=len(train),
+        seed=0,
+        augmentation=Augmentation("crop"),
     )
     batch = next(iter(batches))
     image = batch["image"][np.flatnonzero(batch["index"] == odd)[0]]
