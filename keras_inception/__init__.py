@@ -39,6 +39,7 @@ _PUBLIC = {
     "list_weights": "keras_inception.weights",
     "load_classifier": "keras_inception.runtime",
     "load_model": "keras_inception.models.saving",
+    "load_weights": "keras_inception.models.saving",
     "multiply_adds": "keras_inception.models.measure",
     "optimize": "keras_inception.exporting.fastest",
     "predict": "keras_inception.runtime.predict",

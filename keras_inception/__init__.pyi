@@ -24,6 +24,7 @@ from keras_inception.models.registry import default_preprocessing as default_pre
 from keras_inception.models.registry import get_model as get_model
 from keras_inception.models.registry import list_models as list_models
 from keras_inception.models.saving import load_model as load_model
+from keras_inception.models.saving import load_weights as load_weights
 from keras_inception.models.saving import save_model as save_model
 from keras_inception.models.surgery import freeze_backbone as freeze_backbone
 from keras_inception.models.surgery import replace_head as replace_head

@@ -131,7 +131,7 @@ class Preprocessing:
 
         Args:
             images: Images in 0..255, any shape with a channel axis: a numpy array or a tensor
-                of the current Keras backend.
+                of the current Keras backend, or a list that numpy can make an array of.
             data_format: "channels_last" or "channels_first".
 
         Returns:
@@ -141,6 +141,8 @@ class Preprocessing:
             ValueError: a numpy array holds values outside 0..255, so it was probably scaled
                 already. Scaling twice would give wrong answers without an error.
         """
+        if isinstance(images, list | tuple):
+            images = np.asarray(images)
         axis = -1 if data_format == "channels_last" else -3
         shape = [1, 1, 1]
         shape[axis] = -1

@@ -151,7 +151,6 @@ def readers_folder(tmp_path_factory, module_monkeypatch) -> Path:
     )
     run = train(recipe, "runs/flowers-InceptionV3")
     (folder / "run").symlink_to(run.path)
-    (folder / "inception_v3.keras").symlink_to(run.model_path)
     keras_inception.export(run.path, output="exports", num_images=8, latency=False)
     for name in ("model.tflite", "model_int8.tflite", "saved_model"):
         (folder / name).symlink_to(f"exports/{name}")
@@ -174,7 +173,7 @@ def test_python_of_a_page_runs(page, readers_folder):
     rng = np.random.default_rng(0)
     namespace: dict[str, Any] = {
         "keras_inception": keras_inception,
-        "model": keras_inception.load_model(readers_folder / "inception_v3.keras"),
+        "model": keras_inception.load_model(readers_folder / "run" / "model.keras"),
         "image": rng.integers(0, 255, (80, 60, 3), np.uint8),
         "images": rng.integers(0, 255, (2, 64, 64, 3)).astype("float32"),
     }

@@ -26,6 +26,27 @@ def test_scale_is_the_same_for_tensors_and_both_data_formats():
     np.testing.assert_allclose(first.transpose(0, 2, 3, 1), want, atol=1e-6)
 
 
+def test_preprocess_input_follows_keras_data_format():
+    import keras
+
+    from keras_inception.models import imagenet
+
+    contract = Preprocessing(size=(4, 5), mean=(120.0, 110.0, 100.0), std=60.0)
+    preprocess_input = imagenet.preprocess_input_by(contract)
+    image = np.random.default_rng(0).integers(0, 256, (2, 4, 5, 3)).astype(np.uint8)
+    want = contract.scale(image)
+    np.testing.assert_array_equal(preprocess_input(image.tolist()), want)
+    first = image.transpose(0, 3, 1, 2)
+    usual = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_first")
+    try:
+        got = preprocess_input(first)
+    finally:
+        keras.config.set_image_data_format(usual)
+    np.testing.assert_array_equal(got, want.transpose(0, 3, 1, 2))
+    np.testing.assert_array_equal(preprocess_input(first, "channels_first"), got)
+
+
 def test_scaling_twice_is_refused():
     contract = Preprocessing(size=(2, 2))
     once = contract.scale(np.arange(12, dtype=np.uint8).reshape(2, 2, 3))

@@ -29,8 +29,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.diagram and not arguments.diagram.endswith(".svg"):
         raise ValueError(f"--diagram should end in .svg. Received: {arguments.diagram}")
     source = os.fspath(buckets.local(arguments.model))
-    is_file = Path(source).exists()
-    published = not is_file and source in keras_inception.list_weights()
+    published = source in keras_inception.list_weights()
+    is_file = not published and Path(source).exists()
     if arguments.aux and (is_file or published):
         raise ValueError("--aux is for variants by name; a file has the heads that it has.")
     if published:

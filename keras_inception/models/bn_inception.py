@@ -13,6 +13,7 @@ from keras import layers
 
 from keras_inception.models.builder import Parts, WeightsLike, builder
 from keras_inception.models.imagenet import decode_predictions as decode_predictions
+from keras_inception.models.imagenet import preprocess_input_by
 from keras_inception.models.inception_v1 import auxiliary
 from keras_inception.models.layers import (
     Tensor,
@@ -27,7 +28,7 @@ from keras_inception.preprocessing import Preprocessing
 from keras_inception.weights.graph import Graph, setting
 
 PREPROCESSING = Preprocessing(size=(224, 224))
-preprocess_input = PREPROCESSING.scale
+preprocess_input = preprocess_input_by(PREPROCESSING)
 
 # Figure 5 of the paper, a row an inception block of stride 1.
 # fmt: off

@@ -122,8 +122,18 @@ def _with_the_files(loaded: Loaded, given: Mapping[str, Any]) -> dict[str, Any]:
     arguments = {**loaded.identity.arguments, **given}
     if arguments.get("include_top", True) and "classes" not in arguments:
         arguments["classes"] = loaded.default_classes()
+    # A neck stands on pooled features: plain `include_top=False` gives the map in front of it.
+    pooled = arguments.get("include_top", True) or arguments.get("pooling")
+    if not pooled and "embedding" not in given:
+        arguments.pop("embedding", None)
+    say_differences(loaded, given)
+    return arguments
+
+
+def say_differences(loaded: Loaded, arguments: Mapping[str, Any]) -> None:
+    """Warns of a network's arguments that are others than those of its weights."""
     for name, value in loaded.identity.arguments.items():
-        other = arguments[name]
+        other = arguments.get(name, value)
         if other != value and name not in ("classifier_activation", "width_multiplier"):
             logging.warning(
                 "%s was trained with %s=%r and is used with %s=%r, which computes something else.",
@@ -133,7 +143,6 @@ def _with_the_files(loaded: Loaded, given: Mapping[str, Any]) -> dict[str, Any]:
                 name,
                 other,
             )
-    return arguments
 
 
 def recorded_activation(activation: str | Callable | None) -> dict[str, str | None]:
@@ -171,23 +180,27 @@ def _build(
     if isinstance(asked.include_preprocessing, Preprocessing):
         preprocessing = asked.include_preprocessing
     with conventions(**how):
-        return _assembled(function(**arguments), asked, preprocessing)
+        channels = loaded.channels if loaded else 3
+        return _assembled(function(**arguments), asked, preprocessing, channels)
 
 
-def _assembled(parts: Parts, asked: Asked, preprocessing: Preprocessing) -> keras.Model:
+def _assembled(
+    parts: Parts, asked: Asked, preprocessing: Preprocessing, channels: int
+) -> keras.Model:
     """A model of a variant's parts, with `model.preprocessing`.
 
     Args:
         parts: The variant's own.
         asked: What every variant is asked for.
         preprocessing: The contract: the default input size, and the scaling in front.
+        channels: Those of the images, unless an input is asked for.
 
     Raises:
         ValueError: the input is smaller than the unpadded layers need.
     """
     inputs = asked.input_tensor
     if inputs is None:
-        inputs = keras.Input(_input_shape(asked, preprocessing), name="image")
+        inputs = keras.Input(_input_shape(asked, preprocessing, channels), name="image")
     x, outputs = _body(inputs, parts, asked, preprocessing)
     pooling = "avg" if asked.include_top else asked.pooling
     if pooling == "avg":
@@ -278,13 +291,15 @@ def _spatial() -> slice:
     return slice(1, 3) if channel_axis() == -1 else slice(2, 4)
 
 
-def _input_shape(asked: Asked, preprocessing: Preprocessing) -> tuple[int | None, ...]:
+def _input_shape(
+    asked: Asked, preprocessing: Preprocessing, channels: int
+) -> tuple[int | None, ...]:
     """The shape of the images, by keras.applications' rules."""
     last = channel_axis() == -1
     shape = asked.input_shape
     if shape is None:
         size = preprocessing.size if asked.include_top else (None, None)
-        shape = (*size, 3) if last else (3, *size)
+        shape = (*size, channels) if last else (channels, *size)
     if len(shape) != 3 or shape[-1 if last else 0] is None:
         layout = "(height, width, channels)" if last else "(channels, height, width)"
         raise ValueError(

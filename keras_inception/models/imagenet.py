@@ -6,12 +6,14 @@ import collections
 import functools
 import os
 import re
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
 
+from keras_inception.preprocessing import Preprocessing
 from keras_inception.weights.adapt import ORDER_OF_2015
 
 
@@ -37,6 +39,25 @@ def imagenet_classes() -> tuple[ImageNetClass, ...]:
     lines = file.read_text(encoding="utf-8").splitlines()
     pairs = (line.partition(" ")[::2] for line in lines)
     return tuple(ImageNetClass(i, tuple(names.split(", "))) for i, names in pairs)
+
+
+def preprocess_input_by(contract: Preprocessing) -> Callable[..., Any]:
+    """keras.applications' function of the same name for a variant with this contract."""
+
+    def preprocess_input(x: Any, data_format: str | None = None) -> Any:
+        """Scales images for the variant's own contract; `model.preprocessing.scale` for any other.
+
+        Args:
+            x: Images in 0..255, as `Preprocessing.scale` takes them.
+            data_format: "channels_last" or "channels_first"; None is Keras' own
+                `keras.config.image_data_format()`.
+
+        Returns:
+            float32, of the same shape and kind.
+        """
+        return contract.scale(x, data_format or keras.config.image_data_format())
+
+    return preprocess_input
 
 
 def class_names() -> tuple[str, ...]:

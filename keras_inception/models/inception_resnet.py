@@ -12,6 +12,7 @@ from typing import Any
 from keras_inception.models import inception_v4
 from keras_inception.models.builder import Parts, WeightsLike, builder
 from keras_inception.models.imagenet import decode_predictions as decode_predictions
+from keras_inception.models.imagenet import preprocess_input_by
 from keras_inception.models.layers import (
     Tensor,
     V,
@@ -28,7 +29,7 @@ from keras_inception.preprocessing import Preprocessing
 from keras_inception.weights.graph import Graph, setting
 
 PREPROCESSING = Preprocessing(size=(299, 299))
-preprocess_input = PREPROCESSING.scale
+preprocess_input = preprocess_input_by(PREPROCESSING)
 
 # How much of a residual is added (section 3.3): of block35, block17 and block8, as released. The
 # last block8 adds all of it and has no ReLU.

@@ -11,6 +11,7 @@ from keras import layers
 
 from keras_inception.models.builder import Auxiliary, Parts, WeightsLike, builder
 from keras_inception.models.imagenet import decode_predictions as decode_predictions
+from keras_inception.models.imagenet import preprocess_input_by
 from keras_inception.models.layers import (
     Tensor,
     V,
@@ -26,7 +27,7 @@ from keras_inception.preprocessing import Preprocessing
 from keras_inception.weights.graph import Graph, side
 
 PREPROCESSING = Preprocessing(size=(224, 224))
-preprocess_input = PREPROCESSING.scale
+preprocess_input = preprocess_input_by(PREPROCESSING)
 
 # Table 1 of the paper, a row an inception block.
 # fmt: off

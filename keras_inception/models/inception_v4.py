@@ -10,6 +10,7 @@ from typing import Any
 
 from keras_inception.models.builder import Parts, WeightsLike, builder
 from keras_inception.models.imagenet import decode_predictions as decode_predictions
+from keras_inception.models.imagenet import preprocess_input_by
 from keras_inception.models.layers import (
     Tensor,
     V,
@@ -23,7 +24,7 @@ from keras_inception.preprocessing import Preprocessing
 from keras_inception.weights.graph import Graph
 
 PREPROCESSING = Preprocessing(size=(299, 299))
-preprocess_input = PREPROCESSING.scale
+preprocess_input = preprocess_input_by(PREPROCESSING)
 
 
 def stem(x: Tensor) -> Tensor:

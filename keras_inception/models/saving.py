@@ -1,4 +1,4 @@
-"""Whole models in `.keras` files, with the network's identity."""
+"""Whole models in `.keras` files, with the network's identity; weights into a built model."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import keras
 
 from keras_inception import files
 from keras_inception.identity import Identity, attach, identity_of
-from keras_inception.models import recognition
-from keras_inception.weights import graph, readers
+from keras_inception.models import recognition, registry
+from keras_inception.models.builder import WeightsLike, resolved, say_differences
+from keras_inception.weights import graph, load_into, readers
 from keras_inception.weights.readers import keras_h5
 from keras_inception.weights.readers.keras_h5 import IDENTITY_MEMBER
 
@@ -87,5 +88,57 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
             return attach(model, said)
         except (AttributeError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: its {IDENTITY_MEMBER} is damaged: {error}") from error
-    identity = recognition.identity_in(graph.read(graph.text_of(model)), Identity(""))
+    identity = _shown_by(model)
     return attach(model, identity) if identity.variant else model
+
+
+def load_weights(model: keras.Model, weights: WeightsLike) -> list[str]:
+    """Loads weights into a built model, as its builder's `weights` argument would.
+
+    A classifier that the file does not give is an error here; only a builder makes a new one. The
+    model takes over the contract of the weights (`model.preprocessing`) and the class names.
+
+    Args:
+        model: A network of this package, also one that Keras rebuilt (`clone_model`).
+        weights: What a builder's `weights` takes, such as a file that `save_weights` wrote.
+
+    Returns:
+        What was adapted, a sentence each.
+
+    Raises:
+        ValueError: the weights do not fit, or they need images scaled in another way than the model
+            scales them by itself. The model is unchanged.
+        DownloadError: a published file cannot be downloaded.
+    """
+    known = identity_of(model) or _shown_by(model)
+    if not known.variant:
+        raise ValueError(
+            f"`model` should be a network of this package. Received: {model.name}, whose layers "
+            "are those of no variant; load its file with Keras: `model.load_weights`."
+        )
+    loaded = resolved(weights, known.variant)
+    if loaded is None:
+        raise ValueError("`weights` should be a file or a published name. Received: None")
+    contract = recognition.contract_in(loaded, registry.default_preprocessing(known.variant))
+    ours = known.preprocessing or contract
+    scaled_as = (contract.mean, contract.std)
+    if ours.inside_model and (ours.mean, ours.std) != scaled_as:
+        raise ValueError(
+            f"{model.name} scales its images by mean {ours.mean} and std {ours.std}, and "
+            f"{loaded.source} needs mean {contract.mean} and std {contract.std}: build the model "
+            "with `weights=` and `include_preprocessing=True`."
+        )
+    say_differences(loaded, known.arguments)
+    if loaded.graph:
+        recognition.check(loaded, model)
+    notes = load_into(model, loaded, new_heads=False)
+    contract = contract.replace(size=ours.size, inside_model=ours.inside_model)
+    classifies = any(layer.name == "predictions" for layer in model.layers)
+    names = (classifies and loaded.identity.class_names) or known.class_names
+    attach(model, known.replace(preprocessing=contract, class_names=names))
+    return notes
+
+
+def _shown_by(model: keras.Model) -> Identity:
+    """What a model's graph shows of it; without a variant for a network of another kind."""
+    return recognition.identity_in(graph.read(graph.text_of(model)), Identity(""))

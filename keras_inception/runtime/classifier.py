@@ -227,6 +227,10 @@ def _open(source: Any, threads: int | None) -> tuple[Engine, Identity]:
     path = Path(source)
     if is_remote(address) and not path.exists():
         raise ValueError(f"{address} is neither a run folder nor a model's file or folder.")
+    if _is_published(source):
+        from keras_inception.runtime import keras as keras_engine
+
+        return keras_engine.of_weights(source)
     if path.is_dir() and (path / "saved_model.pb").exists():
         from keras_inception.runtime import saved_model
 
@@ -263,9 +267,19 @@ def _open(source: Any, threads: int | None) -> tuple[Engine, Identity]:
     return keras_engine.of_weights(source)
 
 
+def _is_published(source: Any) -> bool:
+    """Whether a source is the name of published weights; Keras is not loaded to know a file."""
+    files = ("", ".tflite", ".onnx", ".xml")
+    if not isinstance(source, str) or os.sep in source or Path(source).suffix in files:
+        return False
+    from keras_inception.weights import is_published
+
+    return is_published(source)
+
+
 def _run_of(source: Any) -> Path | None:
     """The run folder that a source is, or lies in."""
-    if not isinstance(source, str | os.PathLike):
+    if not isinstance(source, str | os.PathLike) or _is_published(source):
         return None
     path = Path(buckets.local(source))
     folder = path if path.is_dir() else path.parent

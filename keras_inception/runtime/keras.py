@@ -106,7 +106,7 @@ def of_file(path: Path) -> tuple[KerasEngine, Identity]:
 def of_weights(source: str | os.PathLike) -> tuple[KerasEngine, Identity]:
     """The engine of a weights file or of published weights, by their name."""
     name = os.fspath(source)
-    if name in weights.list_weights():
+    if weights.is_published(source):
         record = weights.get_weights(name)
         engine, identity = of_model(get_model(record.variant, weights=name))
         if record.label_set == IMAGENET and not identity.class_names:
@@ -127,7 +127,7 @@ def of_weights(source: str | os.PathLike) -> tuple[KerasEngine, Identity]:
     if not loaded.outputs or loaded.foreign:
         raise ValueError(f"{source} holds no classifier of {variant}, only its features.")
     size = contract.size if contract else (None, None)
-    return of_model(get_model(variant, weights=loaded, input_shape=(*size, 3)))
+    return of_model(get_model(variant, weights=loaded, input_shape=(*size, loaded.channels)))
 
 
 def single_headed(model: keras.Model) -> keras.Model:

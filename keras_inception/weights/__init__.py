@@ -1,7 +1,7 @@
 """Weights: what a builder's `weights` argument may be, and how it gets into a model."""
 
 from keras_inception.weights.adapt import Loaded, load_into
-from keras_inception.weights.catalog import Weights, get_weights, list_weights
+from keras_inception.weights.catalog import Weights, get_weights, is_published, list_weights
 from keras_inception.weights.download import DownloadError, fetch
 from keras_inception.weights.native import save_weights
 from keras_inception.weights.resolve import read, resolve
@@ -12,6 +12,7 @@ __all__ = [
     "Weights",
     "fetch",
     "get_weights",
+    "is_published",
     "list_weights",
     "load_into",
     "read",

@@ -70,6 +70,12 @@ class Loaded:
         """Whether the file holds auxiliary classifiers."""
         return any(f"{head}/kernel" in self.arrays for head in AUXILIARY_HEADS)
 
+    @property
+    def channels(self) -> int:
+        """Channels of the images: those of the first kernel."""
+        first = (a for n, a in self.arrays.items() if own.is_first(n.partition("/")[0]))
+        return next((a.shape[2] for a in first if a.ndim == 4), 3)
+
     def default_classes(self) -> int:
         """The number of classes for a model with a classifier whose caller gives no `classes`.
 
@@ -98,7 +104,7 @@ def outputs_of(arrays: dict[str, np.ndarray]) -> int:
     return 0 if kernel is None else kernel.shape[-1]
 
 
-def load_into(model: keras.Model, weights: Loaded) -> list[str]:
+def load_into(model: keras.Model, weights: Loaded, *, new_heads: bool = True) -> list[str]:
     """Sets every weight of a model, or none.
 
     This is the one place where classes, channels and heads are adapted. Each adaptation is logged
@@ -116,6 +122,7 @@ def load_into(model: keras.Model, weights: Loaded) -> list[str]:
     Args:
         model: A model whose layers have the names of the arrays.
         weights: What was read.
+        new_heads: Whether classifiers that the file does not give may stay as they are.
 
     Returns:
         What was adapted, a sentence each.
@@ -126,7 +133,7 @@ def load_into(model: keras.Model, weights: Loaded) -> list[str]:
     """
     wanted = variables(model)
     arrays, fresh, notes = _adapted(weights, {n: tuple(v.shape) for n, v in wanted.items()})
-    keep = {n: v for n, v in wanted.items() if n.partition("/")[0] not in fresh}
+    keep = {n: v for n, v in wanted.items() if not new_heads or n.partition("/")[0] not in fresh}
     missing = [n for n in keep if n not in arrays]
     unexpected = [n for n in arrays if n not in wanted]
     shapes = [

@@ -627,6 +627,19 @@ def list_weights(variant: str | None = None) -> list[str]:
     return [record.name for record in CATALOG if variant in (None, record.variant)]
 
 
+def is_published(name: Any, variant: str | None = None) -> bool:
+    """Whether something is the name of published weights, whatever lies in the folder.
+
+    Args:
+        name: Any value. A path, such as "./imagenet" or a `Path`, is no name.
+        variant: A builder's name, whose tags and "imagenet" are then names as well.
+    """
+    if not isinstance(name, str):
+        return False
+    tags = {"imagenet", *(r.tag for r in CATALOG if r.variant == variant)} if variant else set()
+    return name in tags or any(name == record.name for record in CATALOG)
+
+
 def get_weights(name: str, variant: str | None = None) -> Weights:
     """The record of a published checkpoint.
 

@@ -24,10 +24,15 @@ from keras_inception.weights.catalog import (
     CATALOG,
     Weights,
     get_weights,
+    is_published,
     list_weights,
 )
 from keras_inception.weights.download import fetch
 
+_ENDINGS = (
+    *(".safetensors", ".keras", ".h5", ".pth", ".pt", ".ckpt", ".caffemodel", ".pb"),
+    *(".gz", ".zip"),
+)
 # The scaling that weights with an unpadded stem are brought to: -1..1.
 _USUAL = Preprocessing(size=(299, 299))
 
@@ -36,9 +41,9 @@ def resolve(weights: Any, variant: str) -> Loaded | None:
     """What a builder's `weights` argument means.
 
     Args:
-        weights: None; "imagenet"; a name or tag of `list_weights`; a `Weights` record; the path of
-            a weights file in any known format (for a TensorFlow checkpoint, its prefix); or what
-            this function returned.
+        weights: None; "imagenet"; a name or tag of `list_weights`, which stays a name if a file is
+            called so; a `Weights` record; the path of a weights file in any known format (for a
+            TensorFlow checkpoint, its prefix); or what this function returned.
         variant: The builder's name.
 
     Raises:
@@ -47,13 +52,14 @@ def resolve(weights: Any, variant: str) -> Loaded | None:
     """
     if weights is None:
         return None
-    if isinstance(weights, str | os.PathLike):
-        if os.path.exists(weights) or readers.tf_checkpoint.is_prefix(weights):
-            loaded = read(weights)
-        elif _looks_like_a_path(weights):
-            raise ValueError(f"There is no weights file {os.fspath(weights)}.")
-        else:
-            loaded = _load(get_weights(os.fspath(weights), variant))
+    if is_published(weights, variant):
+        if os.path.exists(weights):
+            logging.warning("%s is a published name; the file is .%s%s.", weights, os.sep, weights)
+        loaded = _load(get_weights(weights, variant))
+    elif isinstance(weights, str | os.PathLike):
+        if not _is_path(weights):
+            get_weights(os.fspath(weights), variant)  # raises, and lists the names that there are
+        loaded = read(weights)
     elif isinstance(weights, Weights):
         loaded = _load(weights)
     elif isinstance(weights, Loaded):
@@ -135,19 +141,11 @@ def _load(record: Weights) -> Loaded:
     return dataclasses.replace(loaded, source=name)
 
 
-def _looks_like_a_path(value: str | os.PathLike) -> bool:
-    endings = (
-        ".h5",
-        ".keras",
-        ".safetensors",
-        ".pth",
-        ".pt",
-        ".ckpt",
-        ".caffemodel",
-        ".gz",
-        ".zip",
-    )
-    return os.sep in os.fspath(value) or os.fspath(value).endswith(endings)
+def _is_path(value: str | os.PathLike) -> bool:
+    """Whether an unknown name is a path: there is a file, or it is written as one."""
+    name = os.fspath(value)
+    written = not isinstance(value, str) or os.sep in name or name.endswith(_ENDINGS)
+    return written or os.path.exists(name) or readers.tf_checkpoint.is_prefix(name)
 
 
 def _guessed(

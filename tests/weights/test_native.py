@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import keras
@@ -10,7 +11,14 @@ import pytest
 
 import keras_inception
 import keras_inception.weights
-from keras_inception import InceptionV1, Preprocessing, Weights, save_weights, to_inference
+from keras_inception import (
+    InceptionResNetV1,
+    InceptionV1,
+    Preprocessing,
+    Weights,
+    save_weights,
+    to_inference,
+)
 from keras_inception.identity import attach
 from keras_inception.models.recognition import identified
 from keras_inception.weights import read
@@ -180,6 +188,86 @@ def test_a_truncated_file_is_refused(file, tmp_path, keep):
 def test_what_cannot_be_loaded_is_said(weights, message):
     with pytest.raises(ValueError, match=message):
         InceptionV1(weights=weights)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A narrow network's file."""
+    model = InceptionV1(weights=None, input_shape=SHAPE, classes=7, width_multiplier=0.25)
+    named = attach(model, model.identity.replace(class_names=tuple("abcdefg")))
+    return save_weights(named, tmp_path_factory.mktemp("small") / "v1.safetensors")
+
+
+def test_a_known_name_is_a_name_whatever_lies_in_the_folder(small, tmp_path, monkeypatch, caplog):
+    module = sys.modules["keras_inception.weights.resolve"]
+    asked = []
+    monkeypatch.setattr(module, "fetch", lambda record: asked.append(record.name) or small)
+    monkeypatch.chdir(tmp_path)
+    for name in ("imagenet", "slim", "inception_v3.keras"):
+        Path(name).write_bytes(b"no weights")
+    InceptionV1(input_shape=SHAPE, classes=7)
+    InceptionV1(weights="slim", input_shape=SHAPE, classes=7)
+    v3 = keras_inception.InceptionV3
+    for use in (lambda name: v3(weights=name), keras_inception.load_classifier):
+        with pytest.raises(ValueError, match="holds weights of InceptionV1"):
+            use("inception_v3.keras")
+    assert asked == ["inception_v1.slim"] * 2 + ["inception_v3.keras"] * 2
+    assert "imagenet is a published name; the file is ./imagenet" in caplog.text
+    for path in ("./imagenet", Path("slim")):
+        with pytest.raises(ValueError, match="cannot be used: it is in no format"):
+            InceptionV1(weights=path)
+    assert len(asked) == 4
+
+
+@pytest.mark.parametrize("channels", [1, 6])
+def test_a_network_for_other_channels_comes_back(channels, tmp_path):
+    shape = (48, 48, channels)
+    model = InceptionV1(weights=None, input_shape=shape, classes=3, width_multiplier=0.25)
+    path = save_weights(model, tmp_path / "v1.safetensors")
+    images = np.random.default_rng(0).integers(0, 256, (2, *shape)).astype(np.uint8)
+    want = model(model.preprocessing.scale(images), training=False)
+    classifier = keras_inception.load_classifier(path)
+    np.testing.assert_allclose(classifier.predict(images), want, atol=1e-6)
+    again = InceptionV1(weights=path, include_top=False)
+    assert again.input_shape == (None, None, None, channels)
+
+
+def test_plain_include_top_false_leaves_the_embedding_out(tmp_path, caplog):
+    build = {"blocks": (1, 1, 1), "width_multiplier": 0.25, "input_shape": (96, 96, 3)}
+    model = InceptionResNetV1(weights=None, embedding=32, classes=5, **build)
+    path = save_weights(model, tmp_path / "faces.safetensors")
+    features = InceptionResNetV1(include_top=False, weights=path)
+    assert features.output_shape == (None, None, None, 448)
+    assert features.identity.arguments["embedding"] is None
+    assert "the model has no bottleneck, bottleneck_bn, predictions: left out" in caplog.text
+    assert "computes something else" not in caplog.text
+    faces = InceptionResNetV1(include_top=False, pooling="avg", weights=path)
+    assert faces.output_shape == (None, 32)
+    with pytest.raises(ValueError, match="stands on the pooled features"):
+        InceptionResNetV1(include_top=False, weights=path, embedding=32)
+
+
+def test_weights_are_loaded_into_a_built_model(small, caplog):
+    want = InceptionV1(weights=small, input_shape=SHAPE)
+    build = {"weights": None, "input_shape": SHAPE, "width_multiplier": 0.25}
+    model = InceptionV1(classes=7, **build)
+    for other in (model, keras.models.clone_model(model)):
+        assert keras_inception.load_weights(other, small) == []
+        np.testing.assert_array_equal(other(image()), want(image()))
+        assert other.identity.class_names == tuple("abcdefg")
+        assert other.preprocessing == want.preprocessing
+    assert not caplog.text
+    fresh = InceptionV1(classes=3, **build)
+    before = [w.numpy() for w in fresh.weights]
+    with pytest.raises(ValueError, match=r"predictions/kernel: \(256, 7\) in the file"):
+        keras_inception.load_weights(fresh, small)
+    for weight, value in zip(fresh.weights, before, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), value)
+    notes = keras_inception.load_weights(InceptionV1(include_top=False, **build), small)
+    assert notes == ["the model has no predictions: left out"]
+    scaled = InceptionV1(classes=7, include_preprocessing=Preprocessing((9, 9), std=1.0), **build)
+    with pytest.raises(ValueError, match="scales its images by mean 127.5 and std 1.0"):
+        keras_inception.load_weights(scaled, small)
 
 
 def test_a_failed_write_leaves_nothing(model, tmp_path, monkeypatch):
