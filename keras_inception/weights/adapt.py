@@ -73,8 +73,12 @@ class Loaded:
     @property
     def channels(self) -> int:
         """Channels of the images: those of the first kernel."""
-        first = (a for n, a in self.arrays.items() if own.is_first(n.partition("/")[0]))
-        return next((a.shape[2] for a in first if a.ndim == 4), 3)
+        for name, array in self.arrays.items():
+            layer, _, variable = name.partition("/")
+            # A separable layer also has a pointwise kernel, for the channels in between.
+            if own.is_first(layer) and variable in ("kernel", "depthwise_kernel"):
+                return array.shape[2] if array.ndim == 4 else 3
+        return 3
 
     def default_classes(self) -> int:
         """The number of classes for a model with a classifier whose caller gives no `classes`.
