@@ -27,13 +27,25 @@ _PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "tensorflow-datasets", "nu
 # What a process that was killed while it wrote leaves behind.
 _LEFTOVERS = (
     f".*{UNFINISHED}*",
-    ".saved_model*",
     ".export-*",
     "checkpoints/*_temp*",
     "checkpoints/best/*_temp*",
     "checkpoints/*.tempstate*",
     "checkpoints/best/*.tempstate*",
 )
+
+
+# What an export is called, in a run folder or another, by its target's name.
+EXPORTS = {
+    "saved_model": "saved_model",
+    "tflite:float32": "model.tflite",
+    "tflite:float16": "model_float16.tflite",
+    "tflite:dynamic": "model_int8.tflite",
+    "tflite:int8": "model_full_int8.tflite",
+    "web": "web",
+    "onnx": "model.onnx",
+    "openvino": "openvino",
+}
 
 
 class _File:
@@ -104,9 +116,6 @@ class RunFolder:
     unfinished_path = _File("unfinished.npz", "the same, while the evaluation goes on")
     confusion_path = _File("confusion_matrix.png", "which classes it takes for which")
     reliability_path = _File("reliability.png", "how often it is right, by its confidence")
-    saved_model_path = _File("saved_model", "the export for servers")
-    tflite_path = _File("model.tflite", "the export for phones")
-    tflite_int8_path = _File("model_int8.tflite", "the same with int8 weights")
     export_path = _File("export.json", "what was exported, and how its checks ended")
     report_path = _File("report.html", "the page of the run")
     evaluations_path = _File("evaluations", "measurements of the run by `evaluate`, a folder each")
@@ -247,7 +256,7 @@ class RunFolder:
         self._refuse_links()
         if self.config_path.exists():
             recipes.load(self.config_path, check=False)
-        elif self.path.exists() and any(p.name not in (LOCK, OWNER) for p in self.path.iterdir()):
+        elif self.path.exists() and any(not _is_passing(p.name) for p in self.path.iterdir()):
             raise ValueError(
                 f"`fresh=True` removes the files of an earlier run; {self.path} has no config.json "
                 "of one."
@@ -260,7 +269,7 @@ class RunFolder:
         """
         for folder in (self, self.head):
             for file in _written():
-                getattr(folder, file)
+                file.__get__(folder, RunFolder)
 
     def clear(self) -> None:
         """Removes the files that a run writes, and nothing else.
@@ -277,7 +286,7 @@ class RunFolder:
             _remove_empty(self.head.path)
         self.remove_leftovers()
         # config.json last: a clearing that was interrupted can be repeated.
-        for file in reversed(_written().values()):
+        for file in reversed(_written()):
             path = self.path / file.name
             for mine in (p for pattern in file.only for p in path.glob(pattern)):
                 _remove(mine)
@@ -348,9 +357,15 @@ class RunFolder:
             raise ValueError(f"{path} is damaged: {error}") from error
 
 
-def _written() -> dict[str, _File]:
-    """The table of a run's files, by the names of their attributes."""
-    return {name: file for name, file in vars(RunFolder).items() if isinstance(file, _File)}
+def _written() -> list[_File]:
+    """The table of a run's files, its exports included."""
+    own = [file for file in vars(RunFolder).values() if isinstance(file, _File)]
+    return [*own, *(_File(name, "an export") for name in EXPORTS.values())]
+
+
+def _is_passing(name: str) -> bool:
+    """Whether a file comes and goes with the process that writes the folder."""
+    return name in (LOCK, OWNER) or UNFINISHED in name
 
 
 def best_epoch(history: list[dict[str, float]]) -> dict[str, float]:

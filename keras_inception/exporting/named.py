@@ -16,10 +16,6 @@ from keras_inception.exporting.web import Web
 KINDS: dict[str, type[Target]] = {
     kind.format: kind for kind in (SavedModel, TFLite, Web, Onnx, OpenVINO)
 }
-# What `export` may have written into a folder.
-FILES = {kind().file for kind in KINDS.values()} | {
-    TFLite(quantization).file for quantization in tflite.QUANTIZATIONS
-}
 
 
 def target(given: Target | str) -> Target:

@@ -23,7 +23,6 @@ class Onnx(Target):
     """
 
     format = "onnx"
-    file = "model.onnx"
     needs = ("onnx", "tf2onnx", "onnxruntime")
 
     def make(self, network: Exportable, path: Path) -> None:
@@ -42,7 +41,6 @@ class OpenVINO(Target):
     """A folder with model.xml and model.bin, which compute as the file of `Onnx` does."""
 
     format = "openvino"
-    file = "openvino"
     holds = ("model.xml", "model.bin")
     needs = ("openvino",)
 

@@ -31,7 +31,7 @@ from keras_inception.exporting.targets import (
 from keras_inception.files import write
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
-from keras_inception.runs import RunFolder
+from keras_inception.runs import EXPORTS, RunFolder
 
 IMAGES = 128  # held-out images that an export is compared on
 CALIBRATION = 100  # training images that an int8 export measures its activations on
@@ -195,7 +195,7 @@ def _place(
     folder = Path(buckets.local(place))
     if run is None or folder.resolve() != run.path.resolve():
         own = {target.file for target in targets}
-        check_holds(folder, {"export.json", "labels.txt", *named.FILES, *own})
+        check_holds(folder, {"export.json", "labels.txt", *EXPORTS.values(), *own})
     for target in targets:
         target.check_place(folder / target.file)
     return place, folder

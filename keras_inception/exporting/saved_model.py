@@ -57,7 +57,6 @@ class SavedModel(Target):
     decoding: Decoding | None = None
 
     format = "saved_model"
-    file = "saved_model"
     holds = ("saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra")
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ from keras_inception.exporting.exportable import Exportable, exportable
 from keras_inception.exporting.samples import Samples
 from keras_inception.messages import some
 from keras_inception.preprocessing import Preprocessing
+from keras_inception.runs import EXPORTS
 
 SCRATCH = ".export-"  # begins the name of the folder in which an export is written and checked
 GRAPH_BYTES = 500_000  # what a file may hold besides weights
@@ -82,8 +83,8 @@ class Target(abc.ABC):
     needs: ClassVar[tuple[str, ...]] = ()
 
     @property
-    @abc.abstractmethod
-    def file(self) -> str: ...
+    def file(self) -> str:
+        return EXPORTS[self.format]
 
     @property
     def quantization(self) -> str:

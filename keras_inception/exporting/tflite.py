@@ -20,20 +20,15 @@ from keras_inception.exporting.checks import Check
 from keras_inception.exporting.exportable import Exportable, write_archive
 from keras_inception.exporting.metadata import with_metadata
 from keras_inception.exporting.samples import Samples, drawn
-from keras_inception.exporting.targets import GRAPH_BYTES, Target
+from keras_inception.exporting.targets import GRAPH_BYTES, PRECISIONS, Target
 from keras_inception.files import write
+from keras_inception.runs import EXPORTS
 
 ENDS = {"float32": tf.float32, "uint8": tf.uint8, "int8": tf.int8}
 OUTPUTS = ("probabilities", "logits")
 FEWEST_IMAGES = 8  # to calibrate with
 
-_FILES = {
-    "float32": "model.tflite",
-    "float16": "model_float16.tflite",
-    "dynamic": "model_int8.tflite",
-    "int8": "model_full_int8.tflite",
-}
-QUANTIZATIONS = tuple(_FILES)
+QUANTIZATIONS = tuple(PRECISIONS)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -105,7 +100,7 @@ class TFLite(Target):
 
     @property
     def file(self) -> str:
-        return _FILES[self.quantization]
+        return EXPORTS[f"{self.format}:{self.quantization}"]
 
     def with_data(self, source: data.Source | None, network: Exportable, count: int) -> TFLite:
         if self.quantization != "int8" or self.calibration is not None:

@@ -83,7 +83,6 @@ class Web(Target):
     license: str = ""
 
     format = "web"
-    file = "web"
     runs = "model.tflite"
     holds = ("network.json", "index.html", "model.tflite", "offline.js", "litert")
 

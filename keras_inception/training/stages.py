@@ -297,7 +297,7 @@ def open_bound(
         # Another seed or share draws other parts: the settings are named before the images.
         # Of what the data decide, `train` compares what they decided.
         folder.check_recipe(recipe, but=[*_WATCHED, "epochs"] if recipe.min_steps else _WATCHED)
-    begun = folder.config_path.exists() and not fresh
+    begun = not fresh and (folder.data_path.exists() or folder.checkpoints_path.exists())
     before = Fingerprint.read(folder.data_path) if begun else None
     anew = f"The run in {folder.path} is as it was. Start it anew with `fresh=True`"
     try:
@@ -328,13 +328,15 @@ def open_bound(
 
 
 def begin(folder: RunFolder, recipe: Recipe, source: Source, contract: Preprocessing) -> None:
-    """Writes what is known of a stage before it trains; config.json last, so that all is there."""
-    folder.check_recipe(recipe)
-    source.fingerprint().write(folder.data_path)
+    """Writes what is known of a stage before it trains; the record of its data last.
+
+    A run without that record was killed while it began, and begins again.
+    """
+    folder.begin(recipe, source.class_names, contract, source.provenance)
     if source.unreadable:
         lines = "".join(f"{line}\n" for line in source.unreadable)
         write(folder.unreadable_path, lines)
-    folder.begin(recipe, source.class_names, contract, source.provenance)
+    source.fingerprint().write(folder.data_path)
 
 
 def for_data(recipe: Recipe, source: Source) -> tuple[Recipe, list[str]]:

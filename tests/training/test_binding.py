@@ -127,6 +127,15 @@ def test_a_folder_that_was_drawn_into_parts_keeps_them(tmp_path):
         open_run(folder)
 
 
+def test_a_run_that_was_killed_while_it_began_begins_again(images, begun):
+    """Without the record of its data; once it has checkpoints, it is held to that record."""
+    begun.data_path.unlink()
+    assert stages.open_bound(begun.recipe, begun).num_examples("train")
+    begun.checkpoints_path.mkdir()
+    with pytest.raises(ValueError, match="data.json.gz is no record of a run's data"):
+        stages.open_bound(begun.recipe, begun)
+
+
 def test_unreadable_images_are_listed_in_the_run_folder(tmp_path):
     for label, name in enumerate(("cat", "dog")):
         for i in range(80):

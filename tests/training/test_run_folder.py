@@ -50,7 +50,9 @@ def test_clearing_leaves_what_is_not_the_runs(tmp_path):
     write(elsewhere / "precious", "")
     run = begun(tmp_path / "run")
     begun(tmp_path / "run" / "head")
-    for name in ("tensorboard/events.out.tfevents.1", "saved_model/saved_model.pb", "model.keras"):
+    exports = ("saved_model/saved_model.pb", "web/index.html", "openvino/model.xml", "model.onnx")
+    more = ("model_float16.tflite", "model_full_int8.tflite")
+    for name in ("tensorboard/events.out.tfevents.1", "model.keras", *exports, *more):
         write(run.path / name, "")
     write(run.path / "notes/config.json", "mine")
     (run.path / "checkpoints").symlink_to(elsewhere)
@@ -112,6 +114,16 @@ def test_the_lock_of_a_folder_is_no_link(tmp_path):
     assert precious.read_text() == "years of work"
 
 
+def test_what_a_kill_left_of_a_runs_beginning_can_be_cleared(tmp_path):
+    write(tmp_path / ".config-unfinished-x1y2.json", "{")
+    write(tmp_path / "owner.json", "{}")
+    RunFolder(tmp_path).clear()
+    begun(tmp_path)  # killed before data.json.gz
+    write(tmp_path / ".data.json-unfinished-x1y2.gz", "")
+    RunFolder(tmp_path).clear()
+    assert names(tmp_path) == ["owner.json"]
+
+
 def test_leftovers_of_a_killed_process_are_removed(tmp_path):
     run = begun(tmp_path)
     before = names(tmp_path)
@@ -119,7 +131,7 @@ def test_leftovers_of_a_killed_process_are_removed(tmp_path):
     for name in (
         "checkpoints/ckpt-7_temp/part-0",
         "checkpoints/best/best-7_temp/part-0",
-        ".saved_model1234/model/saved_model.pb",
+        ".export-1234/model.onnx",
         ".model-unfinished-x1y2.keras",
     ):
         write(tmp_path / name, "")
