@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from keras_inception.messages import printable
 
@@ -29,7 +30,7 @@ def refuse_link(path: Path) -> Path:
     return path
 
 
-def write(path: Path, content: bytes | str | Callable[[Path], None]) -> None:
+def write(path: Path, content: bytes | str | Callable[[Path], Any]) -> None:
     """Writes a file under a temporary name and renames it: it is there whole, or not at all.
 
     Args:

@@ -119,10 +119,8 @@ class FolderLock:
         owner = self._owner()
         if not owner:
             return False
-        if owner.get("machine") == _machine():
-            # The owner had the system's lock until it died. Its number alone would not tell: in
-            # other containers other processes have the same.
-            return not is_held and _process_lives(owner.get("process"))
+        if is_held and owner.get("machine") == _machine():
+            return False  # it had the system's lock until it died
         logging.warning(
             "%s was used by process %s on %s; looking whether it still is.",
             self._folder,
@@ -152,15 +150,3 @@ def _machine() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return platform.node()
-
-
-def _process_lives(process: Any) -> bool:
-    if type(process) is not int or process < 1:
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True  # somebody else's
-    return True

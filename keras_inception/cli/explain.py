@@ -77,74 +77,41 @@ def _add_distance(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--inception_score", action="store_true", help="of the first set, too")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> None:
     """Computes, writes the image file and says what it shows."""
-    return _METHODS[arguments.method](arguments)
+    method = {"nearest": _nearest, "distance": _distance}.get(arguments.method, _picture)
+    method(arguments)
 
 
-def _grad_cam(arguments: argparse.Namespace) -> int:
-    from keras_inception.explain import grad_cam
-
-    heat = grad_cam(
-        arguments.model, arguments.image, target=arguments.target, layer=arguments.layer
-    )
-    return _heat(heat, arguments)
-
-
-def _occlusion(arguments: argparse.Namespace) -> int:
-    from keras_inception.explain import occlusion
-
-    heat = occlusion(
-        arguments.model, arguments.image, target=arguments.target, window=arguments.window
-    )
-    return _heat(heat, arguments)
+# What each drawing is made by, of these arguments of its own.
+_CLIMBING = ("layer", "size", "channel", "octaves", "octave_scale", "steps", "jitter", "seed")
+_DRAWINGS = {
+    "grad_cam": ("grad_cam", ("image", "target", "layer")),
+    "occlusion": ("occlusion", ("image", "target", "window")),
+    "dream": ("deep_dream", ("image", *_CLIMBING)),
+    "feature": ("visualize", _CLIMBING),
+}
 
 
-def _heat(heat: Any, arguments: argparse.Namespace) -> int:
-    heat.save(arguments.output)
-    row, column = heat.peak
-    print(f"{heat.label}, probability {heat.probability:.2%}; {heat.method}")
-    print(
-        f"strongest at row {row}, column {column} of {heat.image.shape[0]} x {heat.image.shape[1]}"
-    )
-    print(arguments.output)
-    return 0
+def _picture(arguments: argparse.Namespace) -> None:
+    """Draws a map of heat, or climbs to an image."""
+    from keras_inception import explain
 
-
-def _dream(arguments: argparse.Namespace) -> int:
-    from keras_inception.explain import deep_dream
-
-    found = deep_dream(
-        arguments.model,
-        arguments.image,
-        layer=arguments.layer,
-        size=arguments.size,
-        **_climbing(arguments),
-    )
-    return _climbed(found, arguments)
-
-
-def _feature(arguments: argparse.Namespace) -> int:
-    from keras_inception.explain import visualize
-
-    found = visualize(arguments.model, arguments.layer, size=arguments.size, **_climbing(arguments))
-    return _climbed(found, arguments)
-
-
-def _climbing(arguments: argparse.Namespace) -> dict[str, Any]:
-    names = ("channel", "octaves", "octave_scale", "steps", "jitter", "seed")
-    return {name: getattr(arguments, name) for name in names}
-
-
-def _climbed(found: Any, arguments: argparse.Namespace) -> int:
+    function, names = _DRAWINGS[arguments.method]
+    given = {name: getattr(arguments, name) for name in names}
+    found = getattr(explain, function)(arguments.model, **given)
     found.save(arguments.output)
-    first, last = found.objective[-1][0], found.objective[-1][-1]
-    print(f"{found.what}: {first:.4g} to {last:.4g} at the last size")
+    if hasattr(found, "peak"):
+        (row, column), (height, width) = found.peak, found.image.shape[:2]
+        print(f"{found.label}, probability {found.probability:.2%}; {found.method}")
+        print(f"strongest at row {row}, column {column} of {height} x {width}")
+    else:
+        first, last = found.objective[-1][0], found.objective[-1][-1]
+        print(f"{found.what}: {first:.4g} to {last:.4g} at the last size")
     print(arguments.output)
-    return 0
 
 
-def _nearest(arguments: argparse.Namespace) -> int:
+def _nearest(arguments: argparse.Namespace) -> None:
     from keras_inception.cli.bar import Bar
     from keras_inception.explain import features, nearest
     from keras_inception.explain.heat import save_row
@@ -162,10 +129,9 @@ def _nearest(arguments: argparse.Namespace) -> int:
     captions = ["", *(f"{value:.3f}" for value in similarity[0])]
     save_row([arguments.image, *found], captions, arguments.output)
     print(arguments.output)
-    return 0
 
 
-def _distance(arguments: argparse.Namespace) -> int:
+def _distance(arguments: argparse.Namespace) -> None:
     from keras_inception import explain
     from keras_inception.cli.bar import Bar
     from keras_inception.models.inception_v3 import InceptionV3
@@ -204,14 +170,3 @@ def _distance(arguments: argparse.Namespace) -> int:
         logits = explain.fid_logits(features[arguments.first], model)
         mean, deviation = explain.inception_score(logits, splits=min(10, len(logits)))
         print(f"Inception score {mean:.4f} (deviation over parts {deviation:.4f})")
-    return 0
-
-
-_METHODS = {
-    "grad_cam": _grad_cam,
-    "occlusion": _occlusion,
-    "dream": _dream,
-    "feature": _feature,
-    "nearest": _nearest,
-    "distance": _distance,
-}

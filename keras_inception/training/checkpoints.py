@@ -59,18 +59,14 @@ class Store:
         self._checkpoint = tf.train.Checkpoint(**parts)
         self._scratch = None if writes else tempfile.TemporaryDirectory()
         self._target = folder if self._scratch is None else Path(self._scratch.name)
-        self._last_saved: int | None = None
 
     def save(self, step: int) -> None:
-        """Saves `step`, unless it is the newest already; keeps the newest three.
+        """Saves `step`; keeps the newest three.
 
         Raises:
             OSError: it could not be written, for instance on a full disk; older ones are intact.
         """
-        if self._last_saved == step:
-            return
         self._write(self._target / f"ckpt-{step}", KEEP)
-        self._last_saved = step
 
     def save_best(self, step: int) -> None:
         """Saves `step` as the best so far, in place of the one before. Raises OSError as `save`."""
@@ -111,7 +107,6 @@ class Store:
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 logging.warning("Checkpoint %s is damaged, trying the one before: %s", path, reason)
                 continue
-            self._last_saved = step
             return step
         if steps:
             raise ValueError(

@@ -12,7 +12,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,15 +74,16 @@ def pooled_features(
     step = _step(network, views, strategy)
     found = {}
     for part in PARTS:
-        if not source.num_examples(part):
-            found[part] = np.zeros((0, VIEWS[views], network.output_shape[-1]), np.float32)
+        shape = (source.num_examples(part), VIEWS[views], network.output_shape[-1])
+        if not shape[0]:
+            found[part] = np.zeros(shape, np.float32)
             continue
         path = folder / f"{part}.npy"
         if not path.exists():
             _compute(step, place, part, say, stopped)
             wait_for_all(strategy)
             if is_chief(strategy):
-                _join(folder, part, source.num_examples(part))
+                _join(folder, part, shape)
             wait_for_all(strategy)
         found[part] = np.load(path, mmap_mode="r")
     return found
@@ -201,33 +202,20 @@ def _done(folder: Path, part: str, worker: int) -> int:
 
 def _write(path: Path, kept: list[list[np.ndarray]]) -> None:
     features, index = (np.concatenate(column) for column in zip(*kept, strict=True))
-
-    def save(temporary: Path) -> None:
-        with temporary.open("wb") as file:
-            np.savez(file, features=features, index=index)
-
-    write(path, save)
+    write(path, lambda temporary: np.savez(temporary, features=features, index=index))
 
 
-def _chunks(folder: Path, part: str) -> Iterator[Path]:
-    return iter(sorted(folder.glob(f"{part}-*-*.npz")))
-
-
-def _join(folder: Path, part: str, count: int) -> None:
+def _join(folder: Path, part: str, shape: tuple[int, ...]) -> None:
     """Makes one array of all workers' chunks, in the order of the images."""
+    chunks = sorted(folder.glob(f"{part}-*-*.npz"))
 
     def save(temporary: Path) -> None:
-        whole: np.memmap | None = None
-        for path in _chunks(folder, part):
+        whole = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
+        for path in chunks:
             with np.load(path) as chunk:
-                features = chunk["features"]
-                if whole is None:
-                    shape = (count, *features.shape[1:])
-                    whole = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
-                whole[chunk["index"]] = features
-        assert whole is not None
+                whole[chunk["index"]] = chunk["features"]
         whole.flush()
 
     write(folder / f"{part}.npy", save)
-    for path in _chunks(folder, part):
+    for path in chunks:
         path.unlink()

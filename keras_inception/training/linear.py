@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy import optimize, sparse
+from scipy.special import log_softmax
 
 # Penalties that are tried, from strong to weak: each fit starts from the one before.
 PENALTIES = tuple(10.0 ** (exponent / 2) for exponent in range(2, -13, -1))
@@ -165,7 +166,7 @@ def _objective(
     for begin in range(0, len(labels), _ROWS):
         chosen = slice(begin, begin + _ROWS)
         x, y, w = rows[chosen].astype(np.float64, copy=False), labels[chosen], weights[chosen]
-        logs = _log_softmax(x @ kernel + bias)
+        logs = log_softmax(x @ kernel + bias, axis=1)
         at = np.arange(len(y))
         total -= float(w @ logs[at, y])
         residual = np.exp(logs) * w[:, None]
@@ -210,14 +211,9 @@ def _measure(
     loss, hits, variance = 0.0, 0, 0.0
     for begin in range(0, len(labels), _ROWS):
         x, y = features[begin : begin + _ROWS], labels[begin : begin + _ROWS]
-        logs = _log_softmax(x @ kernel + bias)
+        logs = log_softmax(x @ kernel + bias, axis=1)
         loss -= float(logs[np.arange(len(y)), y].sum())
         hits += int((logs.argmax(1) == y).sum())
         likely = np.exp(logs)
         variance += float((likely * (1 - likely)).mean(1).sum())
     return loss / len(labels), hits / len(labels), variance / len(labels)
-
-
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits - logits.max(1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import keras
 
-from keras_inception.files import write
-from keras_inception.identity import attach
 from keras_inception.models.layers import conventions
 from keras_inception.models.measure import block_of, endpoints, last_endpoint, strides_of
 from keras_inception.models.registry import get_model
-from keras_inception.models.saving import save_model
 from keras_inception.models.surgery import freeze_backbone
-from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
-from keras_inception.runs import RunFolder
 from keras_inception.training.fused import FusedBatchNormalization
-from keras_inception.weights import Loaded, save_weights
+from keras_inception.weights import Loaded
 
 
 def training_network(recipe: Recipe, classes: int, loaded: Loaded | None) -> keras.Model:
@@ -119,38 +113,6 @@ def inference_network(recipe: Recipe, trained: keras.Model) -> keras.Model:
     for layer in network.layers:
         layer.set_weights(trained.get_layer(layer.name).get_weights())
     return network
-
-
-def write_network(
-    folder: RunFolder,
-    trained: keras.Model,
-    inference: keras.Model,
-    contract: Preprocessing,
-    class_names: Sequence[str],
-    draw: Callable[[Path], None],
-) -> None:
-    """Writes a stage's network, its weights and its curves.
-
-    Args:
-        folder: The stage's run folder.
-        trained: The network that trained, whose weights a next stage starts from.
-        inference: The network that gives answers: see `inference_network`.
-        contract: How an image becomes its input.
-        class_names: Names in the order of its outputs.
-        draw: Writes the image of the curves.
-    """
-    known = inference.identity.replace(preprocessing=contract, class_names=tuple(class_names))
-    attach(inference, known)
-    save_model(inference, folder.model_path)
-    write(folder.curves_path, draw)
-    # The arrays of the network that trained, so that auxiliary heads are among them.
-    attach(trained, known)
-
-    def save(path: Path) -> None:
-        save_weights(trained, path)
-
-    # Last: this file says that the stage has ended.
-    write(folder.weights_path, save)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -51,8 +50,7 @@ class Probe(Stage):
         kept = self.folder.features_path / "head.npz"
         if is_chief(self.strategy):
             head, tried = self._fit(features)
-            arrays = {"kernel": head.kernel, "bias": head.bias}
-            write(kept, lambda path: _save(path, arrays))
+            write(kept, lambda path: np.savez(path, kernel=head.kernel, bias=head.bias))
             self._draw = functools.partial(
                 pictures.curves, tried.path, by="penalty", chosen=head.penalty
             )
@@ -130,8 +128,3 @@ def _some_of_each(labels: np.ndarray) -> np.ndarray:
         members = np.flatnonzero(labels == label)
         held[members[::_HELD_OUT][: len(members) - 1]] = True
     return held
-
-
-def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    with path.open("wb") as file:
-        np.savez(file, kernel=arrays["kernel"], bias=arrays["bias"])

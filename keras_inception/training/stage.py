@@ -5,18 +5,21 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from keras_inception.data import Source
+from keras_inception.files import write
+from keras_inception.identity import attach
+from keras_inception.models.saving import save_model
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
 from keras_inception.runs import RunFolder
-from keras_inception.training.networks import write_network
 from keras_inception.training.progress import Progress
 from keras_inception.training.strategy import is_chief, wait_for_all
+from keras_inception.weights import save_weights
 
 
 class Place(NamedTuple):
@@ -85,13 +88,21 @@ class Stage(abc.ABC):
     def finish(self) -> None:
         """Writes the trained network, its weights and the curves."""
 
-    def _write(self, draw: Callable[[Path], None]) -> None:
+    def _write(self, draw: Callable[[Path], Any]) -> None:
         """Writes what a stage leaves behind; all workers call it, the chief writes.
 
         Args:
             draw: Writes the image of the curves.
         """
         if is_chief(self.strategy):
-            names, left = self.source.class_names, self._inference()
-            write_network(self.folder, self.model, left, self.contract, names, draw)
+            folder, left = self.folder, self._inference()
+            known = left.identity.replace(
+                preprocessing=self.contract, class_names=tuple(self.source.class_names)
+            )
+            save_model(attach(left, known), folder.model_path)
+            write(folder.curves_path, draw)
+            # A next stage starts from the network that trained, auxiliary heads included. Last,
+            # since this file says that the stage has ended.
+            attach(self.model, known)
+            write(folder.weights_path, lambda path: save_weights(self.model, path))
         wait_for_all(self.strategy)
