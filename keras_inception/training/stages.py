@@ -19,7 +19,7 @@ from keras_inception.data import (
     Fingerprint,
     Source,
     inspection,
-    open_source,
+    open_for,
 )
 from keras_inception.files import write
 from keras_inception.locks import FolderLock
@@ -301,17 +301,7 @@ def open_bound(
     before = Fingerprint.read(folder.data_path) if begun else None
     anew = f"The run in {folder.path} is as it was. Start it anew with `fresh=True`"
     try:
-        source = open_source(
-            recipe.dataset,
-            data_dir=recipe.data_dir,
-            split=recipe.split,
-            validation_fraction=recipe.validation_fraction,
-            seed=recipe.seed,
-            download=download,
-            max_pixels=recipe.max_pixels,
-            background=recipe.background_color,
-            parts=before,
-        )
+        source = open_for(recipe, before, download)
     except ChangedData as error:
         raise ValueError(
             f"{error}. {anew}, give another `run_dir`, or put the data back as it was."

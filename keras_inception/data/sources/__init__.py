@@ -27,6 +27,7 @@ from keras_inception.data.sources.opening import Opening
 from keras_inception.data.sources.records import open_shards
 from keras_inception.data.sources.table import open_table
 from keras_inception.data.splits import Source, concatenated
+from keras_inception.recipes import Recipe
 from keras_inception.runs import RunFolder
 
 EMBEDDED = Path(__file__).parents[1] / "fashion_mnist_mini" / "1.0.0"
@@ -160,6 +161,21 @@ def _check(source: Source, needed: tuple[str, ...]) -> None:
             raise ValueError(f"{source.name} has no images for the {part} part.")
 
 
+def open_for(recipe: Recipe, parts: Fingerprint | None = None, download: bool = False) -> Source:
+    """A recipe's data set; `parts`, `download` and what it raises are those of `open_source`."""
+    return open_source(
+        recipe.dataset,
+        data_dir=recipe.data_dir,
+        split=recipe.split,
+        validation_fraction=recipe.validation_fraction,
+        seed=recipe.seed,
+        download=download,
+        max_pixels=recipe.max_pixels,
+        background=recipe.background_color,
+        parts=parts,
+    )
+
+
 def open_run(run: RunFolder) -> Source:
     """The data set of a run, divided as it was.
 
@@ -167,18 +183,8 @@ def open_run(run: RunFolder) -> Source:
         ChangedData: it has changed since.
         ValueError: it cannot be opened.
     """
-    recipe = run.recipe
     record = run.data_path
-    return open_source(
-        recipe.dataset,
-        data_dir=recipe.data_dir,
-        split=recipe.split,
-        validation_fraction=recipe.validation_fraction,
-        seed=recipe.seed,
-        max_pixels=recipe.max_pixels,
-        background=recipe.background_color,
-        parts=Fingerprint.read(record) if record.exists() else None,
-    )
+    return open_for(run.recipe, Fingerprint.read(record) if record.exists() else None)
 
 
 def decoding_of(run: RunFolder) -> Decoding:
