@@ -53,12 +53,12 @@ def finished_run(tmp_path_factory):
 
 @pytest.fixture
 def short_googlenet(monkeypatch):
-    """InceptionV1 has three of its nine blocks."""
-    from short_googlenet import features
+    """InceptionV1 has one of its nine blocks."""
+    from short_googlenet import one_block
 
     from keras_inception.models import inception_v1
 
-    monkeypatch.setattr(inception_v1, "features", features)
+    monkeypatch.setattr(inception_v1, "features", one_block)
 
 
 @pytest.fixture

@@ -69,11 +69,12 @@ def test_every_ending_of_a_training_has_an_exit_code_that_the_docs_name():
 
 
 @pytest.mark.parametrize("arguments", [[], ["model"], ["models", "--fast"]])
-def test_a_wrong_call_is_one_line(arguments):
-    command = [sys.executable, "-m", "keras_inception.cli", *arguments]
-    process = subprocess.run(command, capture_output=True, text=True)
-    assert process.returncode == 2
-    assert process.stderr.splitlines()[-1].startswith("keras-inception: ")
+def test_a_wrong_call_is_one_line(arguments, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.run(arguments)
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("keras-inception: ")
 
 
 @pytest.mark.parametrize("ending", [".safetensors", ".keras"])

@@ -7,7 +7,6 @@ import csv
 import json
 import sys
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +64,13 @@ def run(arguments: argparse.Namespace) -> int:
             max_pixels=arguments.max_pixels,
             progress=Bar() if len(listed) > arguments.batch_size else None,
         )
-        write = {"table": _table, "json": _json, "csv": _csv}[arguments.format]
-        unreadable = write(records)
+        if arguments.format == "csv":
+            csv.writer(sys.stdout).writerow(["image", "rank", "label", "probability", "error"])
+        show = {"table": _table, "json": _json, "csv": _csv}[arguments.format]
+        unreadable = []
+        for record in records:
+            show(record)
+            unreadable += [record] if record.error else []
     for record in unreadable:
         print(f"cannot be read: {record.image}: {record.error}", file=sys.stderr)
     return codes.SOME_UNREADABLE if unreadable else 0
@@ -84,35 +88,22 @@ def _standard_input(folder: Path) -> list[Path | str]:
     return list(paths)
 
 
-def _table(records: Iterable[Any]) -> list[Any]:
-    unreadable = []
-    for record in records:
-        if record.error:
-            unreadable.append(record)
-            continue
-        print(record.image)
-        for label, probability in record.top:
-            print(f"  {probability:7.2%}  {label}")
-    return unreadable
+def _table(record: Any) -> None:
+    if record.error:
+        return
+    print(record.image)
+    for label, probability in record.top:
+        print(f"  {probability:7.2%}  {label}")
 
 
-def _json(records: Iterable[Any]) -> list[Any]:
+def _json(record: Any) -> None:
     """A JSON object a line, so that 10,000 images stream."""
-    unreadable = []
-    for record in records:
-        print(json.dumps(record.to_dict(), ensure_ascii=False))
-        if record.error:
-            unreadable.append(record)
-    return unreadable
+    print(json.dumps(record.to_dict(), ensure_ascii=False))
 
 
-def _csv(records: Iterable[Any]) -> list[Any]:
-    writer, unreadable = csv.writer(sys.stdout), []
-    writer.writerow(["image", "rank", "label", "probability", "error"])
-    for record in records:
-        if record.error:
-            unreadable.append(record)
-            writer.writerow([record.image, "", "", "", record.error])
-        for rank, (label, probability) in enumerate(record.top, start=1):
-            writer.writerow([record.image, rank, label, f"{probability:.6f}", ""])
-    return unreadable
+def _csv(record: Any) -> None:
+    writer = csv.writer(sys.stdout)
+    if record.error:
+        writer.writerow([record.image, "", "", "", record.error])
+    for rank, (label, probability) in enumerate(record.top, start=1):
+        writer.writerow([record.image, rank, label, f"{probability:.6f}", ""])

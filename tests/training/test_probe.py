@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -142,9 +143,12 @@ def test_every_image_is_seen_once_and_a_stopped_run_goes_on(tmp_path, monkeypatc
 
 
 # A process of its own: the number of devices is a process's.
-TWO_REPLICAS = """
+TWO_REPLICAS = f"""
 import sys
 from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from short_googlenet import shorten
+shorten()
 import numpy as np, tensorflow as tf
 from keras_inception.data import open_source
 from keras_inception.recipes import Recipe
@@ -160,7 +164,7 @@ for name, strategy in (("one", tf.distribute.OneDeviceStrategy("CPU:0")), ("two"
     (probe,) = plan(recipe, source, RunFolder(Path(sys.argv[1]) / name), strategy)
     weights = weights or probe.network.get_weights()
     probe.network.set_weights(weights)
-    found.append(probe._features({}))
+    found.append(probe._features({{}}))
 for part, count in (("train", 462), ("validation", 50)):
     one, two = (f[part] for f in found)
     assert one.shape == two.shape == (count, 2, 256), one.shape

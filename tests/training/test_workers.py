@@ -18,8 +18,11 @@ from keras_inception.data import evaluation_batches, open_run
 from keras_inception.runs import RunFolder
 
 # The real loop, on a small network with synchronised BatchNorm.
-RUN = """
+RUN = f"""
 import hashlib, sys
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from short_googlenet import shorten
+shorten()
 from keras_inception.recipes import Recipe
 from keras_inception.training import Interrupted, LostWorker, loop, make_strategy, train
 folder, workers, index = sys.argv[1], sys.argv[2], int(sys.argv[3])
