@@ -8,6 +8,7 @@ import pytest
 
 import keras_inception
 from keras_inception import get_model, list_models
+from keras_inception.training.networks import first_block
 
 
 @pytest.fixture(params=list_models())
@@ -97,11 +98,24 @@ STAGES = {
 }
 
 
+# The reduction to a sixteenth of the image, from which on a recipe may train.
+STRIDE_16 = {
+    "InceptionV1": "inception_4a",
+    "BNInception": "inception_3c",
+    "InceptionV2": "mixed3",
+    "InceptionV3": "mixed3",
+    "InceptionV4": "mixed_6a",
+    "InceptionResNetV1": "mixed_6a",
+    "InceptionResNetV2": "mixed_6a",
+}
+
+
 def test_every_stage_has_the_papers_shape(variant):
     model = get_model(variant, weights=None)
     for name, (side, channels) in STAGES[variant].items():
         map_of = (None, side, side, channels) if side else (None, channels)
         assert model.get_layer(name).output.shape == map_of, name
+    assert first_block(model, "stride16") == STRIDE_16[variant]
 
 
 def test_the_papers_inception_resnet_v2():

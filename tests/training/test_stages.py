@@ -335,23 +335,6 @@ def test_norms_keep_the_statistics_that_came_with_the_weights(heads, tmp_path):
         assert learn == (set() if heads else {"aux1_0_bn", "aux2_0_bn"})
 
 
-@pytest.mark.parametrize(
-    ("variant", "block"),
-    [
-        ("InceptionV1", "inception_4a"),
-        ("BNInception", "inception_3c"),
-        ("InceptionV2", "mixed3"),
-        ("InceptionV3", "mixed3"),
-        ("InceptionV4", "mixed_6a"),
-        ("InceptionResNetV1", "mixed_6a"),
-        ("InceptionResNetV2", "mixed_6a"),
-    ],
-)
-def test_a_stride_means_the_reduction_that_makes_it(variant, block):
-    model = get_model(variant, weights=None, include_top=False, width_multiplier=0.1)
-    assert networks.first_block(model, "stride16") == block
-
-
 def test_memory_is_a_lower_bound_that_counts_what_is_kept():
     inputs = keras.Input((10, 10, 3))
     x = keras.layers.Conv2D(4, 3, name="c")(inputs)
