@@ -1,7 +1,8 @@
 """keras-inception: the models, their weights and their training, on the command line.
 
-A module a command: HELP, add_arguments(parser) and run(arguments), which returns the exit code, or
-None for 0. `train` has more flags than all others together and parses them itself.
+A module a command: HELP, run(arguments), which returns the exit code, or None for 0, and
+add_arguments(parser) where it has some. `train` has more flags than all others together and parses
+them itself.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     for name in COMMANDS:
         module = _module(name)
         command = commands.add_parser(name, help=module.HELP, description=module.HELP)
-        module.add_arguments(command)
+        getattr(module, "add_arguments", lambda parser: None)(command)
         flags = re.findall(r"--(\w+)", command.format_help())
         command.set_defaults(flags=tuple(dict.fromkeys(flags)))
     return parser

@@ -9,10 +9,6 @@ import keras_inception
 HELP = "table of the variants: parameters, multiply-adds, input size"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """This command has no arguments."""
-
-
 def run(_: argparse.Namespace) -> None:
     """Prints the comparison table of the variants, as Markdown."""
     print("| variant | parameters | multiply-adds | input | published top-1 / top-5 | weights |")

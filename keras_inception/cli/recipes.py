@@ -9,10 +9,6 @@ from keras_inception.recipes import RECIPES
 HELP = "table of the training recipes that train takes"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """This command has no arguments."""
-
-
 def run(_: argparse.Namespace) -> None:
     """Prints the training recipes, as Markdown."""
     head = ["recipe", "model", "width", "pixels", "batch", "epochs", "optimizer", "rate"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -85,7 +84,3 @@ def _run(recipe: Recipe, options: Options) -> None:
             print(evaluation.table(result), flush=True)
             exporting.export_run(run.address, source)
             print(f"Report: {report.write_report(run.address, source)}")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds nothing: `flags` has the arguments of this command."""

@@ -9,10 +9,6 @@ import keras_inception
 HELP = "table of the published checkpoints that `weights=` takes by name"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """This command has no arguments."""
-
-
 def run(arguments: argparse.Namespace) -> None:
     """Prints the catalogue of published checkpoints, as Markdown."""
     print("| weights | top-1 | top-5 | protocol | classes | verified by | license | origin |")
