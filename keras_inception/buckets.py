@@ -57,6 +57,26 @@ def as_path(path: str | os.PathLike[str]) -> Any:
         ) from error
 
 
+def opened(path: Any) -> Any:
+    """Opens a file of a bucket, or a regular file of this machine (`files.opened`), to read it."""
+    return _gfile().GFile(os.fspath(path), "rb") if is_remote(path) else files.opened(path)
+
+
+def read(path: Any, most: int = files.LARGEST_TEXT) -> bytes:
+    """The bytes of a file of a bucket, or of this machine (`files.read`).
+
+    Raises:
+        ValueError: it has more than `most`, or is no regular file.
+    """
+    if not is_remote(path):
+        return files.read(path, most)
+    with opened(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"{path} has more than the {most:,} bytes that are read.")
+    return content
+
+
 def local(path: Any) -> Any:
     """A path on this machine: the path itself, or the copy of a folder or file of a bucket.
 

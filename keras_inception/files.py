@@ -2,22 +2,73 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from keras_inception.messages import printable
 
 # Stands in the name of a file that is being written; what has it afterwards was left by a kill.
 UNFINISHED = "-unfinished-"
+# The most bytes of a text, such as a table of images, and of an image's file.
+LARGEST_TEXT, LARGEST_IMAGE = 2**30, 2**30
+_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 
 def cache_folder(kind: str) -> Path:
     """The folder `kind` ("models", "datasets") in Keras' home: $KERAS_HOME, or else ~/.keras."""
     home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
     return Path(home) / kind
+
+
+def regular(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """The path. Raises ValueError if it is there but no regular file: reading may never end."""
+    with contextlib.suppress(FileNotFoundError):
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):
+            kind = _KINDS.get(stat.S_IFMT(mode), "a device")
+            raise ValueError(f"{printable(os.fspath(path))} is {kind}, no regular file.")
+    return path
+
+
+def opened(path: str | os.PathLike[str]) -> BinaryIO:
+    """Opens a file to read it: the one function that opens paths of users.
+
+    Raises:
+        ValueError: it is a pipe, a device, a socket or a folder.
+        OSError: it is not there, or cannot be opened.
+    """
+    return open(regular(path), "rb")
+
+
+def read(path: str | os.PathLike[str], most: int = LARGEST_TEXT) -> bytes:
+    """A file's bytes.
+
+    Args:
+        path: The file.
+        most: How many bytes it may have.
+
+    Raises:
+        ValueError: it has more, or is no regular file.
+        OSError: it is not there, or cannot be read.
+    """
+    with opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise ValueError(
+                f"{printable(os.fspath(path))} has {size:,} bytes; at most {most:,} are read."
+            )
+        return file.read(size)
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """A file's text in UTF-8. Raises UnicodeDecodeError, or as `read`."""
+    return io.TextIOWrapper(io.BytesIO(read(path)), encoding="utf-8").read()
 
 
 def refuse_link(path: Path) -> Path:

@@ -109,7 +109,7 @@ class FolderLock:
     def _owner(self) -> dict[str, Any]:
         """What the owner wrote last; empty without one."""
         try:
-            owner = json.loads(self._owner_path.read_text())
+            owner = json.loads(buckets.read(self._owner_path))
         except (OSError, ValueError, RecursionError):
             return {}
         return owner if isinstance(owner, dict) else {}

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from keras_inception import settings
+from keras_inception import files, settings
 from keras_inception.models.registry import check_name
 from keras_inception.settings import group
 
@@ -431,8 +431,7 @@ def load(path: str | Path, *, check: bool = True) -> Recipe:
         ValueError: there is no such file, or it holds no recipe that can be used.
     """
     try:
-        with Path(path).open("rb") as file:
-            content = json.loads(file.read(_LARGEST_CONFIG))
+        content = json.loads(files.read(path, _LARGEST_CONFIG))
         fields = content.get("recipe") if isinstance(content, dict) else None
         if not isinstance(fields, dict):
             raise ValueError("it holds no recipe")

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from keras_inception import buckets, recipes
+from keras_inception import buckets, files, recipes
 from keras_inception.buckets import as_path, is_remote
 from keras_inception.files import UNFINISHED, refuse_link, write
 from keras_inception.locks import LOCK, OWNER
@@ -23,6 +23,8 @@ from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
 
 _PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "tensorflow-datasets", "numpy")
+
+_LONGEST_COUNT = 16  # digits
 
 # What a process that was killed while it wrote leaves behind.
 _LEFTOVERS = (
@@ -201,8 +203,8 @@ class RunFolder:
         if not self.history_path.exists():
             return []
         try:
-            with self.history_path.open(newline="") as file:
-                rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+            lines = csv.DictReader(files.read_text(self.history_path).splitlines(keepends=True))
+            rows = [{k: _number(v) for k, v in row.items() if v} for row in lines]
             if all(row.keys() >= {"epoch", "step", "loss", "accuracy"} for row in rows):
                 return rows
             error: Exception | str = "columns are missing"
@@ -350,7 +352,7 @@ class RunFolder:
     def _text(self, name: str) -> str:
         path = self.inside(name)
         try:
-            return path.read_text(encoding="utf-8")
+            return files.read_text(path)
         except FileNotFoundError as error:
             raise ValueError(f"{self.path} is no run folder: it has no {name}.") from error
         except UnicodeDecodeError as error:
@@ -366,6 +368,11 @@ def _written() -> list[_File]:
 def _is_passing(name: str) -> bool:
     """Whether a file comes and goes with the process that writes the folder."""
     return name in (LOCK, OWNER) or UNFINISHED in name
+
+
+def _number(text: str) -> float:
+    """A number of history.csv, which is written back as it stands there."""
+    return int(text) if text.isdecimal() and len(text) < _LONGEST_COUNT else float(text)
 
 
 def best_epoch(history: list[dict[str, float]]) -> dict[str, float]:

@@ -68,6 +68,21 @@ def test_every_ending_of_a_training_has_an_exit_code_that_the_docs_name():
         assert f"\n| {code} | " in page
 
 
+def test_a_reader_that_goes_away_ends_a_command_as_it_ends_other_tools():
+    program = (
+        "from keras_inception.cli import output\n"
+        "with output.escaped():\n"
+        "    for _ in range(10**6): print('a line')\n"
+    )
+    command = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert command.stdout.readline() == b"a line\n"
+    command.stdout.close()
+    assert command.stderr.read() == b""
+    assert command.wait() == 141
+
+
 @pytest.mark.parametrize("arguments", [[], ["model"], ["models", "--fast"]])
 def test_a_wrong_call_is_one_line(arguments, capsys):
     with pytest.raises(SystemExit) as end:

@@ -14,6 +14,8 @@ FLOORS = [
     "messages",
     "pictures",
     "files",
+    "budget",
+    "archives",
     "buckets",
     "settings",
     "locks",
@@ -35,7 +37,17 @@ FLOORS = [
     "cli",
 ]
 # What the lower floors may import besides Python's own library, so that they run on every backend.
-KERAS_ONLY = {"messages", "files", "preprocessing", "identity", "weights", "models", "drawing"}
+KERAS_ONLY = {
+    "messages",
+    "files",
+    "budget",
+    "archives",
+    "preprocessing",
+    "identity",
+    "weights",
+    "models",
+    "drawing",
+}
 ALLOWED_THERE = {"keras", "numpy", "h5py", "safetensors", "filelock"}
 
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from absl.flags import argparse_flags
 
 import keras_inception
-from keras_inception.cli import codes
+from keras_inception.cli import codes, output
 from keras_inception.cli.flags import with_flags
 from keras_inception.cli.process import prepare_process
 
@@ -70,6 +70,11 @@ def run(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["train"]:
         sys.exit(_module("train").main(["keras-inception train", *argv[1:]]))
+    with output.escaped():
+        sys.exit(_run(argv))
+
+
+def _run(argv: list[str]) -> int:
     commands = parser()
     arguments = commands.parse_args(argv)
     prepare_process()
@@ -77,7 +82,7 @@ def run(argv: list[str] | None = None) -> None:
         code = _module(arguments.command).run(arguments)
     except (ValueError, OSError) as error:
         commands.error(with_flags(str(error), arguments.flags))
-    sys.exit(code or 0)
+    return code or 0
 
 
 def _module(command: str) -> Any:

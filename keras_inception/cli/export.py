@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from keras_inception import files
 from keras_inception.cli import codes
 
 HELP = "write a trained network for servers and phones, and compare each file with it"
@@ -104,6 +105,6 @@ def run(arguments: argparse.Namespace) -> int:
 def _lines(path: Path) -> list[str]:
     """The class names in a file."""
     try:
-        return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        return files.read_text(path).removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"--class_names: {path} is no text in UTF-8.") from error

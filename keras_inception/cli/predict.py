@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
+import functools
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from keras_inception.cli import codes
+from keras_inception.cli.output import for_spreadsheet, json_line
+from keras_inception.files import LARGEST_IMAGE
+from keras_inception.messages import printable
 
 HELP = "name what is on an image, on the images of a folder or of a pattern"
 
@@ -40,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="views of an image that are averaged [1]",
     )
     parser.add_argument("--format", default="table", choices=("table", "json", "csv"))
+    parser.add_argument(
+        "--spreadsheet",
+        action="store_true",
+        help="with --format csv: names that begin with = + - or @ get an apostrophe before them, "
+        "so that spreadsheets do not take them for formulas",
+    )
     parser.add_argument("--batch_size", type=int, default=64, help="views computed at once [64]")
     parser.add_argument(
         "--max_pixels", type=int, help="larger images are not decoded [150 million]"
@@ -66,18 +76,22 @@ def run(arguments: argparse.Namespace) -> int:
         )
         if arguments.format == "csv":
             csv.writer(sys.stdout).writerow(["image", "rank", "label", "probability", "error"])
-        show = {"table": _table, "json": _json, "csv": _csv}[arguments.format]
+        as_csv = functools.partial(_csv, cell=for_spreadsheet if arguments.spreadsheet else str)
+        shown: dict[str, Callable[[Any], None]]
+        shown = {"table": _table, "json": _json, "csv": as_csv}
         unreadable = []
         for record in records:
-            show(record)
+            shown[arguments.format](record)
             unreadable += [record] if record.error else []
     for record in unreadable:
-        print(f"cannot be read: {record.image}: {record.error}", file=sys.stderr)
+        print(f"cannot be read: {printable(record.image)}: {record.error}", file=sys.stderr)
     return codes.SOME_UNREADABLE if unreadable else 0
 
 
 def _standard_input(folder: Path) -> list[Path | str]:
-    given = sys.stdin.buffer.read()
+    given = sys.stdin.buffer.read(LARGEST_IMAGE + 1)
+    if len(given) > LARGEST_IMAGE:
+        raise ValueError(f"Of standard input at most {LARGEST_IMAGE:,} bytes are read.")
     if given.startswith(_BEGINNINGS):
         image = folder / "standard input"
         image.write_bytes(given)
@@ -91,19 +105,19 @@ def _standard_input(folder: Path) -> list[Path | str]:
 def _table(record: Any) -> None:
     if record.error:
         return
-    print(record.image)
+    print(printable(record.image))
     for label, probability in record.top:
         print(f"  {probability:7.2%}  {label}")
 
 
 def _json(record: Any) -> None:
     """A JSON object a line, so that 10,000 images stream."""
-    print(json.dumps(record.to_dict(), ensure_ascii=False))
+    print(json_line(record.to_dict()))
 
 
-def _csv(record: Any) -> None:
+def _csv(record: Any, cell: Callable[[str], str]) -> None:
     writer = csv.writer(sys.stdout)
     if record.error:
-        writer.writerow([record.image, "", "", "", record.error])
+        writer.writerow([cell(record.image), "", "", "", cell(record.error)])
     for rank, (label, probability) in enumerate(record.top, start=1):
-        writer.writerow([record.image, rank, label, f"{probability:.6f}", ""])
+        writer.writerow([cell(record.image), rank, cell(label), f"{probability:.6f}", ""])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from keras_inception.cli import codes, flags
+from keras_inception.cli import codes, flags, output
 from keras_inception.cli.process import prepare_process, use_onednn
 from keras_inception.options import Options
 from keras_inception.recipes import Recipe
@@ -22,6 +22,11 @@ def main(argv: list[str]) -> int:
     Returns:
         The exit code.
     """
+    with output.escaped():
+        return _main(argv)
+
+
+def _main(argv: list[str]) -> int:
     program = Path(argv[0]).name
     recipe, options = flags.parse(argv)
     prepare_process()

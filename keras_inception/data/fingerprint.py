@@ -12,6 +12,8 @@ import json
 from collections import Counter, defaultdict
 from pathlib import Path
 
+from keras_inception import archives, files
+from keras_inception.budget import LARGEST_FILE, Budget
 from keras_inception.files import write
 from keras_inception.messages import some
 
@@ -97,13 +99,15 @@ class Fingerprint:
             ValueError: the file is no such record.
         """
         try:
-            content = json.loads(gzip.decompress(path.read_bytes()))
+            packed = files.read(path, LARGEST_FILE)
+            text = archives.gunzip(packed, Budget.of(len(packed)))
+            content = Budget.of(len(text)).json(text, "its list of examples")
             parts = {
                 part: [(str(n), str(c), str(d)) for n, c, d in examples]
                 for part, examples in content["parts"].items()
             }
             return cls(tuple(content["classes"]), parts, int(content["white"]))
-        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except Exception as error:  # gzip, JSON and what is in it
             raise ValueError(f"{path} is no record of a run's data: {error}") from error
 
     def changes_since(self, before: Fingerprint, drawn: tuple[str, ...] = ()) -> Changes:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import hashlib
 import logging
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from keras_inception import archives
 from keras_inception.buckets import is_remote
 from keras_inception.files import cache_folder, write
 
@@ -51,12 +56,40 @@ def kept_arrays(
 
 def kept_path(kind: str, state: object) -> Path:
     """Where arrays of a kind are kept for a state."""
-    return folder_of_kept() / f"{kind}-{digest_of(state)}.npz"
+    return kept_file(f"{kind}-{digest_of(state)}.npz")
 
 
 def digest_of(state: object) -> str:
     """A name for a state: 20 hexadecimal digits."""
     return hashlib.sha256(repr(state).encode(errors="surrogateescape")).hexdigest()[:20]
+
+
+def kept_file(*names: str) -> Path:
+    """Where a file is kept: in the cache or, if that cannot be written, for this process only.
+
+    A file that is in the cache already is read there in any case.
+    """
+    path = folder_of_kept().joinpath(*names)
+    return path if path.exists() else _writable(folder_of_kept()).joinpath(*names)
+
+
+@functools.cache
+def _writable(folder: Path) -> Path:
+    """The folder; or, if it cannot be written, which is said once, one of this process."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        logging.warning(
+            "Nothing is kept for later runs, since %s cannot be written (%s). KERAS_HOME names "
+            "another place.",
+            folder,
+            error.strerror,
+        )
+    scratch = tempfile.mkdtemp(prefix="keras_inception-")
+    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+    return Path(scratch)
 
 
 def folder_of_kept() -> Path:
@@ -75,8 +108,7 @@ def load_kept(path: Path, columns: Set[str]) -> Arrays | None:
         None if there is no file, or if it is damaged or not of these columns, which is said.
     """
     try:
-        with path.open("rb") as file:
-            arrays = dict(np.load(file))
+        arrays = archives.arrays(path)
         if arrays.keys() != columns:
             raise ValueError(f"its columns should be {sorted(columns)}, not {sorted(arrays)}")
         return arrays

@@ -12,9 +12,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_inception.buckets import is_remote
+from keras_inception.buckets import is_remote, opened
 from keras_inception.data.headers import FORMATS
 from keras_inception.data.plain import format_of
+from keras_inception.files import LARGEST_IMAGE
 
 # Names that are taken for images without a look into the file; a first pass decodes them all.
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".dib", ".webp")
@@ -145,6 +146,8 @@ def _look(folder: str, listing: Listing, around: frozenset[tuple[int, int]]) -> 
             _look(path, listing, around | {_identity(state)})
         elif not stat.S_ISREG(state.st_mode):
             listing.leave_out("FIFOs, sockets and devices", path)
+        elif state.st_size > LARGEST_IMAGE:
+            listing.leave_out(f"files of more than {LARGEST_IMAGE / 2**30:g} GiB", path)
         else:
             _note_file(path, listing)
 
@@ -169,7 +172,7 @@ def is_image(path: str) -> bool:
 
 def head_of(path: str) -> bytes:
     """The first 32 bytes of a file, on this machine or in a bucket."""
-    with tf.io.gfile.GFile(path, "rb") if is_remote(path) else open(path, "rb") as file:
+    with opened(path) as file:
         return file.read(32)
 
 

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from keras_inception.data.decode import Decoding
 from keras_inception.data.headers import FORMATS
-from keras_inception.data.kept import folder_of_kept
+from keras_inception.data.kept import kept_file
 
 _NAMES = ("", "JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "JPEG2000", "HEIF", "AVIF")
 _PILLOWS_NAMES = dict(zip(FORMATS, _NAMES, strict=True))
@@ -145,7 +145,7 @@ def pixels_of(content: bytes, decoding: Decoding, channels: int = 3) -> np.ndarr
 
 def png_path(digest: np.ndarray) -> Path:
     """Where the PNG of an odd image is kept, by its `data.facts.digest`."""
-    return folder_of_kept() / "plain" / f"{digest.tobytes().hex()}.png"
+    return kept_file("plain", f"{digest.tobytes().hex()}.png")
 
 
 def format_of(content: bytes) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_inception import archives
 from keras_inception.files import write
 
 SAVE_EVERY = 30.0  # seconds between two notes
@@ -37,16 +38,16 @@ class Notes:
         self._saved = time.monotonic()
         if self.path is None or fresh or not self.path.exists():
             return
-        with np.load(self.path) as file:
-            same = str(file["protocol"]) == self._protocol and np.allclose(
-                file["fingerprints"], fingerprints, atol=1e-3
+        rows = archives.arrays(self.path)
+        before, their_fingerprints = rows.pop("protocol"), rows.pop("fingerprints")
+        if str(before) != self._protocol or not np.allclose(
+            their_fingerprints, fingerprints, atol=1e-3
+        ):
+            raise ValueError(
+                f"{folder} holds an unfinished evaluation of other models, images or crops. "
+                "Give another `output`, or `fresh=True` to start anew."
             )
-            if not same:
-                raise ValueError(
-                    f"{folder} holds an unfinished evaluation of other models, images or crops. "
-                    "Give another `output`, or `fresh=True` to start anew."
-                )
-            self.rows = {k: file[k] for k in file.files if k not in ("protocol", "fingerprints")}
+        self.rows = rows
 
     def save(self, rows: dict[str, list[np.ndarray]]) -> None:
         """Writes the rows so far, if the last time is long enough ago."""

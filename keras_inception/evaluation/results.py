@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import keras_inception
-from keras_inception import files, pictures
+from keras_inception import archives, files, pictures
 from keras_inception.data import views
 from keras_inception.evaluation.metrics import (
     KEPT_ROWS,
@@ -163,7 +163,7 @@ def read(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
+        result = json.loads(files.read(path))
         if not result["results"]:
             raise ValueError("it holds no result")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -180,10 +180,8 @@ def read_predictions(folder: Path) -> dict[str, np.ndarray] | None:
         networks, k), "rank" int32 and "true_score" float32 (images, networks), see `Predictions`,
         and "single_view" int64, the best class of the first view alone; "names" (networks,).
     """
-    if not (folder / PREDICTIONS).exists():
-        return None
-    with np.load(folder / PREDICTIONS) as file:
-        return dict(file)
+    path = folder / PREDICTIONS
+    return archives.arrays(path) if path.exists() else None
 
 
 def table(result: dict[str, Any]) -> str:

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_inception import archives
+from keras_inception.budget import refusing
 from keras_inception.files import write
 
 
@@ -80,18 +82,18 @@ def read_statistics(path: str | Path) -> Statistics:
     """Reads such a file, of this package, of TTUR or of pytorch-fid.
 
     Raises:
-        ValueError: the file holds no statistics.
+        ValueError: the file holds no statistics, is damaged, or unpacks to far more than its size.
+        OSError: it cannot be opened.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            have = {name: file[name] for name in file.files}
+    with refusing(path, "statistics, an .npz with mu and sigma"):
+        have = archives.arrays(path)
         mean, covariance = (np.asarray(have[name], np.float64) for name in ("mu", "sigma"))
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} holds no statistics (an .npz with mu and sigma).") from error
-    if mean.ndim != 1 or covariance.shape != (len(mean),) * 2:
-        raise ValueError(f"{path}: mu is {mean.shape} and sigma {covariance.shape}.")
-    how = json.loads(str(have["how"])) if "how" in have else {}
-    return Statistics(mean, covariance, int(have.get("images", 0)), how)
+        if mean.ndim != 1 or covariance.shape != (len(mean),) * 2:
+            raise ValueError(f"mu is {mean.shape} and sigma {covariance.shape}")
+        how = json.loads(str(have["how"])) if "how" in have else {}
+        if not isinstance(how, dict):
+            raise ValueError("what its features are of is no JSON object")
+        return Statistics(mean, covariance, int(have.get("images", 0)), how)
 
 
 def frechet_distance(first: Statistics | np.ndarray, second: Statistics | np.ndarray) -> float:

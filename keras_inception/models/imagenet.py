@@ -8,11 +8,11 @@ import os
 import re
 from collections.abc import Callable
 from importlib import resources
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
 
+from keras_inception import files
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.weights.adapt import ORDER_OF_2015
 
@@ -119,7 +119,7 @@ def _columns_of_2015(label_map: str | os.PathLike | None) -> list[int]:
             "archive inception-2015-12-05.tgz holds. Received: label_map=None"
         )
     entry = r'target_class:\s*(\d+)\s+target_class_string:\s*"(n\d{8})"'
-    found = re.findall(entry, Path(label_map).read_text(encoding="utf-8"))
+    found = re.findall(entry, files.read_text(label_map))
     columns = {wordnet_id: int(column) for column, wordnet_id in found}
     wanted = [c.wordnet_id for c in imagenet_classes()]
     if set(columns) != set(wanted) or not all(0 < c < ORDER_OF_2015 for c in columns.values()):

@@ -11,10 +11,11 @@ from pathlib import Path
 import keras
 
 from keras_inception import files
+from keras_inception.budget import LARGEST_FILE, Budget, refusing
 from keras_inception.identity import Identity, attach, identity_of
 from keras_inception.models import recognition, registry
 from keras_inception.models.builder import WeightsLike, resolved, say_differences
-from keras_inception.weights import graph, load_into, readers
+from keras_inception.weights import graph, load_into
 from keras_inception.weights.readers import keras_h5
 from keras_inception.weights.readers.keras_h5 import IDENTITY_MEMBER
 
@@ -73,13 +74,13 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
         ValueError: Keras cannot load the file, the identity in it is damaged, or it reads other
             files or takes more than a file of its size may.
     """
-    if not Path(path).is_file():
+    if not Path(files.regular(path)).exists():
         return keras.models.load_model(path)  # Keras says what is wrong
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, Path(path).name)
-        with readers.refusing(path):
-            content = readers.whole(Path(path))
-            written = keras_h5.copy_sound_model(content, copy, readers.Budget.of(len(content)))
+        with refusing(path):
+            content = files.read(path, LARGEST_FILE)
+            written = keras_h5.copy_sound_model(content, copy, Budget.of(len(content)))
         model = keras.models.load_model(copy)
     if written is not None:
         try:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_inception import files
 from keras_inception.data import Fingerprint, Source, inspection
 from keras_inception.data.splits import SPLITS
 from keras_inception.messages import printable, some
@@ -92,7 +93,7 @@ def _problems(run: RunFolder, split: dict[str, Any]) -> list[tuple[str, list[str
     unreadable = run.unreadable_path
     listed = [(_equals(where), found) for where, found in split.get("duplicates", {}).items()]
     if unreadable.exists():
-        lines = unreadable.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = files.read(unreadable).decode(errors="replace").splitlines()
         found = {"count": len(lines), "examples": lines[:_NAMED]}
         listed.append(("Left out, since they cannot be read", found))
     listed += [(f"Left out, {kind}", found) for kind, found in split.get("left_out", {}).items()]

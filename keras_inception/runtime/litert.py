@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from keras_inception import archives, files
+from keras_inception.budget import Budget, refusing
 from keras_inception.identity import Identity
 from keras_inception.runtime.engine import image_shape, loading, one_of_each, softmax
 
@@ -71,14 +72,15 @@ def read(path: Path, threads: int | None = None) -> tuple[LiteRTEngine, Identity
     """The engine of a .tflite file, and the identity in its metadata."""
     said: dict[str, str] = {}
     names: tuple[str, ...] = ()
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            members = archive.namelist()
-            if IDENTITY in members:
-                said = json.loads(archive.read(IDENTITY))
-            if LABELS in members:
+    with refusing(path, ".tflite"), files.opened(path) as file:
+        if zipfile.is_zipfile(file):
+            budget = Budget.of(path.stat().st_size)
+            archive = archives.Zip(file, budget)
+            if IDENTITY in archive.names:
+                said = budget.json(archive.read(IDENTITY), f"its {IDENTITY}")
+            if LABELS in archive.names:
                 names = tuple(archive.read(LABELS).decode("utf-8").split("\n")[:-1])
-    identity = Identity.from_metadata(said)
+        identity = Identity.from_metadata(said)
     return LiteRTEngine(path, threads), identity.replace(class_names=identity.class_names or names)
 
 

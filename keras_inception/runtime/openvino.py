@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_inception import files
 from keras_inception.identity import Identity
 from keras_inception.runtime.engine import check_finite, image_shape, loading, one_of_each
 
@@ -28,6 +29,7 @@ def compiled(path: Path, threads: int | None = None, precision: str = "float32")
     Raises:
         ValueError: OpenVINO is missing, or cannot open the file.
     """
+    files.regular(path.with_suffix(".bin"))
     with loading(path, "an OpenVINO model", "openvino", line=-1):
         import openvino
 

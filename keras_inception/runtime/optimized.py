@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+from keras_inception import files
 from keras_inception.identity import Identity
 from keras_inception.runtime.engine import Engine
 
@@ -76,7 +77,7 @@ def read(folder: Path, threads: int | None = None) -> tuple[Engine, Identity]:
     """
     path = folder / RECORD
     try:
-        chosen = json.loads(path.read_text(encoding="utf-8"))["chosen"]
+        chosen = json.loads(files.read(path))["chosen"]
         choice = str(chosen["engine"]), str(chosen["precision"]), bool(chosen["frozen"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged: {error!r}") from error

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from keras_inception import buckets
 from keras_inception.buckets import as_path
 from keras_inception.data import views
 from keras_inception.data.listing import LEFTOVER, SUFFIXES, list_images
 from keras_inception.data.stream import stream
+from keras_inception.files import LARGEST_IMAGE
 from keras_inception.runtime.classifier import BATCH, Classifier, load_classifier
 
 
@@ -158,7 +160,7 @@ def pixels(
     if max_pixels:
         decoding = dataclasses.replace(decoding, max_pixels=max_pixels)
     try:
-        encoded = as_path(image).read_bytes()
+        encoded = buckets.read(image, LARGEST_IMAGE)
     except tf.errors.OpError as error:  # of a bucket
         raise OSError(error.message) from error
     if not encoded:

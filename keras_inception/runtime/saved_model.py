@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_inception import files
 from keras_inception.identity import Identity
 from keras_inception.runtime.engine import check_finite, loading
 
@@ -29,6 +30,9 @@ class SavedModelEngine:
     name = "SavedModel"
 
     def __init__(self, path: Path) -> None:
+        for file in path.rglob("*"):
+            if not file.is_dir():
+                files.regular(file)
         with loading(path, "a SavedModel", "tf"):
             import tensorflow as tf
 
@@ -56,5 +60,5 @@ def read(path: Path) -> tuple[SavedModelEngine, Identity]:
     """The engine of a SavedModel's folder, and the identity that lies in it."""
     said: dict[str, Any] = {}
     if (path / IDENTITY).exists():
-        said = json.loads((path / IDENTITY).read_text(encoding="utf-8"))
+        said = json.loads(files.read(path / IDENTITY))
     return SavedModelEngine(path), Identity.from_metadata(said)

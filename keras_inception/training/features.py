@@ -20,7 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_inception import messages
+from keras_inception import archives, files, messages
 from keras_inception.data import evaluation_batches
 from keras_inception.files import write
 from keras_inception.identity import attach, identity_of
@@ -85,7 +85,7 @@ def pooled_features(
             if is_chief(strategy):
                 _join(folder, part, shape)
             wait_for_all(strategy)
-        found[part] = np.load(path, mmap_mode="r")
+        found[part] = np.load(files.regular(path), mmap_mode="r")
     return found
 
 
@@ -115,7 +115,7 @@ def _bind(
     """Empties the folder if it holds the features of other weights, images or settings."""
     path = folder / "key.json"
     if is_chief(strategy):
-        before = path.read_text() if path.exists() else ""
+        before = files.read_text(path) if path.exists() else ""
         if before != key:
             if folder.exists():
                 changed = _changed(before, key)
@@ -212,8 +212,8 @@ def _join(folder: Path, part: str, shape: tuple[int, ...]) -> None:
     def save(temporary: Path) -> None:
         whole = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
         for path in chunks:
-            with np.load(path) as chunk:
-                whole[chunk["index"]] = chunk["features"]
+            chunk = archives.arrays(path)
+            whole[chunk["index"]] = chunk["features"]
         whole.flush()
 
     write(folder / f"{part}.npy", save)

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_inception import pictures
+from keras_inception import archives, pictures
 from keras_inception.files import write
 from keras_inception.models.fusion import fuse
 from keras_inception.training import balance
@@ -58,9 +58,9 @@ class Probe(Stage):
         wait_for_all(self.strategy)
         # All workers take the chief's: theirs could differ in the last bit.
         layer = self.model.get_layer("predictions")
-        with np.load(kept) as arrays:
-            layer.kernel.assign(arrays["kernel"])
-            layer.bias.assign(arrays["bias"])
+        fitted = archives.arrays(kept)
+        layer.kernel.assign(fitted["kernel"])
+        layer.bias.assign(fitted["bias"])
         self.step = 1
 
     def finish(self) -> None:

@@ -19,9 +19,9 @@ from pathlib import Path
 import filelock
 import keras
 
-from keras_inception import files
+from keras_inception import archives, files
+from keras_inception.budget import LARGEST_FILE, Budget, refusing
 from keras_inception.messages import printable
-from keras_inception.weights import readers
 from keras_inception.weights.catalog import Weights
 
 MIRROR_VARIABLE = "KERAS_INCEPTION_MIRROR"
@@ -116,7 +116,7 @@ def _download(url: str, part: Path, path: Path, record: Weights) -> None:
     Raises:
         DownloadError: the server refuses, stays away for all attempts, or does not come to an end.
     """
-    limit = record.size + _ZIPS_ADD if record.size else readers.LARGEST_FILE
+    limit = record.size + _ZIPS_ADD if record.size else LARGEST_FILE
     deadline, pause, reason = time.monotonic() + _DEADLINE, _FIRST_PAUSE, ""
     for attempt in range(_ATTEMPTS):
         if attempt:
@@ -222,9 +222,8 @@ def _is_zipped(record: Weights) -> bool:
 
 def _member(part: Path, record: Weights) -> bytes:
     """The one member that is wanted out of a downloaded zip. Raises ValueError without it."""
-    with readers.refusing(part, "zip"):
-        content = readers.whole(part)
-        archive = readers.archives.Zip(content, readers.Budget.of(len(content)))
+    with refusing(part, "zip"), files.opened(part) as file:
+        archive = archives.Zip(file, Budget.of(part.stat().st_size))
         members = [n for n in archive.names if n.rsplit("/", 1)[-1] == record.filename]
         if len(members) != 1:
             raise ValueError(f"it holds {archive.names[:5]} instead of {record.filename}")

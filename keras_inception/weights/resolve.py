@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_inception import budget
 from keras_inception.identity import Identity
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.weights import graph as network_graph
@@ -74,7 +75,7 @@ def resolve(weights: Any, variant: str) -> Loaded | None:
     return loaded
 
 
-@readers.refuses
+@budget.refuses
 def read(path: str | os.PathLike, record: Weights | None = None) -> Loaded:
     """Reads a weights file: its arrays under our names, and what a model needs for them.
 
@@ -88,7 +89,7 @@ def read(path: str | os.PathLike, record: Weights | None = None) -> Loaded:
         ValueError: there is no such file, or its layer names match no known layout.
     """
     contents = readers.read(path)
-    with readers.refusing(path, contents.format):
+    with budget.refusing(path, contents.format):
         found = layouts.recognise(contents.layers)
         layout = found.layout
         arrays = _arrays(found.layers) if layout is None else layout.translate(found.layers)

@@ -360,6 +360,22 @@ def test_odd_images_are_made_plain_once(tmp_path, caplog):
     assert made[0].exists() and again.fingerprint() == source.fingerprint()
 
 
+def test_a_cache_that_cannot_be_written_is_said_once_and_does_without(
+    tmp_path, monkeypatch, caplog
+):
+    """As in containers: an earlier version took a good TIFF for damaged."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "file" / "home"))
+    root = tree(tmp_path / "data", "train/a", "train/b", "test/a", "test/b")
+    an_image(7).save(root / "train" / "a" / "tiled.tif")
+    source = open_source(f"folder:{root}", validation_fraction=0.0)
+    assert caplog.text.count("Nothing is kept for later runs") == 1
+    assert not source.unreadable
+    train = source.splits["train"]
+    (i,) = [i for i in range(len(train)) if train.name(i).endswith(".tif")]
+    np.testing.assert_array_equal(train.pixels(i), np.asarray(an_image(7)))
+
+
 def test_an_image_that_could_not_be_read_is_looked_at_again(tmp_path):
     """Its name, size and time may be the same: a disk fails and comes back."""
     path = tmp_path / "a.png"

@@ -187,3 +187,68 @@ def test_standard_input_is_an_image_or_paths(kind, model, photos, capsys, monkey
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
     run(["predict", "-", "--model", "any", "--top", "1"], 0)
     assert "dark" in capsys.readouterr().out
+
+
+NAMES = ("b\xe9.png", "c\udce9.png", "d\x1b[31m.png", "=e.png")
+
+
+@pytest.fixture
+def odd_names(tmp_path, monkeypatch):
+    """Images whose names, and a class whose name, an output may not be able to show."""
+    contract = Preprocessing(size=(16, 16))
+    names = ("+dark\x9b2J", "gray", "bright \u20ac")
+    monkeypatch.setattr(
+        "keras_inception.runtime.predict.load_classifier",
+        lambda _: Classifier(Brightness(), Identity("", (), contract, names)),
+    )
+    for name, color in zip(NAMES, ("black", "black", "black", "white"), strict=True):
+        Image.new("RGB", (9, 9), color).save(tmp_path / name)
+    return [str(tmp_path / name) for name in NAMES]
+
+
+def printed_in(encoding, arguments, monkeypatch, code=0):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="")
+    monkeypatch.setattr(sys, "stdout", stream)
+    run(["predict", *arguments, "--model", "any", "--top", "1"], code)
+    return stream.buffer.getvalue().decode(encoding)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1", "cp1252"])
+def test_a_name_that_cannot_be_shown_is_escaped_and_ends_nothing(encoding, odd_names, monkeypatch):
+    e_acute = "\\xe9" if encoding == "ascii" else "\xe9"
+    euro = "\u20ac" if encoding in ("utf-8", "cp1252") else "\\u20ac"
+    text = printed_in(encoding, odd_names, monkeypatch)
+    folder = odd_names[0].removesuffix(NAMES[0])
+    assert [line.removeprefix(folder) for line in text.splitlines()[::2]] == [
+        f"b{e_acute}.png",
+        "c\\xe9.png",
+        "d\\x1b[31m.png",
+        "=e.png",
+    ]
+    labels = [line.split("%  ")[1] for line in text.splitlines()[1::2]]
+    assert labels == [*["+dark\\x9b2J"] * 3, f"bright {euro}"]
+
+    lines = printed_in(encoding, [*odd_names, "--format", "json"], monkeypatch).splitlines()
+    assert all(line.isprintable() for line in lines)
+    records = [json.loads(line) for line in lines]
+    assert [record["image"] for record in records] == odd_names
+    assert [record["top"][0]["label"] for record in records][::3] == [
+        "+dark\x9b2J",
+        "bright \u20ac",
+    ]
+
+
+def test_formulas_of_spreadsheets_are_told_by_a_flag(odd_names, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for flag, mark in ([], ""), (["--spreadsheet"], "'"):
+        text = printed_in("utf-8", [*NAMES[2:], "--format", "csv", *flag], monkeypatch)
+        rows = list(csv.reader(io.StringIO(text)))
+        assert [row[0] for row in rows[1:]] == ["d\\x1b[31m.png", f"{mark}=e.png"]
+        assert [row[2] for row in rows[1:]] == [f"{mark}+dark\\x9b2J", "bright \u20ac"]
+
+
+def test_standard_input_has_a_limit(monkeypatch, capsys):
+    monkeypatch.setattr("keras_inception.cli.predict.LARGEST_IMAGE", 1000)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(open("/dev/zero", "rb")))
+    run(["predict", "-", "--model", "any"], 2)
+    assert "at most 1,000 bytes are read" in capsys.readouterr().err

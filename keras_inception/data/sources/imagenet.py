@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from keras_inception import files
 from keras_inception.buckets import as_path
 from keras_inception.data.listing import SUFFIXES, is_folder, list_images
 from keras_inception.data.splits import Source, Split
@@ -116,7 +117,7 @@ def _read(ground_truth: Path, names: list[str]) -> list[str]:
     """The list's class of each image."""
     if not ground_truth.is_file():
         raise ValueError(f"There is no ground-truth file {ground_truth}.")
-    rows = [line.split() for line in ground_truth.read_text().splitlines() if line.strip()]
+    rows = [line.split() for line in files.read_text(ground_truth).splitlines() if line.strip()]
     if all(len(row) == 1 for row in rows):
         numbered = [_NUMBERED.match(name) for name in names]
         if len(rows) == IMAGES and all(numbered):  # a part of the images, the whole list

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_inception import buckets
 from keras_inception.data.checked import check_images
 from keras_inception.data.facts import find_facts
 from keras_inception.data.kept import state_of
@@ -16,6 +17,8 @@ from keras_inception.data.sources.files import check_class_names
 from keras_inception.data.sources.opening import Opening
 from keras_inception.data.sources.shards import Records, open_records, split_of
 from keras_inception.data.splits import Source
+
+_MOST_CLASSES = 100_000
 
 
 def open_shards(folder: Path, opening: Opening) -> Source:
@@ -26,6 +29,11 @@ def open_shards(folder: Path, opening: Opening) -> Source:
     everything = np.concatenate([records.labels for records in parts.values()])
     offset = int(everything.min())  # ImageNet's scripts count classes from 1
     classes = int(everything.max()) - offset + 1
+    if classes > _MOST_CLASSES:
+        raise ValueError(
+            f"The labels of {folder} should be numbers of at most {_MOST_CLASSES:,} classes. "
+            f"Received: labels from {offset} to {everything.max()}"
+        )
     known = {k: v for records in parts.values() for k, v in records.names.items()}
     names = _names(folder / "labels.txt", offset, classes) or tuple(
         known.get(i + offset, f"class {i}") for i in range(classes)
@@ -53,7 +61,7 @@ def _names(path: Path, offset: int, classes: int) -> tuple[str, ...]:
     """The class names in labels.txt: a name a line, or TF-Slim's "0:daisy" in any order."""
     if not path.exists():
         return ()
-    lines = path.read_text(encoding="utf-8").split("\n")
+    lines = buckets.read(path).decode().split("\n")
     lines = [line.rstrip("\r") for line in lines if line.strip()]
     numbered = [re.fullmatch(r"(\d+):(.*)", line) for line in lines]
     if lines and all(numbered):

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.buckets import is_remote
-from keras_inception.data.kept import digest_of, folder_of_kept, kept_arrays, state_of
+from keras_inception.buckets import is_remote, opened
+from keras_inception.data.kept import digest_of, kept_arrays, kept_file, state_of
 from keras_inception.data.listing import head_of, is_folder
 from keras_inception.data.sources.opening import part_named
 from keras_inception.data.splits import Split
@@ -117,7 +117,7 @@ class Records:
             elif blocks is not None:
                 record = blocks.read(path, at, int(self.length[i]))
             else:
-                with _open(path) as file:
+                with opened(path) as file:
                     file.seek(at)
                     record = file.read(int(self.length[i]))
             return _value(record, self.keys.image)[0]
@@ -143,7 +143,7 @@ class _Blocks:
 
     def _read_block(self, path: str, number: int) -> bytes:
         self.reads += 1
-        with _open(path) as file:
+        with opened(path) as file:
             file.seek(number * BLOCK_BYTES)
             return file.read(BLOCK_BYTES)
 
@@ -181,12 +181,12 @@ def _uncompressed(path: str) -> str:
     """
     if head_of(path)[:3] != b"\x1f\x8b\x08":
         return path
-    copy = folder_of_kept() / "shards" / digest_of(state_of([path])) / Path(path).name
+    copy = kept_file("shards", digest_of(state_of([path])), Path(path).name)
     limit = _LARGEST_GROWTH * tf.io.gfile.stat(path).length + 2**20
 
     def unpack(temporary: Path) -> None:
         with (
-            _open(path) as stored,
+            opened(path) as stored,
             gzip.GzipFile(fileobj=stored) as packed,
             temporary.open("wb") as file,
         ):
@@ -203,10 +203,6 @@ def _uncompressed(path: str) -> str:
         except (EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
             raise ValueError(f"The shard {path} cannot be unpacked: {error}") from error
     return str(copy)
-
-
-def _open(path: str) -> Any:
-    return tf.io.gfile.GFile(path, "rb") if is_remote(path) else open(path, "rb")
 
 
 def open_records(folder: Path) -> dict[str, Records]:
@@ -290,7 +286,7 @@ def _scan(shards: Sequence[str], keys: Keys) -> dict[str, np.ndarray]:
 def _tf_records(path: str) -> Iterator[tuple[bytes, int, int]]:
     """Each record of a TFRecord file, where its bytes begin, and how many they are."""
     size = tf.io.gfile.stat(path).length
-    with _open(path) as file:
+    with opened(path) as file:
         at = 0
         while at < size:
             head = file.read(_HEAD)

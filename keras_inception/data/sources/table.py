@@ -12,6 +12,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from keras_inception import buckets
 from keras_inception.buckets import is_remote
 from keras_inception.data.kept import REQUESTS
 from keras_inception.data.sources.files import Files, ImageFile, check_class_names
@@ -79,7 +80,7 @@ def _rows(file: Path) -> list[tuple[str, str, str, int]]:
     if not file.exists() or file.is_dir():
         raise ValueError(f"There is no file {file}; csv:FILE names a table of images.")
     try:
-        text = file.read_bytes().decode("utf-8-sig")
+        text = buckets.read(file).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} should be in UTF-8: {error}") from error
     first = text.split("\n", 1)[0]

@@ -10,39 +10,19 @@ import dataclasses
 import os
 from pathlib import Path
 
+from keras_inception import archives, files
+from keras_inception.budget import LARGEST_FILE, Budget, Refused, refuses
 from keras_inception.messages import printable
 from keras_inception.weights.readers import (
-    archives,
     caffemodel,
     keras_h5,
     safetensors,
     tf_checkpoint,
     torch_pickle,
 )
-from keras_inception.weights.readers.budget import (
-    LARGEST_FILE,
-    Budget,
-    Layers,
-    Refused,
-    check_values,
-    refuses,
-    refusing,
-    whole,
-)
+from keras_inception.weights.readers.layers import Layers, check_values
 
-__all__ = [
-    "LARGEST_FILE",
-    "Budget",
-    "Contents",
-    "Layers",
-    "Refused",
-    "archives",
-    "read",
-    "refuses",
-    "refusing",
-    "tf_checkpoint",
-    "whole",
-]
+__all__ = ["Contents", "Layers", "read", "tf_checkpoint"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,11 +67,11 @@ def _read(path: Path) -> Contents:
         name = f"{path.name}.index"
     else:
         name = tf_checkpoint.index_of(path) or name
-    data = whole(folder / name)
+    data = files.read(folder / name, LARGEST_FILE)
     budget = Budget.of(len(data))
 
     def beside(suffix: str) -> bytes:
-        shard = whole(folder / (name.removesuffix(".index") + suffix))
+        shard = files.read(folder / (name.removesuffix(".index") + suffix), LARGEST_FILE)
         budget.memory += Budget.of(len(shard)).memory
         return shard
 
@@ -170,6 +150,6 @@ def _end(path: Path) -> bytes:
     """A file's last bytes; none of what is no regular file."""
     if not path.is_file() or path.stat().st_size < 8:
         return b""
-    with path.open("rb") as file:
+    with files.opened(path) as file:
         file.seek(-8, os.SEEK_END)
         return file.read(8)

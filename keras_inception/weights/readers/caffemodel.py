@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_inception.weights.readers.budget import Budget, Layers, add
+from keras_inception.budget import Budget
+from keras_inception.weights.readers.layers import Layers, add
 from keras_inception.weights.readers.protobuf import fields, varint, varints
 
 # Field numbers of caffe.proto.

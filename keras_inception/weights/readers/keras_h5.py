@@ -21,8 +21,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from keras_inception.weights.readers import archives
-from keras_inception.weights.readers.budget import Budget, Layers, add
+from keras_inception import archives
+from keras_inception.budget import Budget
+from keras_inception.weights.readers.layers import Layers, add
 
 # The member that this package adds to a .keras archive: the network's identity as JSON.
 IDENTITY_MEMBER = "keras_inception.json"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from keras_inception.weights.readers.budget import Budget
+from keras_inception.budget import Budget
 
 # A field's value: a whole number, or the bytes of everything else.
 Value = int | memoryview

@@ -10,8 +10,9 @@ import safetensors
 import safetensors.numpy
 
 from keras_inception import files
+from keras_inception.budget import LARGEST_FILE, Budget, refusing
 from keras_inception.weights.readers import torch_pickle
-from keras_inception.weights.readers.budget import Budget, Layers, add, refusing, whole
+from keras_inception.weights.readers.layers import Layers, add
 
 # safetensors' names of the dtypes that weights have in a file.
 _DTYPES = {
@@ -51,7 +52,7 @@ def read(data: bytes, budget: Budget) -> tuple[Layers, dict[str, str]]:
 def read_arrays(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The arrays by their full names, and the metadata. Raises ValueError if damaged."""
     with refusing(path, "safetensors"):
-        data = whole(Path(path))
+        data = files.read(path, LARGEST_FILE)
         return _arrays(data, Budget.of(len(data)))
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_inception import files
+from keras_inception.budget import Budget
 from keras_inception.weights.readers import tf_table
-from keras_inception.weights.readers.budget import Budget, Layers, add
+from keras_inception.weights.readers.layers import Layers, add
 from keras_inception.weights.readers.protobuf import Message, fields
 from keras_inception.weights.readers.tf_table import masked_crc32c
 
@@ -56,7 +58,7 @@ def index_of(path: Path) -> str:
     named = _PART.fullmatch(path.name)
     prefix = named[1] if named else ""
     if path.name == "checkpoint":
-        with path.open("rb") as file:
+        with files.opened(path) as file:
             listed = _NEWEST.match(file.read(_LONGEST_LIST))
         prefix = Path(listed[1].decode(errors="replace")).name if listed else ""
     return f"{prefix}.index" if prefix and is_prefix(path.parent / prefix) else ""

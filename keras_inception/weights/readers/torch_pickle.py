@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_inception.weights.readers import archives
-from keras_inception.weights.readers.budget import Budget, Layers, add
+from keras_inception import archives
+from keras_inception.budget import Budget
+from keras_inception.weights.readers.layers import Layers, add
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _DTYPES = {

@@ -1,7 +1,7 @@
-"""What reading one weights file may cost, and the one boundary around reading it.
+"""What reading one file may cost, and the one boundary around reading it.
 
-All readers share one `Budget` a file and ask it before they allocate. Whatever is wrong in a file
-leaves `refusing` as a ValueError of one line that names the file.
+All that read a file share one `Budget` and ask it before they allocate. Whatever is wrong in the
+file leaves `refusing` as a ValueError of one line that names it.
 """
 
 from __future__ import annotations
@@ -12,20 +12,16 @@ import functools
 import json
 import math
 import os
-import stat
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from keras_inception.messages import printable, some
+from keras_inception.messages import printable
 
-# layer, by the file's name for it -> variable, by Keras' name for it -> array in Keras' layout
-Layers = dict[str, dict[str, np.ndarray]]
 Result = TypeVar("Result")
 
 # The largest published file, with its optimizer's slots, has about 700 MB.
@@ -36,15 +32,15 @@ _ALWAYS = 64 * 2**20
 LONGEST_MESSAGE = 1000
 # Bytes of Python's objects for the smallest part of a file: an opcode, a field, an empty array.
 _PART = 100
-# Python's objects take up to so many times the bytes of the JSON that they are read from.
-_JSON_OBJECTS = 32
+# Bytes of Python's objects for an element of JSON, and for a byte of its text.
+_ELEMENT, _CHARACTER = 60, 2
 _LARGEST_RANK = 8
 # Errors whose messages say by themselves what is wrong with a file.
 _SPEAKING = (ValueError, OSError, EOFError, tarfile.ReadError, zipfile.BadZipFile, zlib.error)
 
 
 class Refused(ValueError):
-    """A weights file cannot be used; the message is one line that names it."""
+    """A file cannot be used; the message is one line that names it."""
 
 
 @dataclasses.dataclass
@@ -97,47 +93,9 @@ class Budget:
 
     def json(self, text: bytes, what: str) -> Any:
         """The content of JSON text."""
-        self.take(_JSON_OBJECTS * len(text), what)
+        elements = sum(map(text.count, (b",", b":", b"[", b"{")))
+        self.take(_CHARACTER * len(text) + _ELEMENT * elements, what)
         return json.loads(text)
-
-
-def whole(path: Path) -> bytes:
-    """A regular file's bytes.
-
-    Raises:
-        ValueError: it is a pipe, a device or a folder, or larger than any weights.
-    """
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError("it is a pipe, a device or something else that is no regular file")
-    Budget.of(status.st_size)
-    with path.open("rb") as file:
-        data = file.read(status.st_size)
-    if len(data) != status.st_size:
-        raise ValueError("it changed while it was read")
-    return data
-
-
-def add(layers: Layers, layer: str, variable: str, array: np.ndarray) -> None:
-    """Puts an array under its names. Raises ValueError if there is one already."""
-    if variable in layers.setdefault(layer, {}):
-        raise ValueError(f"it holds {layer}/{variable} twice")
-    layers[layer][variable] = array
-
-
-def check_values(layers: Layers) -> None:
-    """Raises ValueError for values that no trained network has: NaN, Inf, negative variances."""
-    problems = [
-        f"{layer}/{variable}"
-        for layer, variables in layers.items()
-        for variable, array in variables.items()
-        if (array.dtype.kind == "f" and not np.isfinite(array).all())
-        or (variable == "moving_variance" and array.size and array.min() < 0)
-    ]
-    if problems:
-        raise ValueError(
-            "these hold NaN, infinite values or a negative variance: " + some(sorted(problems), 6)
-        )
 
 
 @contextlib.contextmanager

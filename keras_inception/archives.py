@@ -1,14 +1,19 @@
-"""Zip and tar archives in memory: each member within the budget, and none written to disk."""
+"""What is packed, read in memory: each part within the budget, and none written to disk."""
 
 from __future__ import annotations
 
 import gzip
 import io
+import os
 import tarfile
 import zipfile
 from pathlib import PurePosixPath
+from typing import BinaryIO
 
-from keras_inception.weights.readers.budget import Budget
+import numpy as np
+
+from keras_inception import files
+from keras_inception.budget import Budget, refusing
 
 
 class Zip:
@@ -18,13 +23,13 @@ class Zip:
         names: The members' names.
     """
 
-    def __init__(self, data: bytes, budget: Budget) -> None:
+    def __init__(self, data: bytes | BinaryIO, budget: Budget) -> None:
         """Reads the list of members.
 
         Raises:
             ValueError, zipfile.BadZipFile: it is damaged.
         """
-        self._archive = zipfile.ZipFile(io.BytesIO(data))
+        self._archive = zipfile.ZipFile(io.BytesIO(data) if isinstance(data, bytes) else data)
         self._budget = budget
         self.names = self._archive.namelist()
         if len(set(self.names)) != len(self.names):
@@ -57,6 +62,46 @@ class Zip:
         return found
 
 
+def arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file by their names; no array of Python's objects is read.
+
+    Raises:
+        ValueError: it is damaged, or takes more than the budget of its size.
+        OSError: it cannot be opened.
+    """
+    with refusing(path, "npz"), files.opened(path) as file:
+        budget = Budget.of(os.fstat(file.fileno()).st_size)
+        archive = Zip(file, budget)
+        return {
+            name.removesuffix(".npy"): _array(name, archive.read(name), budget)
+            for name in archive.names
+        }
+
+
+def _array(name: str, content: bytes, budget: Budget) -> np.ndarray:
+    """The array of an .npy file's bytes. numpy would allocate what its header says."""
+    stream = io.BytesIO(content)
+    first = np.lib.format.read_magic(stream) == (1, 0)
+    read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+    shape, by_column, dtype = read(stream)
+    if dtype.hasobject or not dtype.itemsize:
+        raise ValueError(f"{name!r:.80} is no array of numbers or texts")
+    budget.array(f"{name!r:.80}", shape, dtype)
+    return np.ndarray(shape, dtype, content, stream.tell(), order="F" if by_column else "C").copy()
+
+
+def gunzip(data: bytes, budget: Budget) -> bytes:
+    """What is packed with gzip.
+
+    Raises:
+        ValueError, OSError, EOFError, zlib.error: it is damaged, or too large.
+    """
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+        content = file.read(budget.memory + 1)
+    budget.take(len(content), "what is packed in it")
+    return content
+
+
 def tar_files(data: bytes, budget: Budget) -> dict[str, bytes]:
     """The plain files of a tar archive, gzipped or not, by the last part of their names.
 
@@ -65,9 +110,7 @@ def tar_files(data: bytes, budget: Budget) -> dict[str, bytes]:
             or a device.
     """
     if data.startswith(b"\x1f\x8b"):
-        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
-            data = file.read(budget.memory + 1)
-        budget.take(len(data), "what is packed in it")
+        data = gunzip(data, budget)
     found: dict[str, bytes] = {}
     with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
         for member in archive:
