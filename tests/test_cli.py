@@ -74,13 +74,13 @@ def test_a_reader_that_goes_away_ends_a_command_as_it_ends_other_tools():
         "with output.escaped():\n"
         "    for _ in range(10**6): print('a line')\n"
     )
-    command = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert command.stdout.readline() == b"a line\n"
-    command.stdout.close()
-    assert command.stderr.read() == b""
-    assert command.wait() == 141
+    ) as command:
+        assert command.stdout.readline() == b"a line\n"
+        command.stdout.close()
+        assert command.stderr.read() == b""
+    assert command.returncode == 141
 
 
 @pytest.mark.parametrize("arguments", [[], ["model"], ["models", "--fast"]])
