@@ -14,6 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 MOST_NAMES = 40  # classes up to which a confusion matrix has names and numbers
+MOST_CELLS = 600  # of a confusion matrix's side: of more classes, neighbors share one
 LONGEST_NAME = 30  # characters of a name that are drawn
 
 DOTS = 150  # an inch
@@ -89,11 +90,12 @@ def reliability(calibration: dict[str, Any], file: Path | IO[bytes]) -> None:
     _save(figure, file)
 
 
-def confusion(matrix: np.ndarray, names: Sequence[str], file: Path | IO[bytes]) -> None:
+def confusion(entries: np.ndarray, names: Sequence[str], file: Path | IO[bytes]) -> None:
     """The confusion matrix: rows are true classes, as shares of their images.
 
     Args:
-        matrix: int (classes, classes).
+        entries: int (entries, 3): true class, called class and images. What is called and has no
+            name is one column behind the others.
         names: Class names in the order of the rows. Where a name cannot be drawn, its number
             stands instead, from 0.
         file: Where the image is written.
@@ -101,6 +103,11 @@ def confusion(matrix: np.ndarray, names: Sequence[str], file: Path | IO[bytes]) 
     from matplotlib.colors import to_rgb
     from matplotlib.figure import Figure
 
+    together = -(-len(names) // MOST_CELLS)  # classes that share a cell
+    rows, has_others = -(-len(names) // together), bool((entries[:, 1] >= len(names)).any())
+    matrix = np.zeros((rows, rows + has_others), np.int64)
+    called = np.where(entries[:, 1] < len(names), entries[:, 1] // together, rows)
+    np.add.at(matrix, (entries[:, 0] // together, called), entries[:, 2])
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     readable = len(names) <= MOST_NAMES
     side = min(12.0, max(4.0, 1.6 + 0.55 * len(names))) if readable else 9.0
@@ -109,14 +116,16 @@ def confusion(matrix: np.ndarray, names: Sequence[str], file: Path | IO[bytes]) 
     # A share is the opacity of its cell, so that it can be seen on white and on black.
     cells = np.empty((*shares.shape, 4))
     cells[..., :3], cells[..., 3] = to_rgb(_SECOND), shares
-    cells[range(len(names)), range(len(names)), :3] = to_rgb(_FIRST)
+    cells[range(rows), range(rows), :3] = to_rgb(_FIRST)
     axes.imshow(cells)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
+    grouped = f" (each cell holds {together} classes)" if together > 1 else ""
+    axes.set_xlabel(f"predicted{grouped}")
+    axes.set_ylabel(f"true{grouped}")
     if readable:
         shown, fonts = drawable(names)
         text: dict[str, Any] = {"parse_math": False, "fontfamily": fonts}
-        axes.set_xticks(range(len(names)), shown, rotation=45, ha="right", **text)
+        called_names = [*shown, *["none of these"] * has_others]
+        axes.set_xticks(range(len(called_names)), called_names, rotation=45, ha="right", **text)
         axes.set_yticks(range(len(names)), shown, **text)
         for row, column in zip(*np.nonzero(matrix), strict=True):
             axes.text(

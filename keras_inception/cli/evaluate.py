@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
+import os
 from pathlib import Path
 
 from keras_inception.cli import codes
@@ -40,12 +42,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--ensemble", action="store_true", help="measure the models' average, too")
     parser.add_argument("--limit", type=int, default=0, metavar="N", help="only N images")
+    parser.add_argument(
+        "--restrict",
+        default="",
+        choices=("data",),
+        help="leave out what the model answers and the data lack, as is usual for ImageNet-A "
+        "[all outputs compete]",
+    )
     parser.add_argument("--batch_size", type=int, default=64, help="views computed at once [64]")
     parser.add_argument(
         "--output",
         metavar="DIR",
         help="folder of the results; a stopped evaluation goes on there "
-        "[evaluations/<dataset>-<crops>-<models>, in the run folder if MODEL is one]",
+        "[a folder in evaluations/ for each command, in the run folder if MODEL is one]",
     )
     parser.add_argument("--fresh", action="store_true", help="start anew")
 
@@ -75,6 +84,7 @@ _OPTIONS = (
     "ground_truth",
     "data_dir",
     "limit",
+    "restrict",
     "batch_size",
     "fresh",
 )
@@ -87,13 +97,17 @@ def _run(arguments: argparse.Namespace) -> str:
 
 
 def _folder(arguments: argparse.Namespace) -> str:
-    """A folder's name that the same command finds again."""
+    """A folder's name that the same command finds again, and no other."""
     kind, _, rest = arguments.dataset.partition(":")
-    what = [Path(rest or kind).name, arguments.crops or "1"]
-    what += [arguments.part] if arguments.part != "test" else []
-    if _run(arguments):
-        return str(Path(_run(arguments), "evaluations", "-".join(what)))
-    models = "+".join(Path(model).name for model in arguments.models)
-    if len(models) > 60:
-        models = hashlib.sha256(models.encode()).hexdigest()[:12]
-    return f"evaluations/{'-'.join([*what, models])}"
+    names = [Path(rest or kind).name, arguments.crops or "1"]
+    names += [arguments.part] if arguments.part != "test" else []
+    run = _run(arguments)
+    names += [] if run else [Path(model).name for model in arguments.models[:3]]
+    paths = [os.path.abspath(m) if os.path.exists(m) else m for m in arguments.models]
+    asked = [paths, *(str(getattr(arguments, n)) for n in _ASKED)]
+    digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
+    return os.path.join(run, "evaluations", "-".join([*names, digest]))
+
+
+# Arguments, besides the models, that make another evaluation.
+_ASKED = ("dataset", "part", "crops", "ensemble", "ground_truth", "data_dir", "limit", "restrict")

@@ -216,6 +216,14 @@ class Source:
     def describe(self, split: str, index: int) -> str:
         return self.splits[split].describe(index)
 
+    def decoded_as(self, decoding: Decoding) -> Source:
+        """The same data set with its encoded images decoded in another way, such as a run's."""
+        splits = {
+            part: dataclasses.replace(split, decoding=decoding)
+            for part, split in self.splits.items()
+        }
+        return dataclasses.replace(self, splits=splits, decoding=decoding)
+
     def fingerprint(self) -> Fingerprint:
         """Which examples are in which part, with their classes and contents."""
         parts = {}

@@ -25,7 +25,7 @@ class Predictions:
         scores: float32 (images, k), their probabilities.
         rank: int32 (images,), classes before the true one: 0 where the answer is right.
         true_score: float32 (images,), the true class's probability.
-        classes: Number of classes.
+        classes: How many classes can be answered.
     """
 
     labels: np.ndarray
@@ -105,28 +105,37 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """int64 (classes, classes): images of class [row] that were called class [column]."""
-    counts = np.bincount(np.asarray(labels, np.int64) * classes + predicted, minlength=classes**2)
-    return counts.reshape(classes, classes)
+def confusion(labels: np.ndarray, called: np.ndarray) -> np.ndarray:
+    """int64 (entries, 3): true class, called class and images of a confusion matrix's entries.
+
+    Only those that are not zero, in the order of the rows: of 10,000 classes the whole matrix has
+    800 MB.
+    """
+    pairs, images = np.unique(np.stack([labels, called], 1), axis=0, return_counts=True)
+    return np.column_stack([pairs, images]).astype(np.int64).reshape(-1, 3)
 
 
-def per_class(matrix: np.ndarray) -> dict[str, np.ndarray]:
-    """Precision, recall and F1 of every class, of a confusion matrix.
+def per_class(labels: np.ndarray, called: np.ndarray, classes: int) -> dict[str, np.ndarray]:
+    """Precision, recall and F1 of every class.
 
     Args:
-        matrix: int (classes, classes), rows true.
+        labels, called: int (images,), the true classes and the answers; an answer may be above the
+            classes.
+        classes: How many.
 
     Returns:
         "images" int, "precision", "recall" and "f1" float, each (classes,); 0 where the
         denominator is.
     """
-    hits, support, called = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+    hits, support, answered = (
+        np.bincount(numbers, minlength=classes)[:classes]
+        for numbers in (labels[labels == called], labels, called)
+    )
     return {
         "images": support,
-        "precision": hits / np.maximum(called, 1),
+        "precision": hits / np.maximum(answered, 1),
         "recall": hits / np.maximum(support, 1),
-        "f1": 2 * hits / np.maximum(support + called, 1),
+        "f1": 2 * hits / np.maximum(support + answered, 1),
     }
 
 
@@ -239,7 +248,7 @@ def _newcombe(both: int, one: int, other: int, neither: int) -> tuple[float, flo
 
 
 def summarize(
-    probabilities: np.ndarray, labels: np.ndarray, names: Sequence[str]
+    probabilities: np.ndarray, labels: np.ndarray, names: Sequence[str], others: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Accuracy and what it has to be held against.
 
@@ -247,6 +256,8 @@ def summarize(
         probabilities: float (images, classes).
         labels: int (images,).
         names: Class names in the order of the columns.
+        others: Names of further columns, which are no classes of the data set: answers that are
+            always wrong.
 
     Returns:
         See `summarize_predictions`.
@@ -254,36 +265,42 @@ def summarize(
     Raises:
         ValueError: the arrays do not fit together.
     """
-    return summarize_predictions(Predictions.of(probabilities, labels), names)
+    return summarize_predictions(Predictions.of(probabilities, labels), names, others)
 
 
-def summarize_predictions(predictions: Predictions, names: Sequence[str]) -> dict[str, Any]:
+def summarize_predictions(
+    predictions: Predictions, names: Sequence[str], others: Sequence[str] = ()
+) -> dict[str, Any]:
     """Accuracy and what it has to be held against.
 
     Args:
         predictions: At least one.
-        names: Class names in the order of the classes.
+        names: Class names of the data set.
+        others: What else can be answered, always wrongly: names of the classes behind those.
 
     Returns:
         examples, accuracy, accuracy_interval (95 %, Wilson), majority_baseline (the share of the
         most frequent class: what always answering it reaches), balanced_accuracy (the mean of the
         classes' recalls, over classes that occur), macro_precision and macro_f1 (the same of
-        theirs), top5_accuracy and top5_accuracy_interval (with more than five classes),
+        theirs), top5_accuracy and top5_accuracy_interval (with more than five possible answers),
         calibration (see `calibration`), per_class: name, images, precision, recall, f1 (0 where
-        nothing was right), most_confused (the worst pairs: true, called, images), and
-        confusion_matrix (rows true). Plain Python numbers of 6 digits.
+        nothing was right), outside (the `others` that were answered, the most frequent first:
+        name, images), most_confused (the worst pairs: true, called, images), and confusion_matrix
+        (its entries that are not zero: number of the true class, of the called class, images;
+        the classes of `outside` are numbered behind the data set's). Plain Python numbers of 6
+        digits.
 
     Raises:
         ValueError: there are no answers, or the names are not as many as the classes.
     """
-    if len(names) != predictions.classes or not len(predictions):
+    every = [*names, *others]
+    if len(every) != predictions.classes or not len(predictions):
         raise ValueError(
             f"There should be at least one answer, and a name for each of {predictions.classes} "
-            f"classes. Received: {len(predictions)} labels, {len(names)} names"
+            f"classes. Received: {len(predictions)} labels, {len(every)} names"
         )
-    images = len(predictions)
-    matrix = confusion_matrix(predictions.labels, predictions.top[:, 0], predictions.classes)
-    classes = per_class(matrix)
+    images, called = len(predictions), predictions.top[:, 0]
+    classes = per_class(predictions.labels, called, len(names))
     occur = classes["images"] > 0
     result: dict[str, Any] = {
         "examples": images,
@@ -303,22 +320,39 @@ def summarize_predictions(predictions: Predictions, names: Sequence[str]) -> dic
         {"name": n, "images": int(s), "precision": p, "recall": r, "f1": f}
         for n, s, p, r, f in zip(names, *classes.values(), strict=True)
     ]
+    entries, outside = _outside_last(confusion(predictions.labels, called), len(names))
+    shown = [*names, *(others[number - len(names)] for number, _ in outside)]
+    wrong = entries[entries[:, 0] != entries[:, 1]]
+    worst = wrong[np.argsort(-wrong[:, 2], kind="stable")][:PAIRS].tolist()
     return _plain(result) | {
-        "most_confused": _most_confused(matrix, names),
-        "confusion_matrix": matrix.tolist(),
+        "outside": [
+            {"name": shown[len(names) + i], "images": count} for i, (_, count) in enumerate(outside)
+        ],
+        "most_confused": [
+            {"true": shown[true], "called": shown[called], "images": count}
+            for true, called, count in worst
+        ],
+        "confusion_matrix": entries.tolist(),
     }
 
 
-def _most_confused(matrix: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
-    """The pairs of classes that were mixed up most often."""
-    wrong = matrix - np.diag(matrix.diagonal())
-    places = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]
-    pairs = zip(*np.unravel_index(places, matrix.shape), strict=True)
-    return [
-        {"true": names[true], "called": names[called], "images": int(wrong[true, called])}
-        for true, called in pairs
-        if wrong[true, called]
-    ]
+def _outside_last(entries: np.ndarray, classes: int) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """The classes behind the data set's that were answered, numbered by how often.
+
+    Args:
+        entries: See `confusion`.
+        classes: How many the data set has.
+
+    Returns:
+        The entries with these numbers, and (number before, images) of each.
+    """
+    is_outside = entries[:, 1] >= classes
+    numbers, place = np.unique(entries[is_outside, 1], return_inverse=True)
+    counts = np.bincount(place.reshape(-1), entries[is_outside, 2], len(numbers)).astype(int)
+    order = np.argsort(-counts, kind="stable")
+    entries = entries.copy()
+    entries[is_outside, 1] = classes + np.argsort(order)[place.reshape(-1)]
+    return entries, [(int(numbers[i]), int(counts[i])) for i in order]
 
 
 def _plain(value: Any) -> Any:

@@ -22,12 +22,14 @@ from keras_inception.data.stream import stream
 from keras_inception.evaluation import results
 from keras_inception.evaluation.metrics import KEPT_ROWS, Predictions
 from keras_inception.evaluation.notes import Notes
-from keras_inception.evaluation.task import Task, plan, run_of
-from keras_inception.preprocessing import Preprocessing
+from keras_inception.evaluation.task import RESTRICTIONS, Look, Task, plan, run_of
+from keras_inception.messages import some
 from keras_inception.runs import RunFolder
 from keras_inception.runtime.classifier import BATCH
 
 Progress = Callable[[int, int], None]
+# What tells an image's content, and its views as each network sees them.
+Seen = tuple[np.ndarray, dict[Look, np.ndarray]]
 
 
 def evaluate(
@@ -40,6 +42,7 @@ def evaluate(
     ground_truth: str | os.PathLike | None = None,
     data_dir: str = "",
     limit: int = 0,
+    restrict: str = "",
     output: str | os.PathLike | None = None,
     fresh: bool = False,
     batch_size: int = BATCH,
@@ -63,6 +66,8 @@ def evaluate(
         ground_truth: A list of the classes of "imagenet:PATH"; see `data.sources.imagenet`.
         data_dir: Where prepared TFDS data lies; empty for TFDS' default.
         limit: Measure that many images, drawn by a fixed seed; 0 for all.
+        restrict: "" lets all outputs compete, so that an answer that is no class of the data set
+            is wrong; "data" leaves out the outputs that are none, as is usual for ImageNet-A.
         output: A folder for the results. An evaluation that was stopped goes on there.
         fresh: Start anew there.
         batch_size: Views that a network is given at once.
@@ -81,11 +86,11 @@ def evaluate(
     """
     given = list(models) if isinstance(models, list | tuple) else [models]
     if dataset is None:
-        chosen = (crops, ensemble, part != "test", ground_truth, data_dir, limit, output)
+        chosen = (crops, ensemble, part != "test", ground_truth, data_dir, limit, restrict, output)
         return _evaluate_run(_own_run(given, any(chosen)), source, fresh, batch_size, progress)
-    _check(given, crops, ensemble, output)
+    _check(given, crops, ensemble, restrict, output)
     opened = _open(dataset, ground_truth, data_dir, given)
-    task = plan(given, opened, part, crops or "1", ensemble, limit, batch_size)
+    task = plan(given, opened, part, crops or "1", ensemble, limit, batch_size, restrict)
     return _measure(task, Path(output) if output else None, fresh, progress)
 
 
@@ -106,6 +111,8 @@ def _measure(
     """Asks, summarizes and writes."""
     noise = np.stack([entrant.answers_to_noise() for entrant in task.entrants])
     notes = Notes(output, task.protocol(), noise, fresh)
+    if notes.rows:
+        _check_contents(task, notes.rows)
     rows = _answer(task, notes, progress)
     result = results.collect(task, rows)
     if output:
@@ -138,8 +145,28 @@ def _own_run(given: Sequence[Any], chosen: bool) -> RunFolder:
     return run
 
 
+def _check_contents(task: Task, rows: dict[str, np.ndarray]) -> None:
+    """Raises ValueError if images are others than those that a stopped evaluation answered."""
+    before = dict(zip(rows["index"].tolist(), rows["content"], strict=True))
+    names = [
+        task.split.describe(number)
+        for number, found in stream(before, task.content)
+        if isinstance(found, Exception) or (found != before[number]).any()
+    ]
+    if names:
+        raise ValueError(
+            f"{len(names)} of the {len(before)} images that were answered before this evaluation "
+            f"was stopped have changed: {some(names)}. Give another `output`, or `fresh=True` to "
+            "start anew."
+        )
+
+
 def _check(
-    given: Sequence[Any], crops: str, ensemble: bool, output: str | os.PathLike | None
+    given: Sequence[Any],
+    crops: str,
+    ensemble: bool,
+    restrict: str,
+    output: str | os.PathLike | None,
 ) -> None:
     """What can be told before anything is opened."""
     if not given:
@@ -149,6 +176,8 @@ def _check(
     if crops and crops not in views.CROPS:
         known = ", ".join(views.CROPS)
         raise ValueError(f"`crops` should be one of {known}. Received: crops={crops!r}")
+    if restrict not in RESTRICTIONS:
+        raise ValueError(f"`restrict` should be 'data' or ''. Received: restrict={restrict!r}")
     if is_remote(output):
         raise ValueError(
             f"`output` should be a folder on this machine. Received: output={output!r}"
@@ -191,54 +220,63 @@ def _answer(task: Task, notes: Notes, progress: Progress | None) -> dict[str, np
     Raises:
         ValueError: no image can be read.
     """
-    contracts = {e.classifier.preprocessing: e.classifier.input_shape[2] for e in task.entrants}
+    looks = {entrant.look(task.split) for entrant in task.entrants}
+    kinds = {(look.decoding, look.channels) for look in looks}
+    splits = {d: dataclasses.replace(task.split, decoding=d) for d, _ in kinds}
 
-    def look(number: int) -> dict[Preprocessing, np.ndarray]:
-        pixels = {c: task.split.pixels(int(number), c) for c in set(contracts.values())}
-        return {c: views.take(pixels[n], c, task.crops) for c, n in contracts.items()}
+    def see(number: int) -> Seen:
+        image = task.split.encoded(number)
+        pixels = {(d, c): splits[d].pixels(number, c, image) for d, c in kinds}
+        return task.content(number, image), {
+            look: views.take(pixels[look.decoding, look.channels], look.contract, task.crops)
+            for look in looks
+        }
 
     rows = {name: [array] for name, array in notes.rows.items()}
-    first = np.searchsorted(task.numbers, notes.rows["index"][-1]) + 1 if notes.rows else 0
+    # An image that could not be read before is tried again.
+    numbers = np.setdiff1d(task.numbers, notes.rows.get("index", [])).tolist()
     group = max(1, task.batch_size // views.CROPS[task.crops])
-    pending: list[tuple[int, dict[Preprocessing, np.ndarray]]] = []
-    for done, (number, seen) in enumerate(stream(task.numbers[first:], look), first + 1):
+    pending: dict[int, Seen] = {}
+    for done, (number, seen) in enumerate(stream(numbers, see), start=1):
         if not isinstance(seen, Exception):
-            pending.append((number, seen))
+            pending[number] = seen
         elif task.tolerant:
             reason = (str(seen).splitlines() or [type(seen).__name__])[0]
-            logging.warning("%s cannot be read: %s", task.split.describe(int(number)), reason)
+            logging.warning("%s cannot be read: %s", task.split.describe(number), reason)
         else:
             raise seen
-        if pending and (len(pending) == group or done == len(task.numbers)):
+        if pending and (len(pending) == group or done == len(numbers)):
             for name, array in _ask(task, pending).items():
                 rows.setdefault(name, []).append(array)
-            pending = []
+            pending = {}
             if progress:
-                progress(int(done), len(task.numbers))
+                progress(len(task.numbers) - len(numbers) + done, len(task.numbers))
             notes.save(rows)
     if not rows:
         raise ValueError(
             f"None of the {len(task.numbers)} images of {task.source.name} can be read."
         )
-    return {name: np.concatenate(arrays) for name, arrays in rows.items()}
+    columns = {name: np.concatenate(arrays) for name, arrays in rows.items()}
+    order = np.argsort(columns["index"], kind="stable")
+    return {name: column[order] for name, column in columns.items()}
 
 
-def _ask(
-    task: Task, pending: Sequence[tuple[int, dict[Preprocessing, np.ndarray]]]
-) -> dict[str, np.ndarray]:
+def _ask(task: Task, pending: dict[int, Seen]) -> dict[str, np.ndarray]:
     """The answers to some images; see `_answer`."""
-    index = np.array([number for number, _ in pending])
-    labels = task.split.labels[index]
-    together = np.zeros((len(index), views.CROPS[task.crops], len(task.source.class_names)))
+    index = np.array(list(pending))
+    labels = task.labels(index)
+    together = np.zeros((len(index), views.CROPS[task.crops], len(task.answer_names)))
     found: list[np.ndarray] = []
     for entrant in task.entrants:
-        seen = np.concatenate([by[entrant.classifier.preprocessing] for _, by in pending])
-        found.append(entrant.answers(seen, task.batch_size).reshape(together.shape))
+        look = entrant.look(task.split)
+        seen = np.concatenate([by[look] for _, by in pending.values()])
+        found.append(entrant.answers(seen, task).reshape(together.shape))
         together += found[-1] / len(task.entrants)
     found += [together] * task.ensemble
     predictions = [Predictions.of(each.mean(1, dtype=np.float64), labels) for each in found]
     return {
         "index": index,
+        "content": np.stack([content for content, _ in pending.values()]),
         "labels": labels,
         "single_view": np.stack([each[:, 0].argmax(1) for each in found], axis=1),
         **{name: np.stack([getattr(p, name) for p in predictions], axis=1) for name in KEPT_ROWS},

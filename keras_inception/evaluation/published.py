@@ -31,7 +31,7 @@ def published_figures(
         source: What the network was named by; a catalogue name has a published accuracy.
         variant: The builder's name.
         crops: The protocol.
-        summary: What was measured: `metrics.summarize_answers`.
+        summary: What was measured: `metrics.summarize_predictions`.
         imagenet: Whether the images are ImageNet's validation images.
 
     Returns:

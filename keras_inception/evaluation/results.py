@@ -6,7 +6,6 @@ import functools
 import itertools
 import json
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from keras_inception.evaluation.metrics import (
     KEPT_ROWS,
     Predictions,
     compare,
-    confusion_matrix,
     summarize_predictions,
 )
 from keras_inception.evaluation.published import published_figures
@@ -27,7 +25,6 @@ from keras_inception.evaluation.task import Entrant, Task
 from keras_inception.messages import some
 
 RESULT, PREDICTIONS = "evaluation.json", "predictions.npz"
-MOST_CLASSES = 100  # of a confusion matrix in evaluation.json
 MOST_ROWS = 50  # classes that `table` prints
 
 
@@ -40,17 +37,18 @@ def collect(task: Task, rows: dict[str, np.ndarray]) -> dict[str, Any]:
 
     Returns:
         "dataset", "provenance", "part", "images", "sample" (which of the part's), "crops",
-        "unreadable" (names of images that were left out), "version", and
+        "restriction" (what was left out of the answers, or ""), "unreadable" (names of images that
+        were left out), "version", and
 
         - "results", one a network, then the ensemble's: "name", "variant", "engine", "protocol",
           "preprocessing", "weights", "published" (see `published_figures`), "trained_on" (how many
           of the images its run trained on, None if that is not known), with crops="mirror"
           "single_view_accuracy" (without the mirror images), and what `summarize_predictions`
-          returns; the confusion matrix with at most 100 classes;
+          returns;
         - "comparisons", every two on the same images: "first", "second", and what `compare`
           returns.
     """
-    labels, classes = rows["labels"], len(task.source.class_names)
+    labels, classes = rows["labels"], len(task.answer_names)
     found = [
         Predictions(labels, **{name: rows[name][:, i] for name in KEPT_ROWS}, classes=classes)
         for i in range(len(task.names))
@@ -69,6 +67,7 @@ def collect(task: Task, rows: dict[str, np.ndarray]) -> dict[str, Any]:
         "images": len(labels),
         "sample": task.sample,
         "crops": task.crops,
+        "restriction": task.restriction,
         "unreadable": [
             task.split.describe(int(i)) for i in np.setdiff1d(task.numbers, rows["index"])
         ],
@@ -85,19 +84,18 @@ def collect(task: Task, rows: dict[str, np.ndarray]) -> dict[str, Any]:
 def _measured(task: Task, number: int, predictions: Predictions) -> dict[str, Any]:
     """An element of "results"."""
     entrant = task.entrants[number] if number < len(task.entrants) else None
-    summary = summarize_predictions(predictions, task.source.class_names)
-    if predictions.classes > MOST_CLASSES:  # predictions.npz holds it
-        del summary["confusion_matrix"]
+    others = task.answer_names[len(task.class_names) :]
+    summary = summarize_predictions(predictions, task.class_names, others)
     return {
         "name": task.names[number],
-        **(_about(entrant, task.crops) if entrant else _about_all(task.entrants)),
+        **(_about(entrant, task) if entrant else _about_all(task)),
         "trained_on": _trained_on(entrant, task) if entrant else None,
         "published": published_figures(
             entrant.source if entrant else "",
             entrant.classifier.identity.variant if entrant else "",
             task.crops,
             summary,
-            task.source.name.startswith(("imagenet:", "tfds:imagenet2012")),
+            not task.restrict and task.source.name.startswith(("imagenet:", "tfds:imagenet2012")),
         ),
         **summary,
     }
@@ -113,25 +111,31 @@ def _trained_on(entrant: Entrant, task: Task) -> int | None:
 _TRAINED = "{} of the {} images are ones that its run trained on, so the figures say too much"
 
 
-def _about(entrant: Entrant, crops: str) -> dict[str, Any]:
+def _about(entrant: Entrant, task: Task) -> dict[str, Any]:
     contract = entrant.classifier.preprocessing
     return {
         "variant": entrant.classifier.identity.variant,
         "engine": entrant.classifier.engine.name,
-        "protocol": views.describe(contract, crops),
+        "protocol": _and(views.describe(contract, task.crops), task.restriction),
         "preprocessing": contract.to_dict(),
         "weights": entrant.weights,
     }
 
 
-def _about_all(entrants: Sequence[Entrant]) -> dict[str, Any]:
+def _about_all(task: Task) -> dict[str, Any]:
+    engines = dict.fromkeys(e.classifier.engine.name for e in task.entrants)
+    averaged = f"probabilities of {len(task.entrants)} models averaged, each by its own protocol"
     return {
         "variant": "",
-        "engine": ", ".join(dict.fromkeys(e.classifier.engine.name for e in entrants)),
-        "protocol": f"probabilities of {len(entrants)} models averaged, each by its own protocol",
+        "engine": ", ".join(engines),
+        "protocol": _and(averaged, task.restriction),
         "preprocessing": None,
-        "weights": "; ".join(f"{e.name}: {e.weights}" for e in entrants),
+        "weights": "; ".join(f"{e.name}: {e.weights}" for e in task.entrants),
     }
+
+
+def _and(text: str, more: str) -> str:
+    return f"{text}, {more}" if more else text
 
 
 def write(folder: Path, task: Task, rows: dict[str, np.ndarray], result: dict[str, Any]) -> None:
@@ -140,12 +144,12 @@ def write(folder: Path, task: Task, rows: dict[str, np.ndarray], result: dict[st
     Of one network these are confusion_matrix.png and reliability.png, of several
     confusion_matrix_0.png and so on.
     """
-    kept: dict[str, Any] = {**rows, "names": np.array(task.names)}
+    kept: dict[str, Any] = {k: v for k, v in rows.items() if k != "content"}
+    kept |= {"names": np.array(task.names), "answers": np.array(task.answer_names)}
     files.write(folder / PREDICTIONS, lambda path: np.savez_compressed(path, **kept))
-    classes = task.source.class_names
     for i, one in enumerate(result["results"]):
-        matrix = confusion_matrix(rows["labels"], rows["top"][:, i, 0], len(classes))
-        draw = functools.partial(pictures.confusion, matrix, classes)
+        entries = np.array(one["confusion_matrix"])
+        draw = functools.partial(pictures.confusion, entries, task.class_names)
         ending = f"_{i}.png" if len(result["results"]) > 1 else ".png"
         files.write(folder / f"confusion_matrix{ending}", draw)
         draw = functools.partial(pictures.reliability, one["calibration"])
@@ -178,7 +182,9 @@ def read_predictions(folder: Path) -> dict[str, np.ndarray] | None:
         Of each image that could be read "index" and "labels" int64 (images,), its number in the
         part and its class; of each image and network "top" int32 and "scores" float32 (images,
         networks, k), "rank" int32 and "true_score" float32 (images, networks), see `Predictions`,
-        and "single_view" int64, the best class of the first view alone; "names" (networks,).
+        and "single_view" int64, the best class of the first view alone; "names" (networks,); and
+        "answers", what the numbers of classes stand for: the data set's, then what else could be
+        answered.
     """
     path = folder / PREDICTIONS
     return archives.arrays(path) if path.exists() else None
@@ -189,21 +195,23 @@ def table(result: dict[str, Any]) -> str:
     networks = result["results"]
     # The second digit says something from 10,000 images on.
     digits = 2 if result["images"] >= 10_000 else 1
+    mark = f" [{result['restriction']}]" if result["restriction"] else ""
     lines = [
         f"{result['dataset']}, {result['part']} part: {result['images']} images of "
         f"{len(networks[0]['per_class'])} classes ({result['sample']})"
     ]
     for one in networks:
         lines.append(f"{one['name']}: {one['protocol']}; {one['weights']}; {one['engine']}")
-        lines += [f"  {line}" for line in _lines(result, one, digits)]
+        lines += [f"  {line}{mark}" for line in _lines(result, one, digits)]
     if len(networks) == 1:
-        lines += [f"  {line}" for line in _class_lines(networks[0]["per_class"])]
+        head, *rows = _class_lines(networks[0]["per_class"])
+        lines += [f"  {head}{mark}", *(f"  {row}" for row in rows)]
     for pair in result["comparisons"]:
         low, high = pair["difference_interval"]
         lines.append(
             f"{pair['first']} minus {pair['second']}: {pair['difference']:+.2%} "
             f"({low:+.2%} to {high:+.2%}); right alone {pair['only_first']} and "
-            f"{pair['only_second']} images, McNemar p = {pair['p_value']:.2g}"
+            f"{pair['only_second']} images, McNemar p = {pair['p_value']:.2g}{mark}"
         )
     if result["unreadable"]:
         names = some(result["unreadable"], 5)
@@ -231,6 +239,10 @@ def _lines(result: dict[str, Any], one: dict[str, Any], digits: int) -> list[str
             "(probabilities of an image and its mirror image averaged; the image alone: "
             f"{share('single_view_accuracy')})"
         )
+    if one["outside"]:
+        images = sum(row["images"] for row in one["outside"])
+        called = some([f"{row['name']} ({row['images']})" for row in one["outside"]], 5)
+        lines.append(f"{images} wrong answers are no class of the data: {called}")
     if "top5_accuracy" in one:
         five = f"{share('top5_accuracy')} ({interval('top5_accuracy')})"
         lines.append(f"right class among the best five: {five}")

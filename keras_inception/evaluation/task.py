@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
+import json
 import logging
 import os
 from collections.abc import Sequence
@@ -13,14 +16,33 @@ import numpy as np
 
 from keras_inception import buckets
 from keras_inception.data import Fingerprint, Source, views
+from keras_inception.data.decode import Decoding
+from keras_inception.data.facts import digest
 from keras_inception.data.splits import Split
+from keras_inception.evaluation.outputs import named_outputs, occurring
 from keras_inception.messages import some
-from keras_inception.models.imagenet import class_names, imagenet_classes
+from keras_inception.preprocessing import Preprocessing
 from keras_inception.runs import RunFolder
 from keras_inception.runtime import Classifier, load_classifier
 from keras_inception.runtime.classifier import BATCH
 
 ENSEMBLE = "ensemble"
+RESTRICTIONS = ("", "data")
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """How a network sees an image file.
+
+    Attributes:
+        contract: How it is cropped and resized.
+        channels: 3 or 1.
+        decoding: How it becomes pixels: as in the network's run, if there is one.
+    """
+
+    contract: Preprocessing
+    channels: int
+    decoding: Decoding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +52,7 @@ class Entrant:
     Attributes:
         name: What it is called in the results.
         classifier: What answers.
-        columns: int (classes,): which of its outputs is each class of the data set.
+        outputs: What its outputs are called, in the data set's names.
         weights: Whether it holds averaged weights, as far as that is known.
         source: What the caller named it by, if that was text.
         run: The run folder that it comes from, or None.
@@ -38,22 +60,34 @@ class Entrant:
 
     name: str
     classifier: Classifier
-    columns: np.ndarray
+    outputs: tuple[str, ...]
     weights: str
     source: str
     run: RunFolder | None
 
-    def answers(self, images: np.ndarray, batch_size: int) -> np.ndarray:
-        """Probabilities (images, classes) of the data set's classes, and of no others: sums are 1.
+    def answers(self, images: np.ndarray, task: Task) -> np.ndarray:
+        """Probabilities (images, answers) of all that can be answered; see `Task.answer_names`.
 
-        This is where a network's answers are restricted to the classes that are asked for.
+        This is the one place where outputs are left out, and only if that was asked for: then the
+        sum of the others is 1.
 
         Args:
             images: What `Classifier.predict` takes.
-            batch_size: How many the network is given at once.
+            task: What is asked.
         """
-        answers = self.classifier.predict(images, batch_size)[:, self.columns]
-        return answers / answers.sum(1, keepdims=True)
+        found = self.classifier.predict(images, task.batch_size)
+        answers = np.zeros((len(images), len(task.answer_names)))
+        kept, places = task.columns[self.name]
+        answers[:, places] = found[:, kept]
+        if task.restrict:
+            answers /= np.maximum(answers.sum(1, keepdims=True), np.finfo(np.float32).tiny)
+        return answers
+
+    def look(self, split: Split) -> Look:
+        """How it sees the images of a part."""
+        classifier = self.classifier
+        decoding = classifier.decoding if classifier.run else split.decoding
+        return Look(classifier.preprocessing, classifier.input_shape[2], decoding)
 
     def answers_to_noise(self) -> np.ndarray:
         """float32 (5,): how the network answers to noise. Other weights answer otherwise."""
@@ -93,6 +127,8 @@ class Task:
         crops: Views of each image: one of `data.views.CROPS`.
         ensemble: Whether the average of all networks is measured, too.
         batch_size: Views that a network is given at once.
+        restrict: "data" leaves out the answers that are no class of the data set; "" lets all
+            compete.
         tolerant: Whether images that cannot be read are left out and named; else the error of the
             first is raised.
     """
@@ -104,6 +140,7 @@ class Task:
     crops: str
     ensemble: bool
     batch_size: int
+    restrict: str = ""
     tolerant: bool = True
 
     @property
@@ -113,7 +150,41 @@ class Task:
     @property
     def names(self) -> list[str]:
         """Of the results: the networks', then perhaps the ensemble's."""
-        return [entrant.name for entrant in self.entrants] + [ENSEMBLE] * self.ensemble
+        own = [entrant.name for entrant in self.entrants]
+        return own + [ENSEMBLE + " of all" * (ENSEMBLE in own)] * self.ensemble
+
+    @functools.cached_property
+    def classes(self) -> np.ndarray:
+        """int64 (classes,): which of the data set's classes have an image in any of its parts."""
+        return occurring(self.source)
+
+    @functools.cached_property
+    def class_names(self) -> list[str]:
+        """Their names."""
+        return [self.source.class_names[i] for i in self.classes]
+
+    @functools.cached_property
+    def answer_names(self) -> list[str]:
+        """What can be answered: the data set's classes, then all others that a network has."""
+        outputs = [name for entrant in self.entrants for name in entrant.outputs]
+        return list(dict.fromkeys(self.class_names + ([] if self.restrict else outputs)))
+
+    @functools.cached_property
+    def columns(self) -> dict[str, tuple[list[int], list[int]]]:
+        """Of each network by its name: the outputs that compete, and their places as answers."""
+        place = {name: i for i, name in enumerate(self.answer_names)}
+        found = {}
+        for entrant in self.entrants:
+            kept = [i for i, name in enumerate(entrant.outputs) if name in place]
+            found[entrant.name] = kept, [place[entrant.outputs[i]] for i in kept]
+        return found
+
+    @property
+    def restriction(self) -> str:
+        """What stands beside every figure if answers are left out, else nothing."""
+        if not self.restrict:
+            return ""
+        return f"restricted to the {len(self.class_names)} classes of the data"
 
     @property
     def sample(self) -> str:
@@ -123,17 +194,35 @@ class Task:
             return "all images"
         return f"{chosen} of {all_of_them} images, drawn by seed 0"
 
+    def labels(self, numbers: np.ndarray) -> np.ndarray:
+        """int64 (n,): the true classes of some examples, as places among the answers."""
+        return np.searchsorted(self.classes, self.split.labels[numbers])
+
+    def content(self, number: int, image: Any = None) -> np.ndarray:
+        """uint8 (16,): what tells the contents of examples apart.
+
+        Args:
+            number: Which example.
+            image: What `Split.encoded` gave for it, if that was asked.
+        """
+        if "digest" in self.split.facts:
+            return self.split.facts["digest"][number]
+        content = (self.split.encoded(int(number)) if image is None else image).numpy()
+        return digest(content if isinstance(content, bytes) else content.tobytes())
+
     def protocol(self) -> dict[str, Any]:
-        """What the answers depend on, besides the weights, as JSON holds it."""
-        labels = self.split.labels[self.numbers]
+        """What the answers depend on, besides weights and pixels, as JSON holds it."""
+        examples = [[self.split.name(int(i)), int(self.split.labels[i])] for i in self.numbers]
         return {
             "dataset": self.source.name,
             "part": self.part,
-            "images": len(self.numbers),
-            "labels": int((labels * (np.arange(len(labels)) % 9973)).sum()),
+            "examples": hashlib.sha256(json.dumps(examples).encode()).hexdigest(),
+            "answers": hashlib.sha256(json.dumps(self.answer_names).encode()).hexdigest(),
             "crops": self.crops,
+            "restrict": self.restrict,
             "names": self.names,
             "contracts": [e.classifier.preprocessing.to_dict() for e in self.entrants],
+            "decodings": [e.look(self.split).decoding.to_dict() for e in self.entrants],
         }
 
 
@@ -145,12 +234,13 @@ def plan(
     ensemble: bool = False,
     limit: int = 0,
     batch_size: int = BATCH,
+    restrict: str = "",
 ) -> Task:
     """Opens the networks of an evaluation and checks that they can be asked.
 
     Args:
         given: What `load_classifier` takes, each.
-        source, part, crops, ensemble, limit, batch_size: See `protocol.evaluate`.
+        source, part, crops, ensemble, limit, batch_size, restrict: See `protocol.evaluate`.
 
     Raises:
         ValueError: an argument is out of range, or a model's classes are not the data set's.
@@ -165,7 +255,16 @@ def plan(
     numbers = np.arange(images)
     if 0 < limit < images:
         numbers = np.sort(np.random.default_rng(0).permutation(images)[:limit])
-    return Task(entrants, source, part, numbers, crops, ensemble, batch_size)
+    task = Task(entrants, source, part, numbers, crops, ensemble, batch_size, restrict)
+    others = task.answer_names[len(task.classes) :]
+    if others:
+        logging.warning(
+            "Some outputs are no class of %s: %s. These answers count as wrong; "
+            '`restrict="data"` leaves them out.',
+            source.name,
+            some(others),
+        )
+    return task
 
 
 def run_of(model: Any) -> RunFolder | None:
@@ -190,81 +289,18 @@ def _open(given: Sequence[Any], source: Source) -> list[Entrant]:
             Entrant(
                 f"{name} ({twins + 1})" if twins else name,
                 classifier,
-                _columns(classifier, source.class_names, text or name),
+                named_outputs(
+                    classifier.identity.class_names,
+                    classifier.engine.classes,
+                    source,
+                    text or name,
+                ),
                 _weights_of(text),
                 text,
                 run_of(one),
             )
         )
     return entrants
-
-
-def _columns(classifier: Classifier, names: Sequence[str], what: str) -> np.ndarray:
-    """Which of a classifier's outputs is each class of a data set.
-
-    ImageNet's classes are told by their WordNet ids. Other classes are told by their names, and by
-    their number where the network has no names.
-
-    Args:
-        classifier: A network.
-        names: The data set's classes.
-        what: Names the network in messages.
-
-    Returns:
-        int (classes of the data set,).
-
-    Raises:
-        ValueError: the network's classes are others.
-    """
-    known = list(classifier.identity.class_names)
-    if classifier.identity.arguments.get("last_pool") == "max" and not known:
-        raise ValueError(
-            f"{what} is Google's graph of 2015, whose outputs stand in an order of their own: it "
-            "is published for its features (keras_inception.explain.fid_features)."
-        )
-    if set(names) <= {c.wordnet_id for c in imagenet_classes()}:
-        return _columns_of_imagenet(classifier, names, what)
-    if not known:
-        outputs = classifier.engine.classes
-        if outputs != len(names):
-            raise ValueError(
-                f"{what} has {outputs} outputs and the data set {len(names)} classes, such as "
-                f"{names[0]!r}."
-            )
-        logging.warning(
-            "%s does not say what its classes are called: taken to be those of the data set, in "
-            "the same order.",
-            what,
-        )
-        return np.arange(outputs)
-    missing = [name for name in names if name not in known]
-    if missing:
-        raise ValueError(
-            f"{what} does not know the data set's class {missing[0]!r}; its {len(known)} classes "
-            f"are {some(known, 5)}."
-        )
-    if len(known) > len(names):
-        logging.warning(
-            "%s has %d classes, the data set %d: the others are left out.",
-            what,
-            len(known),
-            len(names),
-        )
-    return np.array([known.index(name) for name in names])
-
-
-def _columns_of_imagenet(classifier: Classifier, names: Sequence[str], what: str) -> np.ndarray:
-    """Of 1,000 outputs, or of 1,001 with the background first, which is left out."""
-    outputs, known = classifier.engine.classes, list(classifier.identity.class_names)
-    if set(names) <= set(known):
-        return np.array([known.index(name) for name in names])
-    if outputs in (1000, 1001) and (not known or set(class_names()) <= set(known)):
-        number = {c.wordnet_id: i for i, c in enumerate(imagenet_classes())}
-        return np.array([number[name] + outputs - 1000 for name in names])
-    raise ValueError(
-        f"{what} cannot be measured on ImageNet's classes: it has {outputs} outputs, not 1000 or "
-        f"1001{', such as ' + known[0] if known else ''}."
-    )
 
 
 def _weights_of(source: str) -> str:

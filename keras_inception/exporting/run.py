@@ -175,10 +175,11 @@ def _run_of(source: Any) -> RunFolder | None:
 
 
 def _opened(dataset: str | data.Source | None, run: RunFolder | None) -> data.Source | None:
-    """The data set that is given, or the run's."""
+    """The data set that is given, decoded as the run's images were, or the run's."""
     if dataset is None and run is not None:
         return data.open_run(run)
-    return data.open_source(dataset) if isinstance(dataset, str) else dataset
+    source = data.open_source(dataset) if isinstance(dataset, str) else dataset
+    return source.decoded_as(data.decoding_of(run)) if source and run else source
 
 
 def _place(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 
 import numpy as np
 import tensorflow as tf
 
 from keras_inception import data
+from keras_inception.evaluation.outputs import named_outputs
 from keras_inception.exporting.exportable import Exportable
 from keras_inception.preprocessing import Preprocessing
 
@@ -18,7 +20,8 @@ class Samples:
 
     Attributes:
         images: float32 (n, height, width, channels) in 0..255, fitted by the contract.
-        labels: int64 (n,), or None where the images' classes are not the network's.
+        labels: int64 (n,), the outputs that are right, or None where the images' classes are not
+            the network's.
         encoded: One image as a file's bytes.
         pixels: The same as uint8 (height, width, channels).
         origin: Where the images come from, for people.
@@ -52,12 +55,24 @@ def drawn(source: data.Source, part: str, network: Exportable, count: int) -> di
 
 def held_out(source: data.Source, network: Exportable, count: int) -> Samples:
     some = drawn(source, "test", network, count)
-    named = list(source.class_names) == network.class_names
     encoded = source.splits["test"].file(0)
     origin = f"test images of {source.name}"
     pixels = source.splits["test"].pixels(0, network.input_shape[2]).numpy()
-    labels = some["label"] if named else None
+    labels = _outputs(source, network, some["label"])
     return Samples(some["image"], labels, encoded, pixels, origin)
+
+
+def _outputs(source: data.Source, network: Exportable, labels: np.ndarray) -> np.ndarray | None:
+    """int64 (n,): the output that each label stands for; None if the classes are others."""
+    known = network.identity.class_names
+    if not known:
+        return None
+    try:
+        names = named_outputs(known, len(known), source, "The network")
+    except ValueError as error:
+        logging.warning("The accuracy is not measured. %s", error)
+        return None
+    return np.array([names.index(source.class_names[label]) for label in labels], np.int64)
 
 
 def made_up(network: Exportable, count: int) -> Samples:

@@ -160,7 +160,7 @@ def _class_names(loaded: Loaded | None, arguments: Mapping[str, Any]) -> Sequenc
     """The names of the classes in a file, if the model predicts those classes."""
     if loaded is None or loaded.foreign or not (loaded.outputs and arguments["include_top"]):
         return ()
-    names = loaded.identity.class_names
+    names = loaded.identity.class_names or loaded.order_of_2015(arguments["classes"])
     return names if len(names) == arguments["classes"] else ()
 
 

@@ -15,7 +15,7 @@ from keras_inception.evaluation import results
 from keras_inception.explain import GradCAM
 from keras_inception.messages import printable
 from keras_inception.report import images
-from keras_inception.report.table import Table, number, share, text
+from keras_inception.report.table import BLANK, Table, number, share, text
 from keras_inception.runs import RunFolder
 
 MISTAKES = 24  # that are shown
@@ -37,8 +37,8 @@ def describe(evaluation: dict[str, Any]) -> dict[str, Any]:
     one = evaluation["results"][0]
     calibration, matrix, names = one["calibration"], None, [row["name"] for row in one["per_class"]]
     if len(names) <= pictures.MOST_NAMES:
-        counts = np.array(one["confusion_matrix"])
-        matrix = images.drawn(functools.partial(pictures.confusion, counts, names))
+        entries = np.array(one["confusion_matrix"])
+        matrix = images.drawn(functools.partial(pictures.confusion, entries, names))
     return {
         "tiles": _tiles(one),
         "matrix": matrix,
@@ -63,6 +63,9 @@ def _tiles(one: dict[str, Any]) -> list[tuple[str, str]]:
     if "top5_accuracy" in one:
         top5 = f"{one['top5_accuracy']:.1%}"
         tiles.append((top5, f"among the best five ({interval('top5_accuracy')})"))
+    if one["outside"]:
+        outside = sum(row["images"] for row in one["outside"])
+        tiles.append((f"{outside:,}", "wrong answers that are no class of the data"))
     error = one["calibration"]["expected_calibration_error"]
     return [
         *tiles,
@@ -83,7 +86,8 @@ def classes(
         counts: Part -> images of each class.
         evaluation: What evaluation.json holds, or None.
     """
-    measured = evaluation["results"][0]["per_class"] if evaluation else []
+    found = evaluation["results"][0]["per_class"] if evaluation else []
+    measured = {row["name"]: row for row in found}
     # What matters first: a phone shows three columns.
     head = ["class", *(["F1", "precision", "recall", "test"] if measured else [])]
     parts = [part for part in SPLITS if part in counts and part not in head]
@@ -92,8 +96,10 @@ def classes(
     for i, name in enumerate(labels):
         row = [text(name, "name")]
         if measured:
-            row += [share(measured[i][key]) for key in ("f1", "precision", "recall")]
-            row += [number(int(measured[i]["images"]))]
+            mine = measured.get(name, {"images": 0})
+            keys = ("f1", "precision", "recall")
+            row += [share(mine[key]) if key in mine else BLANK for key in keys]
+            row += [number(int(mine["images"]))]
         rows.append([*row, *(number(int(counts[part][i])) for part in parts), number(i)])
     order: tuple[int, str] = (len(head) - 1, "ascending")
     if measured and len(labels) > FEW:
@@ -146,7 +152,7 @@ def mistakes(run: RunFolder, source: Source | None) -> dict[str, Any] | None:
     if kept is None:
         return None
     called, score, true_score = kept["top"][:, 0, 0], kept["scores"][:, 0, 0], kept["true_score"]
-    index, labels, names = kept["index"], kept["labels"], run.class_names
+    index, labels, names = kept["index"], kept["labels"], kept["answers"].tolist()
     wrong = np.flatnonzero(kept["rank"][:, 0] > 0)
     shown: list[dict[str, Any]] = []
     found = {"wrong": len(wrong), "images": len(labels), "shown": shown, "method": ""}
@@ -159,7 +165,7 @@ def mistakes(run: RunFolder, source: Source | None) -> dict[str, Any] | None:
             continue
         name, heat = printable(split.name(int(index[i]))), None
         if looks:
-            evidence = looks(pixels, int(called[i]))
+            evidence = looks(pixels, run.class_names.index(names[called[i]]))
             found["method"], pixels = evidence.method, evidence.image
             heat = images.picture(evidence.overlay(), name, _SIDE)
         shown.append(

@@ -34,7 +34,7 @@ def _row(result: dict[str, Any], one: dict[str, Any]) -> list[Cell]:
         text(f"{result['dataset']} ({result['images']:,})"),
         text(result["part"]),
         text(one["name"]),
-        text(result["crops"]),
+        text(" ".join(filter(None, (result["crops"], result["restriction"])))),
         share(one["accuracy"], 2),
         text(f"{low:.2%} to {high:.2%}"),
         share(one["top5_accuracy"], 2) if "top5_accuracy" in one else BLANK,

@@ -80,6 +80,21 @@ class Loaded:
                 return array.shape[2] if array.ndim == 4 else 3
         return 3
 
+    def order_of_2015(self, classes: int) -> tuple[str, ...]:
+        """Names for outputs of Google's graphs of 2015, so that none is taken for ImageNet's.
+
+        Args:
+            classes: How many outputs are used.
+
+        Returns:
+            As many names; none of other files, or if the classes are others.
+        """
+        is_theirs = self.outputs == ORDER_OF_2015 and self.label_offset
+        if not is_theirs or classes not in (self.outputs, self.classes):
+            return ()
+        first = 0 if classes == self.outputs else self.label_offset
+        return tuple(f"class {first + i} in the order of 2015" for i in range(classes))
+
     def default_classes(self) -> int:
         """The number of classes for a model with a classifier whose caller gives no `classes`.
 

@@ -30,11 +30,25 @@ def test_summary_by_hand():
     assert (a["precision"], a["recall"], a["f1"]) == pytest.approx((2 / 3, 2 / 3, 2 / 3), abs=1e-6)
     assert (b["precision"], b["recall"], b["f1"]) == pytest.approx((2 / 3, 1.0, 0.8), abs=1e-6)
     assert (c["precision"], c["recall"], c["f1"]) == (0, 0, 0)
-    assert result["confusion_matrix"] == [[2, 1, 0], [0, 2, 0], [1, 0, 0]]
+    assert result["confusion_matrix"] == [[0, 0, 2], [0, 1, 1], [1, 1, 2], [2, 0, 1]]
+    assert result["outside"] == []
     assert result["most_confused"] == [
         {"true": "a", "called": "b", "images": 1},
         {"true": "c", "called": "a", "images": 1},
     ]
+
+
+def test_answers_that_are_no_class_of_the_data_are_wrong_and_counted():
+    """Of three classes the data have two: called x three times, twice by mistake for b."""
+    called = [0, 3, 3, 2, 3, 1]
+    result = summarize(np.eye(4)[called], np.array([0, 0, 1, 1, 1, 1]), ["a", "b"], ["y", "x"])
+    assert result["accuracy"] == pytest.approx(2 / 6, abs=1e-6)
+    a, b = result["per_class"]
+    assert (a["precision"], a["recall"]) == (1.0, 0.5) and b["recall"] == 0.25
+    assert result["outside"] == [{"name": "x", "images": 3}, {"name": "y", "images": 1}]
+    matrix = [[0, 0, 1], [0, 2, 1], [1, 1, 1], [1, 3, 1], [1, 2, 2]]
+    assert result["confusion_matrix"] == matrix
+    assert result["most_confused"][0] == {"true": "b", "called": "x", "images": 2}
 
 
 def test_classes_that_do_not_occur_do_not_lower_balanced_accuracy():
@@ -79,7 +93,9 @@ def test_the_summary_is_scikit_learns(drawn):
     }
     assert {name: result[name] for name in expected} == pytest.approx(expected, abs=1e-6)
     matrix = peer.confusion_matrix(labels, called, labels=range(12))
-    assert result["confusion_matrix"] == matrix.tolist()
+    entries = np.array(result["confusion_matrix"])
+    assert entries[:, 2].all() and len(entries) == np.count_nonzero(matrix)
+    np.testing.assert_array_equal(matrix[entries[:, 0], entries[:, 1]], entries[:, 2])
 
 
 def test_calibration_is_scikit_learns_curve_and_its_error_by_hand(drawn):
@@ -143,10 +159,12 @@ def test_the_reliability_plot_can_be_drawn(drawn, tmp_path):
     assert (tmp_path / "reliability.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("classes", [2, 12, 300])
+@pytest.mark.parametrize("classes", [2, 12, 300, 1300])
 def test_the_confusion_matrix_can_be_drawn(classes, tmp_path):
     names = [f"class {i} <&>" for i in range(classes)]
-    pictures.confusion(np.eye(classes, dtype=int) * 3, names, tmp_path / "matrix.png")
+    right = [(i, i, 3) for i in range(classes)]
+    entries = np.array([*right, (0, classes, 1)])  # and one that is none of the classes
+    pictures.confusion(entries, names, tmp_path / "matrix.png")
     assert (tmp_path / "matrix.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -157,7 +175,8 @@ def test_names_that_matplotlib_cannot_draw_become_numbers(tmp_path):
     assert shown[:3] == ["K\u00e4tzchen", "кошка", "γάτα"]
     assert shown[3:7] == ["class 3", "class 4", "class 5", "$1_$5"]
     assert len(shown[7]) == pictures.LONGEST_NAME and fonts[0] == "DejaVu Sans"
-    pictures.confusion(np.eye(8, dtype=int), names, tmp_path / "matrix.png")  # warns of no glyph
+    entries = np.array([(i, i, 1) for i in range(8)])
+    pictures.confusion(entries, names, tmp_path / "matrix.png")  # warns of no glyph
     assert (tmp_path / "matrix.png").exists()
 
 

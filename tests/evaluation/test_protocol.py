@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tracemalloc
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_inception import pictures
 from keras_inception.data.sources import open_source
 from keras_inception.data.sources.imagenet import open_imagenet
 from keras_inception.data.views import take
-from keras_inception.evaluation import notes, results
+from keras_inception.evaluation import notes, results, task
 from keras_inception.evaluation.protocol import evaluate
 from keras_inception.evaluation.published import published_figures
 from keras_inception.identity import Identity, attach
@@ -37,11 +39,11 @@ class Linear:
     def __init__(self, classes=4, seed=0):
         self.classes = classes
         self.kernel = np.random.default_rng(seed).normal(size=(24 * 24 * 3, classes)) / 20
-        self.images = 0
+        self.images, self.bias = 0, 0.0
 
     def __call__(self, images):
         self.images += len(images)
-        logits = images.reshape(len(images), -1) @ self.kernel
+        logits = images.reshape(len(images), -1) @ self.kernel + self.bias
         powers = np.exp(logits - logits.max(1, keepdims=True))
         return powers / powers.sum(1, keepdims=True)
 
@@ -78,6 +80,7 @@ def test_an_ensemble_is_the_average_of_all_models_over_all_views(crops, fake):
         assert confidence == pytest.approx(mean.max(1).mean(), abs=1e-5)
     assert [one["name"] for one in result["results"]] == ["model", "model (2)", "ensemble"]
     assert len(result["comparisons"]) == 3
+    assert all(one["outside"] == [] for one in result["results"])
     assert result["sample"] == "20 of 128 images, drawn by seed 0"
     assert "bicubic" in result["results"][1]["protocol"]
     assert "model minus model (2)" in results.table(result)
@@ -165,7 +168,8 @@ def test_imagenets_layouts_give_the_same_numbers(tmp_path):
 
     # 1,000 outputs and 1,001, whose first is the background: the same answers.
     plain, background = classifier(0, (), 1000), classifier(0, (), 1001)
-    background.engine.kernel[:, 1:] = plain.engine.kernel
+    background.engine.kernel = np.pad(plain.engine.kernel, [(0, 0), (1, 0)])
+    background.engine.bias = np.eye(1001)[0] * -1e3  # as if trained without an image of it
     results = [evaluate(m, s)["results"][0] for m in (plain, background) for s in sources[:2]]
     for other in results[1:]:
         assert other["accuracy"] == results[0]["accuracy"]
@@ -212,13 +216,195 @@ def test_other_classes_are_refused(names, classes, message, fake):
         evaluate(classifier(0, names, classes), fake)
 
 
-@pytest.mark.parametrize("classes", [1000, 1008])
-def test_the_graph_of_2015_is_not_taken_for_a_classifier(classes, tmp_path):
+def test_the_graph_of_2015_is_not_taken_for_a_classifier(tmp_path):
+    """Whatever it is called by: its outputs have names of their own. Another V3 has none."""
     image(tmp_path / IDS[0] / "a.png", 0)
-    model = classifier(0, (), classes)
-    model.identity = Identity.create("InceptionV3", {"last_pool": "max"}, model.preprocessing)
-    with pytest.raises(ValueError, match="in an order of their own"):
-        evaluate(model, f"imagenet:{tmp_path}")
+    own = Identity.create("InceptionV3", {"last_pool": "max"}, classifier().preprocessing)
+    for classes in (1000, 1008):
+        model = classifier(0, [f"class {i} in the order of 2015" for i in range(classes)], classes)
+        with pytest.raises(ValueError, match="in the order of 2015"):
+            evaluate(model, f"imagenet:{tmp_path}")
+    model = classifier(0, (), 1000)
+    model.identity = own
+    assert evaluate(model, f"imagenet:{tmp_path}")["images"] == 1
+
+
+def without(source, lacking):
+    """A data set without the images of a class."""
+    splits = {
+        part: split.subset(np.flatnonzero(split.labels != source.class_names.index(lacking)))
+        for part, split in source.splits.items()
+    }
+    return dataclasses.replace(source, splits=splits)
+
+
+def test_all_outputs_compete_unless_a_restriction_is_asked_for(fake, tmp_path, caplog):
+    """Four classes, of which the data have three: an answer of the fourth is wrong."""
+    source, models = without(fake, "dark"), [classifier(0), classifier(1, FAKE[::-1])]
+    split = source.splits["test"]
+    seen = np.concatenate([take(split.pixels(i), models[0].preprocessing, "1") for i in range(96)])
+    answers = [models[0].predict(seen), models[1].predict(seen)[:, ::-1]]
+    answers.append((answers[0] + answers[1]) / 2)
+    right = [(probabilities.argmax(1) == split.labels).sum() for probabilities in answers]
+    free = evaluate(models, source, ensemble=True)
+    assert free["comparisons"][0]["difference"] == pytest.approx((right[0] - right[1]) / 96)
+    assert "Some outputs are no class of fake: dark. These answers count as wrong" in caplog.text
+    kept = evaluate(models, source, ensemble=True, restrict="data", output=tmp_path)
+    for probabilities, one, other in zip(answers, free["results"], kept["results"], strict=True):
+        called = probabilities.argmax(1)
+        assert one["accuracy"] == pytest.approx((called == split.labels).mean(), abs=1e-6)
+        outside = int((called == 1).sum())
+        assert outside and one["outside"] == [{"name": "dark", "images": outside}]
+        assert [row["name"] for row in one["per_class"]] == ["darkest", "bright", "brightest"]
+        probabilities[:, 1] = 0
+        among = (probabilities.argmax(1) == split.labels).mean()
+        assert other["accuracy"] == pytest.approx(among, abs=1e-6) and other["outside"] == []
+        assert other["accuracy"] > one["accuracy"]
+        assert "restricted to the 3 classes of the data" in other["protocol"]
+    printed = results.table(kept).splitlines()
+    assert all("restricted to the 3 classes of the data" in line for line in printed[1:])
+    assert "restricted" not in results.table(free)
+    assert "no class of the data: dark" in results.table(free)
+    with pytest.raises(ValueError, match="`restrict` should be"):
+        evaluate(models, source, restrict="classes")
+
+
+def test_ten_wordnet_folders_give_the_same_figure_as_a_folder_and_as_imagenet(tmp_path):
+    for number in range(40):
+        part = "train" if number < 20 else "test"
+        image(tmp_path / part / IDS[number % 10 * 7] / f"{number}.png", number)
+    model = classifier(0, (), 1000)
+    model.engine.bias = np.zeros(1000)
+    model.engine.bias[[i * 7 for i in range(10)]] = 2.0  # so that they are answered now and then
+    folder = evaluate(model, f"folder:{tmp_path}")
+    ours = evaluate(model, f"imagenet:{tmp_path / 'test'}")
+    names = ("accuracy", "top5_accuracy", "outside", "per_class", "confusion_matrix", "calibration")
+    for name in names:
+        assert ours["results"][0][name] == folder["results"][0][name], name
+    assert folder["results"][0]["outside"] and len(folder["results"][0]["per_class"]) == 10
+
+
+def test_a_model_called_ensemble_keeps_its_own_figures(fake):
+    models = [classifier(0), classifier(1)]
+    models[0].name = "ensemble"
+    result = evaluate(models, fake, ensemble=True, limit=30)
+    assert [one["name"] for one in result["results"]] == ["ensemble", "model", "ensemble of all"]
+    alone = evaluate(classifier(0), fake, limit=30)["results"][0]
+    assert result["results"][0]["accuracy"] == alone["accuracy"]
+    assert result["results"][0]["calibration"] == alone["calibration"]
+
+
+@pytest.mark.parametrize("has_facts", [True, False])
+def test_a_stopped_evaluation_does_not_go_on_with_other_images(
+    has_facts, fake, tmp_path, monkeypatch
+):
+    """The names, the number and the labels are the same, the pixels of one are not."""
+    monkeypatch.setattr(notes, "SAVE_EVERY", 0.0)
+
+    def opened(changed):
+        split = fake.splits["test"]
+
+        def pixels(i):
+            return split.image(i) // 2 if int(i) in changed else split.image(i)
+
+        facts = {}
+        if has_facts:
+            facts["digest"] = split.facts["digest"].copy()
+            facts["digest"][list(changed)] += 1
+        parts = fake.splits | {"test": dataclasses.replace(split, image=pixels, facts=facts)}
+        return dataclasses.replace(fake, splits=parts)
+
+    def stop(done, total):
+        if done >= 64:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(classifier(), opened([]), output=tmp_path, progress=stop, batch_size=8)
+    with pytest.raises(ValueError, match="1 of the 56 images that were answered .* have changed"):
+        evaluate(classifier(), opened([5]), output=tmp_path)
+    # One that was not answered yet is measured as it is now.
+    assert evaluate(classifier(), opened([99]), output=tmp_path)["images"] == 128
+
+
+def test_what_could_not_be_read_is_tried_again_when_an_evaluation_goes_on(
+    fake, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(notes, "SAVE_EVERY", 0.0)
+    split, gone = fake.splits["test"], [3]
+
+    def pixels(i):
+        if int(i) in gone:
+            raise OSError("the disk does not answer")
+        return split.image(i)
+
+    parts = fake.splits | {"test": dataclasses.replace(split, image=pixels)}
+    source = dataclasses.replace(fake, splits=parts)
+
+    def stop(done, total):
+        if done >= 64:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(classifier(), source, output=tmp_path, progress=stop, batch_size=8)
+    gone.clear()
+    result = evaluate(classifier(), source, output=tmp_path)
+    assert result["images"] == 128 and result["unreadable"] == []
+    kept = results.read_predictions(tmp_path)
+    assert kept["index"].tolist() == list(range(128))
+    assert result["results"] == evaluate(classifier(), fake)["results"]
+
+
+def test_each_network_sees_image_files_as_its_run_did(fake, tmp_path):
+    """A transparent image lies over the color that the run was trained with."""
+    split = fake.splits["test"]
+    clear = tf.io.encode_png(np.zeros((24, 24, 4), np.uint8))
+    split = dataclasses.replace(split, image=lambda i: clear, facts={})
+    parts = {"test": split.subset(np.arange(4))}
+    source, sums = dataclasses.replace(fake, splits=parts), {}
+    run = RunFolder(tmp_path / "run")
+    begin(run, Recipe(dataset="fake", background="000000"), fake, Preprocessing(size=(24, 24)))
+    for name, folder in (("black", run.path), ("white", None)):
+        model = classifier()
+        model.run, model.name = folder, name
+        model.engine = Seen()
+        evaluate(model, source)
+        sums[name] = model.engine.mean
+    assert sums == {"black": -1.0, "white": 1.0}
+
+
+class Seen(Linear):
+    """Notes the mean of what it is shown last."""
+
+    def __call__(self, images):
+        self.mean = float(images.mean())
+        return super().__call__(images)
+
+
+def test_a_class_more_costs_no_square(tmp_path):
+    """10,000 classes with an image each: what is written and held grows by images and classes."""
+    classes = 10_000
+    source = open_source("fake")
+    names = tuple(f"class {i}" for i in range(classes))
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(classes)
+    split = dataclasses.replace(source.splits["test"], labels=labels, name=str, facts={})
+    source = dataclasses.replace(source, class_names=names, splits={"test": split})
+    entrant = task.Entrant("one", classifier(0), names, "as given", "", None)
+    asked = task.Task([entrant], source, "test", np.arange(classes), "1", False, 64)
+    called = np.where(rng.random(classes) < 0.5, labels, rng.permutation(classes))
+    scores = np.sort(rng.random((classes, 1, 5)).astype(np.float32))[..., ::-1]
+    top = np.stack([called] + [(called + i) % classes for i in range(1, 5)], 1)[:, None]
+    rows = {"index": np.arange(classes), "labels": labels, "top": top.astype(np.int32)}
+    rows |= {"scores": scores, "single_view": called[:, None]}
+    rows |= {"rank": (called != labels).astype(np.int32)[:, None], "true_score": scores[..., 0]}
+    pictures.confusion(np.array([[0, 0, 1]]), names[:2], tmp_path / "first.png")  # imports
+    tracemalloc.start()
+    results.write(tmp_path, asked, rows, results.collect(asked, rows))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 200e6  # a number for each pair of classes would take 800 MB
+    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert sizes["evaluation.json"] < 4e6 and sizes["predictions.npz"] < 2e6
 
 
 def test_unreadable_images_are_left_out_and_named(fake, tmp_path, caplog):

@@ -68,7 +68,8 @@ def made_run(folder: Path, classes: int, source: Source | None = None) -> tuple[
     measured = summarize_predictions(predictions, names) | {"single_view_accuracy": 0.7}
     run.write_json(results.RESULT, {"crops": "mirror", "results": [measured]})
     kept = {k: getattr(predictions, k)[:, None] for k in KEPT_ROWS}
-    np.savez(run.path / results.PREDICTIONS, **kept, labels=labels, index=np.arange(len(labels)))
+    kept |= {"labels": labels, "index": np.arange(len(labels)), "answers": np.array(names)}
+    np.savez(run.path / results.PREDICTIONS, **kept)
     run.write_json("export.json", _exports(list(names)))
     return run, source
 

@@ -61,12 +61,14 @@ def test_1008_outputs_stay_since_their_order_is_their_own(caplog):
     loaded = weights_of(fid, label_offset=1)
     whole = InceptionV1(weights=loaded, input_shape=SHAPE, classifier_activation=None)
     assert whole.output_shape == (None, 1008)
+    assert whole.identity.class_names[0] == "class 0 in the order of 2015"
     with pytest.raises(ValueError, match="an order of their own"):
         decode_predictions(whole(images()))
     asked = {"classes": 1000, "classifier_activation": None}
     model = InceptionV1(weights=loaded, input_shape=SHAPE, **asked)
     np.testing.assert_allclose(model(images()), fid(images())[:, 1:1001], atol=1e-6)
     assert "in the order of Google's graph of 2015" in caplog.text
+    assert model.identity.class_names[0] == "class 1 in the order of 2015"
 
 
 def test_the_files_own_number_of_classes_is_the_default(slim_like):
