@@ -6,8 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from keras_inception.cli import codes
+
 HELP = "what a network looks at, what its channels answer to, and how image sets differ in it"
 
+_STATISTICS = (".npz", ".npy")  # an .npy holds none: it is refused by name, and not as an image
 _MODEL = "a run folder, a .keras or weights file, or a published name as in `weights`"
 
 
@@ -77,10 +80,12 @@ def _add_distance(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--inception_score", action="store_true", help="of the first set, too")
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> int:
     """Computes, writes the image file and says what it shows."""
-    method = {"nearest": _nearest, "distance": _distance}.get(arguments.method, _picture)
-    method(arguments)
+    if arguments.method == "distance":
+        return _distance(arguments)
+    (_nearest if arguments.method == "nearest" else _picture)(arguments)
+    return 0
 
 
 # What each drawing is made by, of these arguments of its own.
@@ -131,32 +136,30 @@ def _nearest(arguments: argparse.Namespace) -> None:
     print(arguments.output)
 
 
-def _distance(arguments: argparse.Namespace) -> None:
+def _distance(arguments: argparse.Namespace) -> int:
     from keras_inception import explain
     from keras_inception.cli.bar import Bar
     from keras_inception.models.inception_v3 import InceptionV3
+    from keras_inception.runtime.predict import image_list
 
     given = [one for one in (arguments.first, arguments.second) if one]
     if len(given) < 2 and not (arguments.save or arguments.inception_score):
         raise ValueError(
             "A distance takes two sets of images; or give --save or --inception_score for one."
         )
-    if arguments.inception_score and arguments.first.endswith(".npz"):
+    if arguments.inception_score and arguments.first.endswith(_STATISTICS):
         raise ValueError("--inception_score needs the images, not their statistics.")
+    # Read first: what is no statistics, or no image, is known before the network is built.
+    read = {one: explain.read_statistics(one) for one in given if one.endswith(_STATISTICS)}
+    listed = {one: image_list(one) for one in given if one not in read}
     model = InceptionV3(weights=arguments.weights, classes=1008)
     name = "inception_v3.fid" if arguments.weights == "fid" else Path(arguments.weights).name
     how = {"weights": name, "resize": arguments.resize}
     features: dict[str, Any] = {
-        one: explain.fid_features(one, resize=arguments.resize, model=model, progress=Bar())
-        for one in given
-        if not one.endswith(".npz")
+        one: explain.fid_features(images, resize=arguments.resize, model=model, progress=Bar())
+        for one, images in listed.items()
     }
-    sets = [
-        explain.statistics(features[one], **how)
-        if one in features
-        else explain.read_statistics(one)
-        for one in given
-    ]
+    sets = [read.get(one) or explain.statistics(features[one], **how) for one in given]
     print(f"features of {name}, resize {arguments.resize}")
     if arguments.save:
         explain.save_statistics(sets[0], arguments.save)
@@ -170,3 +173,5 @@ def _distance(arguments: argparse.Namespace) -> None:
         logits = explain.fid_logits(features[arguments.first], model)
         mean, deviation = explain.inception_score(logits, splits=min(10, len(logits)))
         print(f"Inception score {mean:.4f} (deviation over parts {deviation:.4f})")
+    is_whole = all(len(features[one]) == len(images) for one, images in listed.items())
+    return 0 if is_whole else codes.SOME_UNREADABLE

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception.explain.heat import Heat, as_rgb
-from keras_inception.explain.network import Inside
+from keras_inception.explain.network import Inside, target_of
 
 
 def grad_cam(
@@ -63,7 +63,7 @@ class GradCAM:
         fitted = self._network.fitted(image)
         x = tf.constant(classifier.preprocessing.scale(fitted[None]))
         (probabilities,) = classifier.predict(fitted[None])
-        number = self._network.target(target, probabilities)
+        number = target_of(classifier, target, probabilities)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(x)
             places, logits = self._inside(x, training=False)

@@ -49,13 +49,19 @@ def statistics(features: np.ndarray, **how: Any) -> Statistics:
         **how: Where they come from; written with them and compared.
 
     Raises:
-        ValueError: there are fewer than two images.
+        ValueError: there are fewer than two images, or features are not finite.
     """
     features = np.asarray(features, np.float64)
     if features.ndim != 2 or len(features) < 2:
         raise ValueError(
             "A covariance takes the features (images, channels) of at least two images. "
             f"Received: shape {features.shape}"
+        )
+    bad = np.flatnonzero(~np.isfinite(features).all(1))
+    if len(bad):
+        raise ValueError(
+            f"Features should be finite. Received: {len(bad)} of {len(features)} images with "
+            f"others, first {bad[0]}"
         )
     factor = (features - features.mean(0)) / np.sqrt(len(features) - 1)
     return Statistics(
@@ -82,7 +88,8 @@ def read_statistics(path: str | Path) -> Statistics:
     """Reads such a file, of this package, of TTUR or of pytorch-fid.
 
     Raises:
-        ValueError: the file holds no statistics, is damaged, or unpacks to far more than its size.
+        ValueError: the file holds no finite statistics, is damaged, or unpacks to far more than its
+            size.
         OSError: it cannot be opened.
     """
     with refusing(path, "statistics, an .npz with mu and sigma"):
@@ -90,6 +97,8 @@ def read_statistics(path: str | Path) -> Statistics:
         mean, covariance = (np.asarray(have[name], np.float64) for name in ("mu", "sigma"))
         if mean.ndim != 1 or covariance.shape != (len(mean),) * 2:
             raise ValueError(f"mu is {mean.shape} and sigma {covariance.shape}")
+        if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
+            raise ValueError("its statistics are not finite numbers")
         how = json.loads(str(have["how"])) if "how" in have else {}
         if not isinstance(how, dict):
             raise ValueError("what its features are of is no JSON object")
@@ -99,7 +108,8 @@ def read_statistics(path: str | Path) -> Statistics:
 def frechet_distance(first: Statistics | np.ndarray, second: Statistics | np.ndarray) -> float:
     """Frechet's distance of two sets of features, taken as normal distributions (Heusel et al.).
 
-    With `fid_features` it is the Frechet Inception distance (FID).
+    With `fid_features` it is the Frechet Inception distance (FID). It is 0 where it cannot be told
+    from rounding, as of a set and itself.
 
     Args:
         first, second: Statistics, or features (images, channels).
@@ -122,21 +132,24 @@ def frechet_distance(first: Statistics | np.ndarray, second: Statistics | np.nda
             "One of the statistics does not say which weights and resize it was computed with; "
             "the distance means something only if they are the same."
         )
-    for s in (one, other):
-        if 0 < s.images < len(s.mean):
-            logging.warning(
-                "%d images are few for %d channels: the distance is biased upwards; compare only "
-                "distances of equally many images.",
-                s.images,
-                len(s.mean),
-            )
+    few = [str(s.images) for s in (one, other) if 0 < s.images < len(s.mean)]
+    if few:
+        logging.warning(
+            "%s images are few for %d channels: the distance is biased upwards; compare only "
+            "distances of equally many images.",
+            " and ".join(few),
+            len(one.mean),
+        )
     if one.factor is None:
         one, other = other, one
     root = _root(one.covariance) if one.factor is None else one.factor
-    inner = np.linalg.eigvalsh(root @ other.covariance @ root.T)
-    trace = np.sqrt(np.maximum(inner, 0)).sum()
+    inner = np.maximum(np.linalg.eigvalsh(root @ other.covariance @ root.T), 0)
     apart = one.mean - other.mean
-    return float(apart @ apart + np.trace(one.covariance) + np.trace(other.covariance) - 2 * trace)
+    traces = np.trace(one.covariance) + np.trace(other.covariance)
+    distance = float(apart @ apart + traces - 2 * np.sqrt(inner).sum())
+    # The root of an eigenvalue that is 0 but for rounding is as large as this, or less than 0.
+    rounding = len(inner) * float(np.sqrt(np.finfo(np.float64).eps * inner.max(initial=0)))
+    return distance if distance > rounding else 0.0
 
 
 def _root(matrix: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -72,10 +73,11 @@ def fid_features(
         progress: Called with (images done, images) now and then.
 
     Returns:
-        float32 (images, 2048).
+        float32 (images, 2048), of the images that can be read; the others are named in a warning
+        and left out.
 
     Raises:
-        ValueError: there is no such resize, an image cannot be read, or the model is another.
+        ValueError: there is no such resize, no image can be read, or the model is another.
     """
     if resize not in RESIZES:
         raise ValueError(
@@ -93,7 +95,8 @@ def fid_features(
     def look(image: Any) -> np.ndarray:
         return resized(pixels(image), resize)
 
-    return _through(inside, image_list(images), look, contract.scale, batch_size, progress)
+    listed = image_list(images)
+    return _through(inside, listed, look, contract.scale, batch_size, progress, tolerant=True)
 
 
 def fid_logits(features: np.ndarray, model: keras.Model) -> np.ndarray:
@@ -219,18 +222,29 @@ def _through(
     scale: Callable[[np.ndarray], np.ndarray],
     batch_size: int,
     progress: Progress,
+    tolerant: bool = False,
 ) -> np.ndarray:
-    """What a model makes of images, batch by batch."""
+    """What a model makes of images, batch by batch.
+
+    Args:
+        tolerant: Whether images that cannot be read are left out and named; else the first is an
+            error.
+    """
     found, pending = [], []
     for number, (image, seen) in enumerate(stream(listed, look), start=1):
-        if isinstance(seen, Exception):
+        if not isinstance(seen, Exception):
+            pending.append(seen)
+        else:
             name = f"image {number - 1}" if isinstance(image, np.ndarray) else image
-            raise ValueError(f"{name} cannot be read: {seen}") from seen
-        pending.append(seen)
-        if len(pending) == batch_size or number == len(listed):
+            if not tolerant:
+                raise ValueError(f"{name} cannot be read: {seen}") from seen
+            logging.warning("%s cannot be read and is left out: %s", name, seen)
+        if pending and (len(pending) == batch_size or number == len(listed)):
             answers = inside.predict_on_batch(scale(np.stack(pending)))
             found.append(np.asarray(answers, np.float32))
             pending = []
             if progress:
                 progress(number, len(listed))
+    if not found:
+        raise ValueError(f"None of the {len(listed)} images can be read.")
     return np.concatenate(found)

@@ -53,10 +53,6 @@ class Inside:
         channels, decoding = self.classifier.input_shape[2], self.classifier.decoding
         return self.classifier.crop_and_resize(pixels(image, channels, decoding=decoding))
 
-    def target(self, target: int | str | None, probabilities: np.ndarray) -> int:
-        """The class that is asked about: a number, a name, or None for the best one."""
-        return target_of(self.classifier, target, probabilities)
-
     def map_layer(self, layer: str | None = None) -> str:
         """The layer whose map is looked at: by default the last that still has places.
 

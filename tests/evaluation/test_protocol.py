@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import tracemalloc
@@ -12,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from keras_inception import pictures
+from keras_inception.cli import evaluate as command
 from keras_inception.data.sources import open_source
 from keras_inception.data.sources.imagenet import open_imagenet
 from keras_inception.data.views import take
@@ -378,6 +380,31 @@ class Seen(Linear):
     def __call__(self, images):
         self.mean = float(images.mean())
         return super().__call__(images)
+
+
+def test_each_command_has_a_folder_of_its_own(tmp_path, monkeypatch):
+    """Where models or data sets have the same last name; the same command finds its own again."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a/x", "b/x", "a/run"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "a" / "run" / "config.json").write_text("{}")
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+
+    def folder(words):
+        return command._folder(parser.parse_args(words.split()))
+
+    words = [
+        f"{models} --dataset folder:{data}{more}"
+        for models in ("a/x", "b/x", "a/x b/x", "b/x a/x", "a/run")
+        for data in ("one/val", "two/val")
+        for more in ("", " --restrict data", " --limit 5", " --crops 10")
+    ]
+    found = [folder(line) for line in words]
+    assert len(set(found)) == len(words) and found == [folder(line) for line in words]
+    assert found[0].startswith("evaluations/val-1-x-")
+    assert found[-1].startswith("a/run/evaluations/val-10-")
+    assert folder(f"{tmp_path}/a/x --dataset folder:one/val") == found[0]
 
 
 def test_a_class_more_costs_no_square(tmp_path):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from keras_inception import InceptionV3
+from keras_inception import InceptionV3, cli
 from keras_inception.explain import (
     fid_features,
     fid_logits,
@@ -71,13 +73,52 @@ def test_few_images_of_many_channels(caplog):
     rng = np.random.default_rng(1)
     first, second = (statistics(rng.normal(size=(n, 60)), resize="tf1") for n in (10, 25))
     by_factors = frechet_distance(first, second)
-    assert "10 images are few for 60 channels" in caplog.text
-    import dataclasses
+    assert caplog.text.count("10 and 25 images are few for 60 channels") == 1
 
     whole = [dataclasses.replace(s, factor=None) for s in (first, second)]
     assert frechet_distance(*whole) == pytest.approx(by_factors, rel=1e-6)
     assert frechet_distance(first, whole[1]) == pytest.approx(by_factors, rel=1e-6)
-    assert frechet_distance(first, first) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("images", [50, 3000])
+def test_the_distance_of_equal_sets_is_0(images):
+    """It was -0.0005 at 2,048 channels: the roots of eigenvalues that are 0 but for rounding."""
+    rng = np.random.default_rng(4)
+    features = rng.gamma(0.3, size=(images, 256)) * rng.gamma(0.5, size=256)
+    features[:, ::5] = 0  # channels that never answer
+    first = statistics(features)
+    whole = dataclasses.replace(first, factor=None)
+    for one, other in ((first, first), (whole, whole), (first, whole)):
+        assert frechet_distance(one, other) == 0
+    assert frechet_distance(features, features[::-1]) == 0
+    moved = features + 1e-2
+    assert frechet_distance(features, moved) == pytest.approx(256 * 1e-4, rel=1e-3)
+
+
+def test_what_is_no_statistics_is_refused_by_its_name(tmp_path, capsys):
+    np.save(tmp_path / "features.npy", np.zeros((5, 8)))
+    np.savez(tmp_path / "nan.npz", mu=np.full(4, np.nan), sigma=np.eye(4))
+    for name, reason in (("features.npy", "not a zip file"), ("nan.npz", "not finite")):
+        with pytest.raises(ValueError, match=f"{name} .* cannot be used: .*{reason}"):
+            read_statistics(tmp_path / name)
+        with pytest.raises(SystemExit) as ended:
+            cli.run(["explain", "distance", str(tmp_path / name), str(tmp_path)])
+        assert ended.value.code == 2 and name in capsys.readouterr().err
+    with pytest.raises(ValueError, match="2 of 3 images with others, first 1"):
+        statistics(np.array([[0.0], [np.nan], [np.inf]]))
+
+
+def test_a_damaged_image_does_not_end_a_distance(tmp_path, seeded, caplog):
+    for name in "abc":
+        pixels = np.random.default_rng(ord(name)).integers(0, 256, (20, 20, 3))
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"{name}.png")
+    whole = fid_features(tmp_path, model=seeded)
+    content = (tmp_path / "b.png").read_bytes()
+    (tmp_path / "b.png").write_bytes(content[: len(content) // 2])
+    np.testing.assert_allclose(fid_features(tmp_path, model=seeded), whole[[0, 2]], rtol=1e-5)
+    assert "b.png cannot be read and is left out" in caplog.text
+    with pytest.raises(ValueError, match="None of the 1 images"):
+        fid_features(tmp_path / "b.png", model=seeded)
 
 
 def test_statistics_travel_with_how_they_were_made(tmp_path, caplog):

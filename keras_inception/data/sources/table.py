@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -40,6 +41,12 @@ def open_table(file: Path, opening: Opening) -> Source:
     rows = _rows(file)
     labels = sorted({label for _, label, _, _ in rows}, key=_order)
     check_class_names(labels, str(file))
+    if all(_is_number(label) for label in labels):
+        logging.warning(
+            "%s: the labels are numbers (%s). Each is a class of its own; no amount is learnt.",
+            file,
+            some(labels, 5),
+        )
     number = {label: i for i, label in enumerate(labels)}
     parts: dict[str, list[ImageFile]] = {}
     seen: dict[str, tuple[str, str]] = {}
@@ -136,6 +143,14 @@ def _part(cells: list[str], at: Mapping[str, int], file: Path, line: int) -> str
             f"{file}, line {line}: split should be train, validation or test. Received: {name!r}"
         )
     return PART_OF[name.lower()]
+
+
+def _is_number(label: str) -> bool:
+    try:
+        float(label)
+    except ValueError:
+        return False
+    return True
 
 
 def _order(label: str) -> tuple[int, int, str]:
