@@ -95,10 +95,16 @@ def _measured(task: Task, number: int, predictions: Predictions) -> dict[str, An
             entrant.classifier.identity.variant if entrant else "",
             task.crops,
             summary,
-            not task.restrict and task.source.name.startswith(("imagenet:", "tfds:imagenet2012")),
+            _is_imagenet(task),
         ),
         **summary,
     }
+
+
+def _is_imagenet(task: Task) -> bool:
+    """Whether figures published for ImageNet's validation images can stand beside these."""
+    name, whole = task.source.name, len(task.class_names) == 1000 and not task.restrict
+    return whole and name.startswith(("imagenet:", "tfds:imagenet2012"))
 
 
 def _trained_on(entrant: Entrant, task: Task) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 from keras_inception import Preprocessing, load_classifier
-from keras_inception.data import open_run
+from keras_inception.data import open_run, open_source
 from keras_inception.exporting import ExportCheckError, SavedModel, TFLite, export_run
 from keras_inception.exporting import run as run_module
 from keras_inception.exporting.checks import agreement, answers_of, at_most
@@ -23,7 +24,9 @@ from keras_inception.exporting.samples import held_out
 from keras_inception.exporting.saved_model import SIGNATURES
 from keras_inception.exporting.targets import PRECISIONS, Precision
 from keras_inception.locks import LOCK
+from keras_inception.recipes import Recipe
 from keras_inception.runs import RunFolder
+from keras_inception.training.stages import begin
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,28 @@ def test_a_run_is_exported_and_every_check_is_recorded(finished_run, exported):
     assert small < 0.3 * full
     # The weights once, not twice (keras#23553).
     assert files["saved_model"]["bytes"] < full + 2e6
+
+
+def test_accuracy_is_of_all_outputs_also_where_the_data_lack_a_class(finished_run):
+    """The images are of three classes, of which the last is the network's fourth."""
+    source, split = open_run(finished_run), open_run(finished_run).splits["test"]
+    there = np.flatnonzero(split.labels != 1)
+    names = source.class_names[:1] + source.class_names[2:]
+    labels = np.searchsorted([0, 2, 3], split.labels[there])
+    test = dataclasses.replace(split.subset(there), labels=labels)
+    lacking = dataclasses.replace(source, class_names=names, splits={"test": test})
+    network = exportable(finished_run.path)
+    assert held_out(lacking, network, 96).labels.tolist() == split.labels[there].tolist()
+    foreign = dataclasses.replace(lacking, class_names=("a", "b", "c"))
+    assert held_out(foreign, network, 8).labels is None
+
+
+def test_images_given_for_a_runs_export_are_decoded_as_its_own(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    contract = Preprocessing(size=(24, 24))
+    begin(run, Recipe(dataset="fake", background="000000"), open_source("fake"), contract)
+    given = run_module._opened("fake", run)
+    assert given.splits["test"].decoding.background == (0, 0, 0)
 
 
 def test_a_recipe_says_what_is_exported(finished_run, tmp_path, monkeypatch):
