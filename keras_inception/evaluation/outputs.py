@@ -50,7 +50,8 @@ def named_outputs(known: Sequence[str], outputs: int, source: Source, what: str)
             what,
         )
         return tuple(names)
-    missing = sorted(set(needed) - set(known))
+    there = set(known)
+    missing = [name for name in needed if name not in there]
     if missing:
         raise ValueError(
             f"{what} does not know the data set's class {missing[0]!r}; its {len(known)} classes "

@@ -244,12 +244,13 @@ def test_all_outputs_compete_unless_a_restriction_is_asked_for(fake, tmp_path, c
     """Four classes, of which the data have three: an answer of the fourth is wrong."""
     source, models = without(fake, "dark"), [classifier(0), classifier(1, FAKE[::-1])]
     split = source.splits["test"]
-    seen = np.concatenate([take(split.pixels(i), models[0].preprocessing, "1") for i in range(96)])
+    count, contract = len(split), models[0].preprocessing
+    seen = np.concatenate([take(split.pixels(i), contract, "1") for i in range(count)])
     answers = [models[0].predict(seen), models[1].predict(seen)[:, ::-1]]
     answers.append((answers[0] + answers[1]) / 2)
     right = [(probabilities.argmax(1) == split.labels).sum() for probabilities in answers]
     free = evaluate(models, source, ensemble=True)
-    assert free["comparisons"][0]["difference"] == pytest.approx((right[0] - right[1]) / 96)
+    assert free["comparisons"][0]["difference"] == pytest.approx((right[0] - right[1]) / count)
     assert "Some outputs are no class of fake: dark. These answers count as wrong" in caplog.text
     kept = evaluate(models, source, ensemble=True, restrict="data", output=tmp_path)
     for probabilities, one, other in zip(answers, free["results"], kept["results"], strict=True):
