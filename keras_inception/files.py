@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import io
 import os
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from keras_inception.messages import printable
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+# What a file is written from: see `write`.
+Content = bytes | str | Callable[[Path], Any]
 # Stands in the name of a file that is being written; what has it afterwards was left by a kill.
 UNFINISHED = "-unfinished-"
 # The most bytes of a text, such as a table of images, and of an image's file.
@@ -81,7 +89,7 @@ def refuse_link(path: Path) -> Path:
     return path
 
 
-def write(path: Path, content: bytes | str | Callable[[Path], Any]) -> None:
+def write(path: Path, content: Content) -> None:
     """Writes a file under a temporary name and renames it: it is there whole, or not at all.
 
     Args:
@@ -91,25 +99,75 @@ def write(path: Path, content: bytes | str | Callable[[Path], Any]) -> None:
     Raises:
         ValueError: the path is one of a bucket.
     """
+    write_all({path: content})
+
+
+def write_all(contents: Mapping[Path, Content]) -> None:
+    """Writes files that belong together, and renames them when all of them are there.
+
+    What stops it before leaves the earlier files. What a killed process left is removed when the
+    same file is written again.
+
+    Args:
+        contents: File -> what `write` takes.
+
+    Raises:
+        ValueError: a path is one of a bucket.
+    """
+    with contextlib.ExitStack() as stack:
+        written = {}
+        for path, content in contents.items():
+            temporary = written[path] = stack.enter_context(_unfinished(path))
+            if callable(content):  # it takes long enough to be killed
+                _remove_left(path)
+                content(temporary)
+            elif isinstance(content, str):
+                temporary.write_text(content, encoding="utf-8")
+            else:
+                temporary.write_bytes(content)
+            temporary.chmod(0o644)
+        for path, temporary in written.items():
+            temporary.replace(path)
+
+
+@contextlib.contextmanager
+def _unfinished(path: Path) -> Iterator[Path]:
+    """A temporary file beside a file, locked for as long as its process lives, then removed."""
     if path.parts and path.parts[0].endswith(":") and len(path.parts[0]) > 2:
         # pathlib has made gs:/bucket of gs://bucket.
         where = f"{path.parts[0]}//{'/'.join(path.parts[1:])}"
         raise ValueError(f"This file is written on this machine only. Received: {where}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Writers such as Keras' look at the suffix.
-    handle, name = tempfile.mkstemp(
-        prefix=f".{path.stem}{UNFINISHED}", suffix=path.suffix, dir=path.parent
-    )
-    os.close(handle)
-    temporary = Path(name)
+    while True:
+        # Writers such as Keras' look at the suffix.
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.stem}{UNFINISHED}", suffix=path.suffix, dir=path.parent
+        )
+        with contextlib.suppress(OSError):  # a file system without locks
+            _lock(handle)
+        if os.path.exists(name):  # another process took it for dead before it was locked
+            break
+        os.close(handle)
+    if fcntl is None:  # Windows renames no file that is open
+        os.close(handle)
     try:
-        if callable(content):
-            content(temporary)
-        elif isinstance(content, str):
-            temporary.write_text(content, encoding="utf-8")
-        else:
-            temporary.write_bytes(content)
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        yield Path(name)
     finally:
-        temporary.unlink(missing_ok=True)
+        if fcntl is not None:
+            os.close(handle)
+        Path(name).unlink(missing_ok=True)
+
+
+def _remove_left(path: Path) -> None:
+    """Removes what killed processes left of a file: what no living one has locked."""
+    begin, end = glob.escape(f".{path.stem}{UNFINISHED}"), glob.escape(path.suffix)
+    for left in path.parent.glob(f"{begin}*{end}"):
+        with contextlib.suppress(OSError, ValueError), Path(regular(left)).open("r+b") as file:
+            if fcntl is not None:
+                _lock(file.fileno(), wait=False)
+                left.unlink()
+
+
+def _lock(handle: int, wait: bool = True) -> None:
+    if fcntl is not None:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

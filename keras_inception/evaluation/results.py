@@ -152,15 +152,18 @@ def write(folder: Path, task: Task, rows: dict[str, np.ndarray], result: dict[st
     """
     kept: dict[str, Any] = {k: v for k, v in rows.items() if k != "content"}
     kept |= {"names": np.array(task.names), "answers": np.array(task.answer_names)}
-    files.write(folder / PREDICTIONS, lambda path: np.savez_compressed(path, **kept))
+    contents: dict[Path, files.Content] = {
+        folder / PREDICTIONS: lambda path: np.savez_compressed(path, **kept),
+        folder / RESULT: json.dumps(result, indent=1) + "\n",
+    }
     for i, one in enumerate(result["results"]):
         entries = np.array(one["confusion_matrix"])
-        draw = functools.partial(pictures.confusion, entries, task.class_names)
+        confusion = functools.partial(pictures.confusion, entries, task.class_names)
         ending = f"_{i}.png" if len(result["results"]) > 1 else ".png"
-        files.write(folder / f"confusion_matrix{ending}", draw)
-        draw = functools.partial(pictures.reliability, one["calibration"])
-        files.write(folder / f"reliability{ending}", draw)
-    files.write(folder / RESULT, json.dumps(result, indent=1) + "\n")
+        reliability = functools.partial(pictures.reliability, one["calibration"])
+        contents[folder / f"confusion_matrix{ending}"] = confusion
+        contents[folder / f"reliability{ending}"] = reliability
+    files.write_all(contents)
 
 
 def read(folder: Path) -> dict[str, Any] | None:

@@ -57,6 +57,8 @@ class Classifier:
                     f"{engine.input_shape[0]} x {engine.input_shape[1]} pixels. "
                     f"Received: {height} x {width}"
                 )
+        # Refuses another number of means.
+        identity.preprocessing.scale_and_offset(engine.input_shape[2])
         self.engine, self.identity, self.run = engine, identity, run
 
     @functools.cached_property

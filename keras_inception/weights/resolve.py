@@ -121,6 +121,8 @@ def read(path: str | os.PathLike, record: Weights | None = None) -> Loaded:
         foreign=found.foreign,
         graph=graph,
     )
+    if identity.preprocessing is not None and loaded.channels == 3:
+        identity.preprocessing.scale_and_offset(3)  # refuses another number of means
     # Where the first convolution is padded, another scaling cannot be folded into it exactly.
     if layout and "stem_0_0_conv/kernel" in arrays and identity.preprocessing is not None:
         loaded = fold_input_scaling(loaded, _USUAL)

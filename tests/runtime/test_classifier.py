@@ -11,6 +11,8 @@ import pytest
 from keras_inception import Classifier, Preprocessing, get_model, load_classifier, save_weights
 from keras_inception.exporting import SavedModel, TFLite
 from keras_inception.identity import Identity, attach, identity_of
+from keras_inception.runtime import onnx
+from keras_inception.runtime.engine import check_finite
 from keras_inception.runtime.keras import in_float32
 
 CONTRACT = Preprocessing(size=(12, 10), crop_fraction=0.9, mean=(120.0, 110.0, 100.0), std=60.0)
@@ -189,3 +191,38 @@ def test_an_identity_survives_as_json():
     identity = Identity("", preprocessing=CONTRACT, class_names=LABELS)
     said = json.loads(json.dumps(identity.to_metadata(), ensure_ascii=False))
     assert Identity.from_metadata(said) == identity
+
+
+def field(number, content):
+    """A field of a protocol buffer: a number or bytes of fewer than 128."""
+    kind, value = (0, bytes([content])) if isinstance(content, int) else (2, content)
+    length = bytes([len(value)]) if kind else b""
+    return bytes([number << 3 | kind]) + length + value
+
+
+def test_the_weights_of_an_onnx_file_are_seen_without_its_runtime(tmp_path):
+    """NaN weights were answered 'nan%'; a single infinity may be the limit of an operation."""
+
+    def tensor(name, type_number, values, values_field=9):
+        content = np.asarray(values).tobytes()
+        return field(5, field(2, type_number) + field(8, name) + field(values_field, content))
+
+    good = [
+        tensor(b"half", 10, np.float16([1, 2])),
+        tensor(b"packed", 1, np.float32([3, 4]), 4),
+        tensor(b"limit", 1, np.float32([-np.inf])),
+        tensor(b"shape", 7, np.int64([-1, 3])),
+    ]
+    path = tmp_path / "model.onnx"
+    path.write_bytes(field(7, b"".join(good)))
+    found = {name: array.tolist() for name, array in onnx.weights(path)}
+    assert found == {"half": [1, 2], "packed": [3, 4]}
+    check_finite("it", onnx.weights(path))
+    path.write_bytes(field(7, tensor(b"bad", 1, np.float32([1, np.nan])) + good[0]))
+    with pytest.raises(ValueError, match="1 of its 2 weights .* the first one is bad"):
+        check_finite("it", onnx.weights(path))
+
+
+def test_a_contract_of_other_channels_is_refused_at_once(model):
+    with pytest.raises(ValueError, match="`mean` has 4 values .* 3 channels"):
+        load_classifier(model, preprocessing=CONTRACT.replace(mean=(1.0, 2.0, 3.0, 4.0)))

@@ -228,3 +228,20 @@ def test_where_the_system_locks_nothing_an_owner_elsewhere_shows_that_it_lives(
         while (tmp_path / "owner.json").stat().st_mtime_ns == first:
             assert time.monotonic() < deadline, "the owner shows that it lives"
             time.sleep(0.05)
+
+
+def test_the_history_of_a_run_that_goes_on_is_that_of_one_that_was_not_stopped(tmp_path):
+    """An earlier version wrote 1.0 where 1 had stood."""
+    rows = [
+        {"epoch": 1, "step": 3, "learning_rate": 0.0, "loss": 2.0, "accuracy": 0.123457},
+        {"epoch": 2, "step": 6, "learning_rate": 1e-05, "loss": 1.5, "accuracy": 1.0, "seconds": 7},
+    ]
+    whole, stopped = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "stopped")
+    whole.write_history(rows)
+    stopped.write_history(rows[:1])
+    stopped.write_history([*stopped.history, rows[1]])
+    stopped.write_history(stopped.history)
+    assert stopped.history_path.read_bytes() == whole.history_path.read_bytes()
+    huge = whole.history_path.read_text().replace(",3,", f",{'1' * 400},")
+    whole.history_path.write_text(huge)
+    assert whole.history[0]["step"] == float("inf")

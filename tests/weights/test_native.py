@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -295,3 +296,13 @@ def test_what_the_file_has_not_is_drawn_as_ever(tmp_path):
     np.testing.assert_array_equal(
         model.get_layer("stem_0_conv").kernel, plain.get_layer("stem_0_conv").kernel
     )
+
+
+def test_a_contract_of_other_channels_is_refused_when_the_file_is_read(file, tmp_path):
+    """Not at the first image."""
+    arrays, metadata = safetensors.read_arrays(file)
+    contract = Preprocessing(size=(65, 65), mean=(1.0, 2.0, 3.0, 4.0)).to_dict()
+    path = tmp_path / "four.safetensors"
+    safetensors.write(path, arrays, metadata | {"preprocessing": json.dumps(contract)})
+    with pytest.raises(ValueError, match="four.safetensors .*`mean` has 4 values .* 3 channels"):
+        read(path)
