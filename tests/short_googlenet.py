@@ -9,18 +9,18 @@ from keras_inception.models import inception_v1
 from keras_inception.models.layers import chain, conv_bn, max_pool
 
 
-def features(x, *, lrn, branch5x5, last_pool):
+def features(x, *, lrn, branch5x5, last_pool, widths):
     """Three blocks: enough to learn the classes of the `fake` data set well."""
-    x = inception_v1.inception(_stem(x), "3a", branch5x5)
+    x = inception_v1.inception(_stem(x), "3a", branch5x5, widths)
     x = max_pool(x, "inception_3b", padding="same")
-    x = inception_v1.inception(x, "4a", branch5x5)
+    x = inception_v1.inception(x, "4a", branch5x5, widths)
     x = max_pool(x, "inception_4e", size=last_pool, padding="same")
-    return inception_v1.inception(x, "5b", branch5x5)
+    return inception_v1.inception(x, "5b", branch5x5, widths)
 
 
-def one_block(x, *, lrn, branch5x5, last_pool):
+def one_block(x, *, lrn, branch5x5, last_pool, widths):
     """The stem and the last block."""
-    return inception_v1.inception(_stem(x), "5b", branch5x5)
+    return inception_v1.inception(_stem(x), "5b", branch5x5, widths)
 
 
 def _stem(x):

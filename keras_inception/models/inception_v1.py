@@ -24,7 +24,7 @@ from keras_inception.models.layers import (
     named,
 )
 from keras_inception.preprocessing import Preprocessing
-from keras_inception.weights.graph import Graph, side
+from keras_inception.weights.graph import Graph, setting, side
 
 PREPROCESSING = Preprocessing(size=(224, 224))
 preprocess_input = preprocess_input_by(PREPROCESSING)
@@ -43,12 +43,20 @@ TABLE_1 = {
     "5a": (256, 160, 320, 32, 128, 128),
     "5b": (384, 192, 384, 48, 128, 128),
 }
+# The rows that differ in the graph of 2015 that DeepDream shows (inception5h).
+TABLE_2015 = TABLE_1 | {
+    "4a": (192,  96, 204, 16,  48,  64),
+    "5a": (256, 160, 320, 48, 128, 128),
+}
 # fmt: on
+TABLES = {"paper": TABLE_1, "2015": TABLE_2015}
+# Local response normalisation: channels, alpha, beta, bias; the paper's is that of Caffe.
+LRN = (5, 1e-4, 0.75, 1.0)
 
 
-def inception(x: Tensor, row: str, branch5x5: int) -> Tensor:
+def inception(x: Tensor, row: str, branch5x5: int, widths: str) -> Tensor:
     """Inception module with dimension reduction (figure 2b), widths of a row of Table 1."""
-    n1x1, reduce3x3, n3x3, reduce5x5, n5x5, projection = TABLE_1[row]
+    n1x1, reduce3x3, n3x3, reduce5x5, n5x5, projection = TABLES[widths][row]
     name = f"inception_{row}"
     pooled = max_pool(x, f"{name}_branch3", strides=1, padding="same")
     return concat(
@@ -60,34 +68,38 @@ def inception(x: Tensor, row: str, branch5x5: int) -> Tensor:
     )
 
 
-def features(x: Tensor, *, lrn: bool, branch5x5: int, last_pool: int) -> Tensor:
+def features(
+    x: Tensor, *, lrn: tuple | None, branch5x5: int, last_pool: int, widths: str
+) -> Tensor:
     """Table 1 from the first convolution to inception (5b); sizes are those of 224 x 224."""
     x = conv_bn(x, 64, 7, 2, name="stem_0")  # 112 x 112 x 64
     x = max_pool(x, "stem_0", padding="same")  # 56 x 56 x 64
     if lrn:
-        x = local_response_norm(x, "stem_0_lrn")
+        x = local_response_norm(x, "stem_0_lrn", *lrn)
     x = chain(x, "stem_1", (64, 1), (192, 3))  # 56 x 56 x 192
     if lrn:
-        x = local_response_norm(x, "stem_1_lrn")
+        x = local_response_norm(x, "stem_1_lrn", *lrn)
     x = max_pool(x, "stem_1", padding="same")  # 28 x 28 x 192
     for row in ("3a", "3b"):
-        x = inception(x, row, branch5x5)  # 28 x 28 x 480
+        x = inception(x, row, branch5x5, widths)  # 28 x 28 x 480
     x = max_pool(x, "inception_3b", padding="same")  # 14 x 14 x 480
     for row in ("4a", "4b", "4c", "4d", "4e"):
-        x = inception(x, row, branch5x5)  # 14 x 14 x 832
+        x = inception(x, row, branch5x5, widths)  # 14 x 14 x 832
     # 3 x 3 in the paper's table, 2 x 2 in TF-Slim's and torchvision's code
     x = max_pool(x, "inception_4e", size=last_pool, padding="same")  # 7 x 7 x 832
     for row in ("5a", "5b"):
-        x = inception(x, row, branch5x5)  # 7 x 7 x 1024
+        x = inception(x, row, branch5x5, widths)  # 7 x 7 x 1024
     return x
 
 
-def local_response_norm(x: Tensor, name: str) -> Tensor:
-    """x / (1 + alpha/5 * sum of x^2 over 5 neighbouring channels) ^ 0.75, alpha 1e-4, as Caffe's.
+def local_response_norm(
+    x: Tensor, name: str, neighbours: int, alpha: float, beta: float, bias: float
+) -> Tensor:
+    """x / (bias + alpha * mean of x^2 over neighbouring channels) ^ beta, as Caffe counts alpha.
 
     It consists of Keras' own layers, so that a saved model can be loaded without this package: the
-    sum over neighbouring channels is 5 times an average pool along the channels, which are seen as
-    a row of pixels.
+    mean over neighbouring channels is an average pool along the channels, which are seen as a row
+    of pixels.
     """
     last = "channels_last"
     squares = layers.Multiply(name=f"{name}_squares")([x, x])
@@ -100,15 +112,16 @@ def local_response_norm(x: Tensor, name: str) -> Tensor:
             f"Received: {height} x {width}"
         )
     rows = layers.Reshape((height * width, depth, 1), name=f"{name}_rows")(squares)
-    # Zeros beyond the ends count as neighbours, so pad explicitly and average over all five.
-    rows = layers.ZeroPadding2D(((0, 0), (2, 2)), last, name=f"{name}_pad")(rows)
-    mean = layers.AveragePooling2D((1, 5), 1, V, last, name=f"{name}_pool")(rows)
+    # Zeros beyond the ends count as neighbours, so pad explicitly and average over all of them.
+    ends = (neighbours // 2,) * 2
+    rows = layers.ZeroPadding2D(((0, 0), ends), last, name=f"{name}_pad")(rows)
+    mean = layers.AveragePooling2D((1, neighbours), 1, V, last, name=f"{name}_pool")(rows)
     mean = layers.Reshape((height, width, depth), name=f"{name}_mean")(mean)
     if keras.config.image_data_format() == "channels_first":
         mean = layers.Permute((3, 1, 2), name=f"{name}_first")(mean)
-    base = layers.Rescaling(1e-4, 1.0, name=f"{name}_base")(mean)
+    base = layers.Rescaling(alpha, bias, name=f"{name}_base")(mean)
     # the one step that Keras has no layer for
-    factor = named(keras.ops.power(base, -0.75), f"{name}_power")
+    factor = named(keras.ops.power(base, -beta), f"{name}_power")
     return layers.Multiply(name=name)([x, factor])
 
 
@@ -161,12 +174,27 @@ def auxiliary(adaptive: bool = False) -> Auxiliary:
     return {"aux1_logits": ("inception_4a", head), "aux2_logits": ("inception_4d", head)}
 
 
+def lrn_in(graph: Graph) -> Any:
+    """A graph's local response normalisation, as the argument `lrn` says it."""
+    if "stem_0_lrn" not in graph:
+        return False
+    window = setting(graph, "stem_0_lrn_pool", "pool_size")
+    alpha, bias = (setting(graph, "stem_0_lrn_base", name) for name in ("scale", "offset"))
+    power = graph["stem_0_lrn_power"].inputs if "stem_0_lrn_power" in graph else ()
+    beta = next((-n for n in power if isinstance(n, float)), None)
+    found = (window[-1] if isinstance(window, list) else window, alpha, beta, bias)
+    return True if found == LRN else found
+
+
 def arguments_in(graph: Graph) -> dict[str, Any] | None:
     """What a graph shows of the arguments that only this variant has; None for another's graph."""
     if "inception_5b" not in graph or "inception_3c" in graph:
         return None
+    filters = [setting(graph, f"inception_4{x}_branch1_1_conv", "filters") for x in "ac"]
+    narrower = all(type(n) is int for n in filters) and filters[0] < 208 * filters[1] // 256
     return {
-        "lrn": "stem_0_lrn" in graph,
+        "lrn": lrn_in(graph),
+        "widths": "2015" if narrower else "paper",
         "branch5x5": side(graph, "inception_3a_branch2_1_conv", "kernel_size"),
         "last_pool": side(graph, "inception_4e_pool", "pool_size"),
         "adaptive_aux_pool": "aux1_crop00" in graph,
@@ -189,7 +217,8 @@ def InceptionV1(
     include_preprocessing: bool | Preprocessing = False,
     width_multiplier: float = 1.0,
     batch_norm: bool = True,
-    lrn: bool = False,
+    lrn: bool | tuple[int, float, float, float] = False,
+    widths: Literal["paper", "2015"] = "paper",
     branch5x5: Literal[3, 5] = 3,
     last_pool: int = 2,
     symmetric_padding: bool = False,
@@ -208,7 +237,10 @@ def InceptionV1(
             returns {"predictions", "aux1_logits", "aux2_logits"}.
         dropout: Share of the pooled features that training drops: 0.2 in TF-Slim and torchvision,
             0.4 in the paper.
-        lrn: Whether to normalise local responses in the stem, as the paper does.
+        lrn: Whether to normalise local responses in the stem, as the paper does; or (channels,
+            alpha, beta, bias) of another such normalisation: True is (5, 1e-4, 0.75, 1.0).
+        widths: Filters of 4a and 5a: "paper" for Table 1, or "2015" for the graph of 2015 that
+            DeepDream shows, with 204 instead of 208 and 48 instead of 32.
         branch5x5: Kernel of the "5 x 5" branch: 5 in the paper, 3 in the published weights.
         last_pool: Kernel of the pool before (5a): 3 in the paper, 2 in the published weights.
         adaptive_aux_pool: Whether the auxiliary heads pool adaptively to 4 x 4, as torchvision's.
@@ -216,7 +248,15 @@ def InceptionV1(
     Reference:
         Szegedy et al., Going deeper with convolutions, arXiv:1409.4842: Table 1, figures 2 and 3.
     """
+    norm = LRN if lrn is True else lrn or None
+    if norm and (len(norm) != 4 or norm[0] % 2 == 0):
+        raise ValueError(
+            "`lrn` should be True, False or (channels, alpha, beta, bias) with an odd number of "
+            f"channels. Received: lrn={lrn!r}"
+        )
     return Parts(
-        functools.partial(features, lrn=lrn, branch5x5=branch5x5, last_pool=last_pool),
+        functools.partial(
+            features, lrn=norm, branch5x5=branch5x5, last_pool=last_pool, widths=widths
+        ),
         auxiliary(adaptive_aux_pool),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import os
 from pathlib import Path
@@ -94,6 +95,7 @@ def read(path: str | os.PathLike, record: Weights | None = None) -> Loaded:
         layout = found.layout
         arrays = _arrays(found.layers) if layout is None else layout.translate(found.layers)
         graph = network_graph.read(contents.metadata.get("graph", ""))
+    shown = json.loads(contents.metadata.get("shown", "{}"))  # a frozen graph's operations
     if layout is None:
         identity, label_offset = _own_identity(path, contents.metadata, graph, arrays, record), 0
     else:
@@ -103,8 +105,10 @@ def read(path: str | os.PathLike, record: Weights | None = None) -> Loaded:
             raise ValueError(f"{path} has the layout {layout.name}, not {record.layout}.")
         identity = Identity.create(
             layout.variant,
-            _arguments(layout.variant, record.builder_arguments, arrays),
-            record.preprocessing,
+            _arguments(layout.variant, record.builder_arguments, arrays)
+            | shown.get("arguments", {}),
+            _contract(path, record, shown.get("preprocessing", {})),
+            readers.graphdef.labels_beside(Path(path), outputs_of(arrays)) if shown else (),
         )
         label_offset = record.label_offset
         if outputs_of(arrays) not in (record.classes, *WITH_BACKGROUND):
@@ -184,6 +188,19 @@ def _guessed(
         "preprocessing=...).",
     )
     return record
+
+
+def _contract(
+    path: str | os.PathLike, record: Weights, shown: dict[str, Any]
+) -> Preprocessing | None:
+    """A record's contract, or what a graph's own operations do to its images, which is said."""
+    contract = record.preprocessing
+    if contract is None or not shown:
+        return contract
+    seen = Preprocessing.from_dict(contract.to_dict() | shown)
+    if seen != contract:
+        logging.warning("%s prepares its images otherwise: %s, which is taken.", path, seen)
+    return seen
 
 
 def records_for(layout: layouts.Layout) -> list[Weights]:

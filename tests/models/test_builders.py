@@ -278,11 +278,11 @@ def test_the_papers_inception_resnets_have_the_parameters_of_their_figures():
 
 
 def test_local_response_norm_is_the_formula():
-    from keras_inception.models.inception_v1 import local_response_norm
+    from keras_inception.models.inception_v1 import LRN, local_response_norm
 
     x = np.random.default_rng(0).normal(0, 60, (2, 3, 4, 7)).astype(np.float32)
     symbolic = keras.Input((3, 4, 7))
-    model = keras.Model(symbolic, local_response_norm(symbolic, "lrn"))
+    model = keras.Model(symbolic, local_response_norm(symbolic, "lrn", *LRN))
     want = np.empty_like(x)
     for c in range(7):  # Caffe: alpha is divided by the number of neighbours
         near = x[..., max(0, c - 2) : c + 3]

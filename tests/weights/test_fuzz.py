@@ -17,6 +17,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_inception import Preprocessing, save_weights, weights
 from keras_inception.budget import Refused
@@ -85,6 +86,14 @@ def valid_files(tmp_path_factory):
         archive.add(folder / "v1.ckpt", "model.ckpt")
     with zipfile.ZipFile(folder / "packed.zip", "w") as archive:
         archive.write(folder / "legacy.pth", "legacy.pth")
+    graph = tf.Graph()
+    with graph.as_default():
+        x = tf.compat.v1.placeholder(tf.float32, (None, 9, 9, 3)) / 255.0
+        kernel = tf.constant(np.ones((2, 2, 3, 4), np.float32), name="Net/Conv/weights")
+        x = tf.nn.conv2d(x, tf.identity(kernel), 1, "SAME")
+        x = tf.nn.bias_add(x, tf.constant(0.5, shape=[4], name="Net/Conv/biases"))
+        tf.nn.lrn(x)
+    (folder / "frozen.pb").write_bytes(graph.as_graph_def().SerializeToString())
     inputs = keras.Input((9, 9, 3))
     x = keras.layers.Conv2D(4, 3, use_bias=False, name="stem_0_conv")(inputs)
     x = keras.layers.BatchNormalization(scale=False, name="stem_0_bn")(x)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from keras_inception.messages import some
 from keras_inception.weights.layouts import (
     caffe,
+    google,
     keras_applications,
     own,
     pytorchcv,
@@ -20,10 +21,11 @@ from keras_inception.weights.layouts import (
 )
 from keras_inception.weights.layouts.layout import Layout
 from keras_inception.weights.readers import Layers
+from keras_inception.weights.readers.graphdef import RETRAINED
 
 LAYOUTS = {
     layout.name: layout
-    for module in (slim, keras_applications, torch_ports, pytorchcv, caffe)
+    for module in (slim, keras_applications, torch_ports, pytorchcv, caffe, google)
     for layout in module.LAYOUTS
 }
 
@@ -118,7 +120,15 @@ def recognise(layers: Layers) -> Recognised:
 
 
 def _recognised(layout: Layout | None, layers: Layers, origin: dict[str, str]) -> Recognised:
-    """The result, in the file's order."""
+    """The result, in the file's order.
+
+    retrain.py's classifier stands outside of the network's scope, in the place of its own.
+    """
+    if layout and RETRAINED in layers:
+        head = next(theirs for theirs, ours in layout.names.items() if ours == "predictions")
+        replaced = origin.pop(head, None)
+        layers = {name: values for name, values in layers.items() if name != replaced}
+        origin[head] = RETRAINED
     names = {theirs: name for name, theirs in origin.items()}
     return Recognised(
         layout,

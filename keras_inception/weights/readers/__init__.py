@@ -15,6 +15,7 @@ from keras_inception.budget import LARGEST_FILE, Budget, Refused, refuses
 from keras_inception.messages import printable
 from keras_inception.weights.readers import (
     caffemodel,
+    graphdef,
     keras_h5,
     safetensors,
     tf_checkpoint,
@@ -22,7 +23,7 @@ from keras_inception.weights.readers import (
 )
 from keras_inception.weights.readers.layers import Layers, check_values
 
-__all__ = ["Contents", "Layers", "read", "tf_checkpoint"]
+__all__ = ["Contents", "Layers", "graphdef", "read", "tf_checkpoint"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Contents:
     Attributes:
         format: The format's name, for messages.
         layers: Arrays by the file's layer name and Keras' variable name ("kernel", "moving_mean").
-        metadata: Text that the file says about itself (native and .keras files).
+        metadata: Text that the file says about itself (native and .keras files, and graphs).
     """
 
     format: str
@@ -94,11 +95,13 @@ def _from_bytes(data: bytes, budget: Budget, beside: tf_checkpoint.Beside) -> Co
         return Contents("safetensors", layers, metadata)
     if tf_checkpoint.is_table(view):
         return Contents("TensorFlow checkpoint", tf_checkpoint.read(view, beside, budget))
+    if graphdef.is_graph(data[:512]):
+        return Contents("TensorFlow graph", *graphdef.read(view, budget))
     if caffemodel.is_net(data[:512]):
         return Contents("caffemodel", caffemodel.read(view, budget))
     raise ValueError(
         "it is in no format that can be read: .safetensors, .keras, .weights.h5, .h5, .pth, a "
-        "TensorFlow checkpoint (also in a .tar.gz) or a .caffemodel. "
+        "TensorFlow checkpoint (also in a .tar.gz), a frozen graph or a .caffemodel. "
         f"Received: a file of {len(data):,} bytes that begins with {data[:8]!r}"
     )
 
@@ -110,7 +113,7 @@ def _from_zip(archive: archives.Zip, budget: Budget) -> Contents:
         return Contents("Keras .keras", layers, metadata)
     if any(name.endswith("data.pkl") for name in archive.names):
         return Contents("torch zip", torch_pickle.read_zip(archive, budget))
-    if len(archive.names) == 1 or any(name.endswith(".index") for name in archive.names):
+    if len(archive.names) == 1 or any(n.endswith((".index", ".pb")) for n in archive.names):
         return _from_files(archive.files(), budget)
     raise ValueError(
         "it is a zip archive that is neither a .keras file, a torch file nor one zipped weights "
@@ -119,8 +122,11 @@ def _from_zip(archive: archives.Zip, budget: Budget) -> Contents:
 
 
 def _from_files(files: dict[str, bytes], budget: Budget) -> Contents:
-    """The one weights file, or the one checkpoint, among an archive's files."""
-    name = next(iter(files)) if len(files) == 1 else _the_checkpoint(files)
+    """The one weights file, the one checkpoint or else the one frozen graph of an archive."""
+    found = list(files)
+    if len(files) > 1 and not any(map(tf_checkpoint.is_table, files.values())):
+        found = [name for name, data in files.items() if graphdef.is_graph(data[:512])]
+    name = found[0] if len(found) == 1 else _the_checkpoint(files)
 
     def beside(suffix: str) -> bytes:
         wanted = name.removesuffix(".index") + suffix
