@@ -13,7 +13,10 @@ import tensorflow as tf
 
 import keras_inception
 from keras_inception import InceptionV1, Preprocessing
-from keras_inception.weights import read
+from keras_inception.identity import Identity
+from keras_inception.models.recognition import identity_in
+from keras_inception.weights import graph as network_graph
+from keras_inception.weights import native, read
 
 # Table 1, and the two rows that are others in the graph of 2015.
 TABLE = {
@@ -374,6 +377,31 @@ def test_labels_that_do_not_fit_are_said(retrained, caplog):
     finally:
         labels.write_text(before)
     assert "retrained_labels.txt has 2 names for 3 outputs" in caplog.text
+
+
+def test_another_normalisation_is_seen_in_keras_own_graph():
+    lrn = (11, 1.1e-3, 0.5, 2.0)
+    how = {"batch_norm": False, "widths": "2015", "width_multiplier": 0.25, "classes": 3}
+    model = InceptionV1(weights=None, input_shape=(64, 64, 3), lrn=lrn, **how)
+    shown = identity_in(network_graph.read(model.to_json()), Identity("")).arguments
+    assert (shown["lrn"], shown["widths"]) == (lrn, "2015")
+    with pytest.raises(ValueError, match="an odd number of channels. Received: lrn=\\(4,"):
+        InceptionV1(weights=None, lrn=(4, 1e-4, 0.75, 1.0))
+
+
+def test_a_saved_model_of_keras_2_is_read_by_its_layers_names(tmp_path):
+    """As `model.save("folder")` wrote it: keys by object, automatic layer names, a head on top."""
+    model = InceptionV1(weights=None, input_shape=(64, 64, 3), width_multiplier=0.25, classes=3)
+    module = tf.Module()
+    module.layers = [
+        tf.Variable(value.numpy(), name=name) for name, value in native.variables(model).items()
+    ]
+    module.optimizer = tf.Module()
+    module.optimizer.slots = [tf.Variable(tf.zeros(3), name="Adam/m/predictions/bias")]
+    tf.saved_model.save(module, tmp_path / "folder")
+    again = InceptionV1(weights=tmp_path / "folder", input_shape=(64, 64, 3), width_multiplier=0.25)
+    images = np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype(np.float32)
+    np.testing.assert_array_equal(again(images), model(images))
 
 
 # ------------------------------------------------------------------------------ small graphs

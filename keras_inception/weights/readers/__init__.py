@@ -59,6 +59,8 @@ def read(path: str | os.PathLike) -> Contents:
 
 
 def _read(path: Path) -> Contents:
+    if (path / "saved_model.pb").is_file():
+        path /= "variables"  # a SavedModel's arrays; its graph, which could be run, is not read
     folder, name = path.parent, path.name
     if path.is_dir():
         folder, name = path, _the_checkpoint({p.name: _end(p) for p in path.iterdir()})

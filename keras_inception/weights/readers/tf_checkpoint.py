@@ -14,7 +14,7 @@ from keras_inception import files
 from keras_inception.budget import Budget
 from keras_inception.weights.readers import tf_table
 from keras_inception.weights.readers.layers import Layers, add
-from keras_inception.weights.readers.protobuf import Message, fields
+from keras_inception.weights.readers.protobuf import Message, fields, varint
 from keras_inception.weights.readers.tf_table import masked_crc32c
 
 # A further file of a V2 checkpoint, by what follows its prefix
@@ -42,6 +42,10 @@ _SHAPE_DIM, _DIM_SIZE = 2, 1
 _HEADER_SHARDS, _HEADER_ENDIANNESS = 1, 2
 _ENTRY_DTYPE, _ENTRY_SHAPE, _ENTRY_SHARD, _ENTRY_OFFSET, _ENTRY_SIZE = 1, 2, 3, 4, 5
 _ENTRY_CRC, _ENTRY_SLICES = 6, 7
+# TensorFlow 2 keys variables by their place among objects; their names stand in a graph of these
+# (trackable_object_graph.proto) under a key of its own.
+_OBJECTS, _VALUE = b"_CHECKPOINTABLE_OBJECT_GRAPH", "/.ATTRIBUTES/VARIABLE_VALUE"
+_OBJECTS_NODES, _OBJECT_ATTRIBUTES, _ATTRIBUTE_NAME, _ATTRIBUTE_KEY = 1, 2, 2, 3
 
 
 def is_prefix(path: str | os.PathLike) -> bool:
@@ -70,7 +74,7 @@ def is_table(end: bytes | memoryview) -> bool:
 
 
 def read(table: memoryview, beside: Beside, budget: Budget) -> Layers:
-    """The weights of a TF1 checkpoint, by their variable scopes.
+    """The weights of a checkpoint, by their variable scopes or, of Keras 2's, by their layers.
 
     Left out are the steps' counter and optimizers' slots: whatever is no variable of a convolution,
     a dense layer or BatchNorm. Where the checkpoint holds the moving average of a variable, that is
@@ -139,22 +143,41 @@ def _v2(
     if header.number(_HEADER_ENDIANNESS):
         raise ValueError("it is big-endian; only little-endian is read")
     shards: dict[int, memoryview] = {}
-    for key, value in entries:
-        if not _is_ours(name := key.decode(errors="replace")):
-            continue
-        entry = Message(value, budget)
-        if entry.all(_ENTRY_SLICES):
-            raise ValueError(f"{name!r:.80} is stored in parts")
-        dtype, _ = _dtype(name, entry.number(_ENTRY_DTYPE))
+    names: dict[str, str] = {}
+
+    def stored(entry: Message, name: str) -> memoryview:
         number, offset, size = map(entry.number, (_ENTRY_SHARD, _ENTRY_OFFSET, _ENTRY_SIZE))
         if number not in shards:
             if number >= count:
                 raise ValueError(f"{name} is in part {number} of {count}")
             shards[number] = memoryview(beside(f".data-{number:05}-of-{count:05}"))
-        raw = shards[number][offset : offset + size]
+        return shards[number][offset : offset + size]
+
+    for key, value in entries:
+        name = key.decode(errors="replace")
+        if key == _OBJECTS:
+            names = _names(stored(Message(value, budget), name), budget)
+            continue
+        if name.endswith(_VALUE) and not name.startswith("optimizer/"):
+            name = names.get(name, "")
+        if not _is_ours(name):
+            continue
+        entry = Message(value, budget)
+        if entry.all(_ENTRY_SLICES):
+            raise ValueError(f"{name!r:.80} is stored in parts")
+        dtype, _ = _dtype(name, entry.number(_ENTRY_DTYPE))
+        raw = stored(entry, name)
         if masked_crc32c(raw) != int.from_bytes(entry.bytes(_ENTRY_CRC), "little"):
             raise ValueError(f"the checksum of {name} is wrong")
         yield name, _array(name, raw, dtype, entry.message(_ENTRY_SHAPE), budget)
+
+
+def _names(stored: memoryview, budget: Budget) -> dict[str, str]:
+    """Variables' names by their keys, out of a string tensor: its length, a checksum, its bytes."""
+    _, at = varint(stored, 0)
+    nodes = Message(stored[at + 4 :], budget).messages(_OBJECTS_NODES)
+    attributes = [a for node in nodes for a in node.messages(_OBJECT_ATTRIBUTES)]
+    return {a.text(_ATTRIBUTE_KEY): a.text(_ATTRIBUTE_NAME) for a in attributes}
 
 
 def _is_ours(name: str) -> bool:
