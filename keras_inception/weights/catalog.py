@@ -158,16 +158,25 @@ def _imgclsmob(name: str, *, file: str, release: str, sha1: str, **fields: Any) 
 
 # --- timm ---------------------------------------------------------------------------------------
 # default_cfgs of timm 1.0.31 and results-imagenet.csv; no digests are published outside the hub.
-def _timm(name: str, *, tag: str, hub: str, layout: str, crop: float, **fields: Any) -> Weights:
-    fields.setdefault(
-        "preprocessing",
-        Preprocessing(size=_299, crop_fraction=crop, interpolation="bicubic"),
-    )
+_TIMM = {  # network -> layout, crop, arguments
+    "inception_v3": ("torchvision/inception_v3", 0.875, _COUNTING),
+    "inception_v4": ("cadene/inception_v4", 0.875, _GAMMA),
+    "inception_resnet_v2": ("cadene/inception_resnet_v2", 0.8975, _GAMMA),
+}
+
+
+def _timm(
+    name: str, *, tag: str, hub: str, scaling: Preprocessing | None = None, **fields: Any
+) -> Weights:
+    layout, crop, arguments = _TIMM[name]
+    contract = scaling or Preprocessing(size=_299)
     return _record(
         f"{name}.{tag}",
         url=f"https://huggingface.co/timm/{hub}/resolve/main/model.safetensors",
         filename=f"{hub}.safetensors",
         layout=layout,
+        builder_arguments=arguments,
+        preprocessing=contract.replace(crop_fraction=crop, interpolation="bicubic"),
         protocol=f"crop {crop}, bicubic",
         license="Apache-2.0",
         **fields,
@@ -205,12 +214,17 @@ def _cadene(name: str, *, file: str, layout: str, **fields: Any) -> Weights:
 _FACES = Preprocessing(size=(160, 160), crop_fraction=1.0, mean=127.5, std=128.0)
 
 
-def _facenet(tag: str, **fields: Any) -> Weights:
+def _facenet(tag: str, *, port: str, origin: str, **fields: Any) -> Weights:
+    gammas = _GAMMA if port == "facenet_pytorch" else {}
     return _record(
         f"inception_resnet_v1.{tag}",
+        layout=f"{port}/inception_resnet_v1",
+        builder_arguments={**gammas, "embedding": 512},
         preprocessing=_FACES,
+        label_set=f"{'VGGFace2' if 'vggface2' in tag else 'CASIA-WebFace'} identities",
         protocol="aligned faces (MTCNN), the embedding divided by its length",
         license="MIT",
+        origin=origin,
         **fields,
     )
 
@@ -362,10 +376,7 @@ CATALOG: tuple[Weights, ...] = (
         "inception_v3",
         tag="timm_gluon",
         hub="inception_v3.gluon_in1k",
-        layout="torchvision/inception_v3",
-        crop=0.875,
-        builder_arguments=_COUNTING,
-        preprocessing=_TORCH.replace(interpolation="bicubic"),
+        scaling=_TORCH,
         top1=78.806,
         top5=94.372,
         origin="timm, ported from GluonCV",
@@ -374,9 +385,6 @@ CATALOG: tuple[Weights, ...] = (
         "inception_v3",
         tag="timm_tf",
         hub="inception_v3.tf_in1k",
-        layout="torchvision/inception_v3",
-        crop=0.875,
-        builder_arguments=_COUNTING,
         top1=77.866,
         top5=93.644,
         origin="timm, ported from TF-Slim",
@@ -385,9 +393,6 @@ CATALOG: tuple[Weights, ...] = (
         "inception_v3",
         tag="timm_tf_adv",
         hub="inception_v3.tf_adv_in1k",
-        layout="torchvision/inception_v3",
-        crop=0.875,
-        builder_arguments=_COUNTING,
         top1=77.598,
         top5=93.726,
         origin="timm, ported from TF-Slim; adversarially trained",
@@ -396,9 +401,6 @@ CATALOG: tuple[Weights, ...] = (
         "inception_v3",
         tag="timm_tv",
         hub="inception_v3.tv_in1k",
-        layout="torchvision/inception_v3",
-        crop=0.875,
-        builder_arguments=_COUNTING,
         top1=77.472,
         top5=93.468,
         origin="timm, torchvision's weights",
@@ -462,9 +464,6 @@ CATALOG: tuple[Weights, ...] = (
         "inception_v4",
         tag="timm_tf",
         hub="inception_v4.tf_in1k",
-        layout="cadene/inception_v4",
-        crop=0.875,
-        builder_arguments=_GAMMA,
         top1=80.144,
         top5=94.982,
         origin="timm, ported from TF-Slim",
@@ -528,30 +527,24 @@ CATALOG: tuple[Weights, ...] = (
         "facenet_vggface2",
         url="https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/"
         "20180402-114759-vggface2.pt",
-        layout="facenet_pytorch/inception_resnet_v1",
-        builder_arguments={**_GAMMA, "embedding": 512},
+        port="facenet_pytorch",
         classes=8631,
-        label_set="VGGFace2 identities",
         origin="facenet-pytorch, ported from FaceNet 20180402-114759",
     ),
     _facenet(
         "facenet_casia",
         url="https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/"
         "20180408-102900-casia-webface.pt",
-        layout="facenet_pytorch/inception_resnet_v1",
-        builder_arguments={**_GAMMA, "embedding": 512},
+        port="facenet_pytorch",
         classes=10575,
-        label_set="CASIA-WebFace identities",
         origin="facenet-pytorch, ported from FaceNet 20180408-102900",
     ),
     _facenet(
         "facenet_tf_vggface2",
         url="https://drive.google.com/open?id=1EXPBSXwTaqrSC0OhUdXNmKSh9qJUQ55-",
         filename="20180402-114759.zip",
-        layout="facenet/inception_resnet_v1",
-        builder_arguments={"embedding": 512},
+        port="facenet",
         classes=0,
-        label_set="VGGFace2 identities",
         origin="davidsandberg/facenet 20180402-114759",
         manual=True,
     ),
@@ -559,10 +552,8 @@ CATALOG: tuple[Weights, ...] = (
         "facenet_tf_casia",
         url="https://drive.google.com/open?id=1R77HmFADxe87GmoLwzfgMu_HY0IhcyBz",
         filename="20180408-102900.zip",
-        layout="facenet/inception_resnet_v1",
-        builder_arguments={"embedding": 512},
+        port="facenet",
         classes=0,
-        label_set="CASIA-WebFace identities",
         origin="davidsandberg/facenet 20180408-102900",
         manual=True,
     ),
@@ -593,9 +584,6 @@ CATALOG: tuple[Weights, ...] = (
         "inception_resnet_v2",
         tag="timm_tf",
         hub="inception_resnet_v2.tf_in1k",
-        layout="cadene/inception_resnet_v2",
-        crop=0.8975,
-        builder_arguments=_GAMMA,
         top1=80.434,
         top5=95.312,
         origin="timm, ported from TF-Slim",
@@ -604,9 +592,6 @@ CATALOG: tuple[Weights, ...] = (
         "inception_resnet_v2",
         tag="timm_tf_ens_adv",
         hub="inception_resnet_v2.tf_ens_adv_in1k",
-        layout="cadene/inception_resnet_v2",
-        crop=0.8975,
-        builder_arguments=_GAMMA,
         top1=79.998,
         top5=94.940,
         origin="timm, ported from TF-Slim; ensemble adversarially trained",
