@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_inception import files
 from keras_inception.budget import Budget
 from keras_inception.weights.readers.layers import Layers, add
 from keras_inception.weights.readers.protobuf import Message, fields, varint, varints
@@ -96,9 +97,9 @@ def labels_beside(path: Path, outputs: int) -> tuple[str, ...]:
     """
     for name in (f"{path.stem.replace('graph', 'labels')}.txt", f"{path.stem}.txt", "labels.txt"):
         file = path.with_name(name)
-        if file.is_file() and file.stat().st_size < 100 * (outputs + 1) and path.is_file():
-            names = tuple(file.read_text(encoding="utf-8").split("\n"))
-            names = tuple(name.strip() for name in names if name.strip())
+        if outputs and file.is_file():
+            lines = files.read_text(file).split("\n")
+            names = tuple(line.strip() for line in lines if line.strip())
             if len(names) == outputs:
                 logging.info("%s gives the names of its classes.", file)
                 return names
