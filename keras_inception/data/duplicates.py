@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_inception.data.facts import as_scalars
-from keras_inception.data.splits import Source, Split
+from keras_inception.data.splits import SPLITS, Source, Split
 from keras_inception.messages import some
 
 Pair = tuple[str, str]
@@ -24,7 +25,15 @@ def equal_across_parts(source: Source) -> dict[str, list[Pair]]:
     Returns:
         "test in train" and so on -> (an example of the first, its twin in the second) each.
     """
-    return _across(source, {part: _contents(split) for part, split in source.splits.items()})
+    contents = {part: _contents(split).tolist() for part, split in source.splits.items()}
+
+    def twins(part: str, other: str) -> list[tuple[int, int]]:
+        first: dict[bytes, int] = {}
+        for j, content in enumerate(contents[other]):
+            first.setdefault(content, j)
+        return [(i, first[one]) for i, one in enumerate(contents[part]) if one in first]
+
+    return _across(source, twins)
 
 
 def equal_with_other_labels(source: Source) -> list[Pair]:
@@ -75,48 +84,29 @@ def _shown(pairs: list[Pair]) -> str:
     return some([f"{one} = {other}" for one, other in pairs])
 
 
-def near_across_parts(source: Source, distance: int = NEAR) -> dict[str, list[Pair]]:
+def near_across_parts(source: Source) -> dict[str, list[Pair]]:
     """Examples of one part that look like one of another part, as `equal_across_parts`.
 
     They are told by a difference hash of 64 bits: an image is made gray, 8 high and 9 wide, and a
     bit says whether a pixel is brighter than its neighbour. Copies of another size or
-    compression differ in few bits.
-
-    Args:
-        source: The data set.
-        distance: Bits that may differ, at most 3.
+    compression differ in few bits; up to 3 are taken for the same.
     """
-    if not 0 <= distance <= NEAR:
-        raise ValueError(f"`distance` should be in 0..{NEAR}. Received: distance={distance}")
     hashes = {part: _difference_hashes(split) for part, split in source.splits.items()}
-    found: dict[str, list[Pair]] = {}
-    order = [part for part in ("train", "validation", "test") if part in hashes]
-    for later, part in enumerate(order):
-        for other in order[:later]:
-            pairs = [
-                (source.splits[part].name(i), source.splits[other].name(j))
-                for i, j in _near(hashes[part], hashes[other], distance)
-            ]
+    return _across(source, lambda part, other: _near(hashes[part], hashes[other]))
+
+
+def _across(
+    source: Source, match: Callable[[str, str], list[tuple[int, int]]]
+) -> dict[str, list[Pair]]:
+    """The names of what `match` finds: examples of one part and their twins in another one."""
+    found = {}
+    parts = [part for part in SPLITS if part in source.splits]
+    for later, part in enumerate(parts):
+        for other in parts[:later]:
+            mine, others = source.splits[part], source.splits[other]
+            pairs = [(mine.name(i), others.name(j)) for i, j in match(part, other)]
             if pairs:
                 found[f"{part} in {other}"] = pairs
-    return found
-
-
-def _across(source: Source, keys: dict[str, np.ndarray]) -> dict[str, list[Pair]]:
-    found: dict[str, list[Pair]] = {}
-    order = [part for part in ("train", "validation", "test") if part in keys]
-    for later, part in enumerate(order):
-        for other in order[:later]:
-            common, here, there = np.intersect1d(keys[part], keys[other], return_indices=True)
-            if not len(common):
-                continue
-            twin = dict(zip(common.tolist(), there.tolist(), strict=True))
-            mine, others = source.splits[part], source.splits[other]
-            found[f"{part} in {other}"] = [
-                (mine.name(i), others.name(twin[key]))
-                for i, key in enumerate(keys[part].tolist())
-                if key in twin
-            ]
     return found
 
 
@@ -133,8 +123,8 @@ def _difference_hashes(split: Any) -> np.ndarray:
     return np.packbits(table, axis=1).view(np.uint64).ravel()
 
 
-def _near(mine: np.ndarray, others: np.ndarray, distance: int) -> list[tuple[int, int]]:
-    """(i, j): for each of `mine` the first of `others` within the distance."""
+def _near(mine: np.ndarray, others: np.ndarray) -> list[tuple[int, int]]:
+    """(i, j): for each of `mine` the first of `others` that differs in at most 3 bits."""
     best: dict[int, int] = {}
     for band in range(_BANDS):
         shift = np.uint64(16 * band)
@@ -146,7 +136,7 @@ def _near(mine: np.ndarray, others: np.ndarray, distance: int) -> list[tuple[int
                 continue
             candidates = np.array(buckets[value])
             differing = _set_bits(others[candidates] ^ mine[i])
-            if differing.min() <= distance:
+            if differing.min() <= NEAR:
                 best[i] = int(candidates[differing.argmin()])
     return sorted(best.items())
 
