@@ -13,6 +13,11 @@ def some(names: Iterable[str], shown: int = 3) -> str:
     return ", ".join(listed[:shown]) + more
 
 
+def numbered(class_names: Iterable[str]) -> str:
+    """Which class each output is: "output 0 = 'cat', output 1 = 'dog'"."""
+    return some([f"output {i} = {name!r}" for i, name in enumerate(class_names)], 5)
+
+
 def minutes(seconds: float) -> str:
     """Such as 2:05."""
     whole, rest = divmod(round(seconds), 60)

@@ -85,6 +85,11 @@ class Recipe:
         "TFDS splits of the training, validation and test part (or training and test), such as "
         "train[:80%],train[80%:90%],train[90%:]; empty takes the set's own",
     )
+    keys: str = _data(
+        "",
+        "keys of an image and its label in TFRecord shards, or features of a TFDS set, such as "
+        "image,class; empty takes the usual ones, or those found by their types",
+    )
     validation_fraction: float = _data(
         0.05, "share of the training part that is held out to watch the training", least=0, below=1
     )

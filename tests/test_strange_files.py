@@ -15,7 +15,6 @@ import zipfile
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from keras_inception import archives, buckets, files
 from keras_inception.data import kept, open_source
@@ -220,24 +219,6 @@ def test_arrays_come_back_as_they_were_written(tmp_path):
     np.savez(path, pickled=np.array([{}], object))
     with pytest.raises(ValueError, match=r"arrays.npz .*no array of numbers or texts"):
         archives.arrays(path)
-
-
-def test_a_record_whose_label_is_huge_is_refused(tmp_path, monkeypatch):
-    """An earlier version made a list of 10^9 names."""
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
-    folder = tmp_path / "shards"
-    folder.mkdir()
-    image = tf.io.encode_png(np.zeros((4, 4, 3), np.uint8)).numpy()
-    with tf.io.TFRecordWriter(str(folder / "train-00000-of-00001")) as writer:
-        for label in (1, 10**9):
-            features = {
-                "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image])),
-                "image/class/label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
-            }
-            example = tf.train.Example(features=tf.train.Features(feature=features))
-            writer.write(example.SerializeToString())
-    with pytest.raises(ValueError, match=r"at most 100,000 classes. Received: labels from 1 to 10"):
-        open_source(f"tfrecord:{folder}")
 
 
 def test_a_list_of_examples_within_the_budget_is_read(tmp_path):

@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data_dir", default="", help="where prepared TFDS data lies")
     parser.add_argument("--split", default="", help="TFDS splits, as train's --split")
+    parser.add_argument("--keys", default="", metavar="IMAGE,LABEL", help="as train's --keys")
     parser.add_argument("--validation_fraction", type=float, default=0.05, metavar="SHARE")
     parser.add_argument("--seed", type=int, default=0, help="draws the parts that are missing [0]")
     parser.add_argument("--max_pixels", type=int, default=0, help="a limit for images' sizes")
@@ -39,6 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
             arguments.dataset,
             data_dir=arguments.data_dir,
             split=arguments.split,
+            keys=arguments.keys,
             validation_fraction=arguments.validation_fraction,
             seed=arguments.seed,
             download=arguments.download,

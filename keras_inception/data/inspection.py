@@ -18,6 +18,7 @@ from keras_inception.data.duplicates import (
     near_across_parts,
 )
 from keras_inception.data.headers import FORMATS
+from keras_inception.data.sources.labels import about_numbers
 from keras_inception.data.splits import SPLITS, Source, Split
 from keras_inception.files import write
 from keras_inception.messages import printable, some
@@ -54,7 +55,8 @@ def inspect(source: Source, near: bool = False) -> list[str]:
     counts = {
         part: np.bincount(source.splits[part].labels, minlength=len(names)) for part in SPLITS
     }
-    lines = short_form(source) + imbalance(source.class_names, counts["train"])
+    lines = short_form(source) + about_numbers(source.class_names)
+    lines += imbalance(source.class_names, counts["train"])
     lines.append(f"  {'class':{width}}  training  validation    test")
     for i, name in enumerate(names):
         train, validation, test = (int(counts[part][i]) for part in SPLITS)

@@ -237,7 +237,18 @@ class Source:
 
 
 def array_split(images: np.ndarray, labels: np.ndarray, noun: str) -> Split:
-    """uint8 (n, height, width, channels) in memory as a split; `noun` names an example."""
+    """uint8 (n, height, width, channels) in memory as a split; `noun` names an example.
+
+    Raises:
+        ValueError: the images are of another type.
+    """
+    if images.dtype != np.uint8:
+        small = images.dtype.kind == "f" and images.max(initial=0) <= 1
+        way = "multiply values in 0..1 by 255, and round them" if small else "convert them"
+        raise ValueError(
+            f"Images in memory should be uint8, in 0..255; {way}. Received: {images.dtype} with a "
+            f"maximum of {images.max(initial=0):g}"
+        )
     pixels = tf.constant(images, tf.uint8)
 
     def image(i: tf.Tensor) -> tf.Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_inception import messages
 from keras_inception.data import Source
 from keras_inception.messages import some
 from keras_inception.models.imagenet import class_names, imagenet_classes
@@ -46,8 +47,9 @@ def named_outputs(known: Sequence[str], outputs: int, source: Source, what: str)
             )
         logging.warning(
             "%s does not say what its classes are called: taken to be those of the data set, in "
-            "the same order.",
+            "the same order: %s.",
             what,
+            messages.numbered(names),
         )
         return tuple(names)
     there = set(known)

@@ -83,11 +83,11 @@ def test_part_names(name, part):
 @pytest.mark.parametrize(
     ("folders", "want"),
     [
-        (("Training/a", "Training/b", "Testing/a", "Testing/b"), [8, 0, 8]),
+        (("Training/a", "Training/b", "Testing/a", "Testing/b"), [7, 1, 8]),
         (("train/a", "train/b", "valid/a", "valid/b", "test/a", "test/b"), [8, 8, 8]),
-        (("seg_train/a", "seg_train/b", "seg_eval/a", "seg_eval/b"), [8, 0, 8]),
+        (("seg_train/a", "seg_train/b", "seg_eval/a", "seg_eval/b"), [7, 1, 8]),
         # Images directly in a folder: a class, whatever its name.
-        (("car", "train", "test_tube"), [9, 0, 3]),
+        (("car", "train", "test_tube"), [9, 1, 2]),
         # Below the folder of a part, a class may have folders of its own.
         (("train/a/images", "train/b/images", "val/a/x", "val/b/y"), [6, 8, 2]),
     ],
@@ -122,7 +122,7 @@ def test_unlabelled_images_of_a_part_are_said(tmp_path, caplog):
     root = tree(tmp_path / "data", "train/a", "train/b", "test")
     source = open_source(f"folder:{root}")
     assert "images without labels, directly in test/ (4): test/000.png" in caplog.text
-    assert sizes(source) == [6, 0, 2] and not any("test/" in name for name in names(source))
+    assert sizes(source) == [5, 1, 2] and not any("test/" in name for name in names(source))
 
 
 def test_class_names_of_any_script(tmp_path):

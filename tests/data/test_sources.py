@@ -41,8 +41,8 @@ def test_a_folder_is_split_deterministically_by_class(folder):
     source = open_source(f"folder:{folder}")
     assert source.class_names == ("bright", "dark", "mid")
     assert {s: len(source.splits[s]) for s in source.splits} == {
-        "train": 42,
-        "validation": 6,
+        "train": 43,
+        "validation": 5,
         "test": 12,
     }
     assert np.bincount(source.splits["test"].labels).tolist() == [4, 4, 4]
@@ -117,6 +117,10 @@ def test_imagenets_validation_is_a_source_for_evaluation(tmp_path):
     assert [source.num_examples(p) for p in ("train", "validation", "test")] == [0, 0, 4]
     assert source.splits["test"].labels.tolist() == [0, 0, 1, 1]
     assert "4 images of 1000 classes" in inspect(source)[0]
+    for name in ("2", "10"):  # as ImageNetV2 is published
+        write_images(tmp_path / "numbers" / name, 2, 100, "png")
+    numbered = open_source(f"imagenet:{tmp_path / 'numbers'}")
+    assert sorted(numbered.splits["test"].labels.tolist()) == [2, 2, 10, 10]
     write_images(tmp_path / "flat", 1, 100, "png")
     (tmp_path / "list.txt").write_text("000.png n01443537")
     listed = open_source(f"imagenet:{tmp_path / 'flat'}", ground_truth=tmp_path / "list.txt")
@@ -199,3 +203,17 @@ def test_stratified_keeps_an_example_of_a_rare_class():
     kept, held = stratified(labels, 0.5, seed=0)
     assert len(held) == 5 and 10 in kept
     assert sorted([*kept, *held]) == list(range(11))
+
+
+@pytest.mark.parametrize(
+    ("classes", "images", "share", "want"),
+    [(60, 8, 0.05, 24), (60, 2, 0.2, 24), (3, 20, 0.2, 12), (3, 16, 0.1, 5), (5, 1, 0.2, 0)],
+)
+def test_the_whole_gives_its_share_spread_over_the_classes(classes, images, share, want):
+    labels = np.tile(np.arange(classes), images)
+    _, held = stratified(labels, share, seed=0)
+    counts = np.bincount(labels[held], minlength=classes)
+    assert len(held) == want and counts.max() - counts.min() <= 1
+    if want % classes:  # which classes give more is drawn
+        others = stratified(labels, share, seed=1)[1]
+        assert (np.bincount(labels[others], minlength=classes) != counts).any()

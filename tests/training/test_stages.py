@@ -212,8 +212,8 @@ def images(folder, counts, size=24):
 
 
 def test_few_images_keep_the_last_weights_and_say_so(tmp_path):
-    """Five a class leave no validation part to choose the best epoch by."""
-    source = open_source(f"folder:{images(tmp_path, dict(cat=5, dog=5))}", validation_fraction=0.1)
+    """Two a class leave no validation part to choose the best epoch by."""
+    source = open_source(f"folder:{images(tmp_path, dict(cat=2, dog=2))}", validation_fraction=0.1)
     recipe = TINY.replace(keep="best", validation_fraction=0.1)
     found, (note,) = stages.for_data(recipe, source)
     assert found == recipe.replace(keep="last") and "leaves no validation part" in note
@@ -225,11 +225,11 @@ def test_few_images_keep_the_last_weights_and_say_so(tmp_path):
 
 
 def test_epochs_are_added_for_the_steps_that_a_fine_tuning_needs(tmp_path):
-    """462 images: 28 steps an epoch. An epoch count of the user's own is taken as it is."""
+    """461 images: 28 steps an epoch. An epoch count of the user's own is taken as it is."""
     source, recipe = open_source("fake"), named("finetune").replace(dataset="fake")
     found, (note,) = stages.for_data(recipe, source)
     assert (recipe.epochs, found.epochs, found.min_steps) == (4, 22, 600)
-    assert note.startswith("4 epochs of 462 images are 112 steps, few for a fine-tuning")
+    assert note.startswith("4 epochs of 461 images are 112 steps, few for a fine-tuning")
     assert stages.for_data(found, source) == (found, [])  # a run that goes on, or is repeated
     given = recipe.replace(epochs=4)
     assert stages.for_data(given, source) == (given, []) and given.min_steps == 0
@@ -237,7 +237,7 @@ def test_epochs_are_added_for_the_steps_that_a_fine_tuning_needs(tmp_path):
     run = RunFolder(tmp_path)  # the same command again, as it was given and not as it became
     contract = default_preprocessing("InceptionV3")
     stages.begin(run, found, source, contract)
-    assert stages.open_bound(recipe, run).num_examples("train") == 462
+    assert stages.open_bound(recipe, run).num_examples("train") == 461
     with pytest.raises(ValueError, match="epochs was 22, is 4"):
         stages.open_bound(given, run)
 

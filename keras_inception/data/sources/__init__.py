@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,11 @@ from keras_inception.data.sources import tfds as tfds_sets
 from keras_inception.data.sources.fake import open_fake
 from keras_inception.data.sources.folder import open_folder
 from keras_inception.data.sources.imagenet import open_imagenet
+from keras_inception.data.sources.labels import (
+    about_numbers,
+    check_training_images,
+    in_order_of_numbers,
+)
 from keras_inception.data.sources.opening import Opening
 from keras_inception.data.sources.records import open_shards
 from keras_inception.data.sources.table import open_table
@@ -79,6 +85,7 @@ def open_source(
     max_pixels: int = MAX_PIXELS,
     background: tuple[int, int, int] = (255, 255, 255),
     ground_truth: str | os.PathLike | None = None,
+    keys: str = "",
     parts: Fingerprint | None = None,
 ) -> Source:
     """Opens a data set and checks it.
@@ -86,9 +93,9 @@ def open_source(
     Args:
         dataset: "fashion_mnist_mini" (embedded), "folder:PATH" (class folders, with or without
             folders for the parts above them), "csv:FILE" (a table with the columns path, label
-            and, if it has parts, split), "tfds:NAME", "tfrecord:PATH" (a folder of ImageNet's
-            shards), "imagenet:PATH" (the images of ImageNet's validation, for evaluation only) or
-            "fake" (noise).
+            and, if it has parts, split), "tfds:NAME", "tfrecord:PATH" (a folder of TFRecord or
+            ArrayRecord shards, or a pattern such as "data/*/*.tfrec"), "imagenet:PATH" (the images
+            of ImageNet's validation, for evaluation only) or "fake" (noise).
         data_dir: Where prepared TFDS data lies; empty for TFDS' default.
         split: TFDS' split strings of the training, validation and test part, or of training and
             test, with commas: "train[:80%],train[80%:90%],train[90%:]". Empty: the data set's own.
@@ -99,6 +106,8 @@ def open_source(
         max_pixels: Images with more pixels are taken for unreadable, by their headers.
         background: Red, green and blue, 0..255, of what lies behind transparent pixels.
         ground_truth: A list of the classes of "imagenet:PATH"; see `sources.imagenet`.
+        keys: "IMAGE,LABEL", the keys of TFRecord shards or the features of a TFDS data set; empty
+            for the usual ones, or those that are found by their types.
         parts: What an earlier run's `Source.fingerprint()` was: its examples are in the same
             parts, in the same order, and nothing is drawn anew. Examples that it does not have are
             left out and named in `Source.added`.
@@ -109,22 +118,25 @@ def open_source(
         ValueError: the data set is unknown, missing, has fewer than two classes or too many
             unreadable images.
     """
-    kind, opener = _opener(dataset, split, ground_truth)
+    kind, opener = _opener(dataset, split, ground_truth, keys)
     decoding = Decoding(background, max_pixels, parts.white if parts else Decoding().white)
     listed = Path(ground_truth) if ground_truth else None
-    opening = Opening(data_dir, split, validation_fraction, seed, download, decoding, listed)
+    opening = Opening(data_dir, split, validation_fraction, seed, download, decoding, listed, keys)
     try:
         source = dataclasses.replace(opener(opening), name=dataset)
     except tf.errors.OpError as error:  # of a bucket, above all
         reason = (error.message.splitlines() or [type(error).__name__])[0]
         raise OSError(f"The data set {dataset} cannot be read: {reason}") from error
     _check(source, ("test",) if kind == "imagenet" else ("train", "test"))
+    source = in_order_of_numbers(source)
+    for sentence in about_numbers(source.class_names):
+        logging.warning("%s: %s", dataset, sentence)
     source = _with_parts(source, parts) if parts else source
     return dataclasses.replace(source, provenance=source.provenance | say_duplicates(source))
 
 
 def _opener(
-    dataset: str, split: str, ground_truth: str | os.PathLike | None
+    dataset: str, split: str, ground_truth: str | os.PathLike | None, keys: str
 ) -> tuple[str, Callable[[Opening], Source]]:
     """The kind of a data set, and what opens it.
 
@@ -146,11 +158,16 @@ def _opener(
             "`ground_truth` lists the classes of imagenet:PATH; other data sets have their own. "
             f"Received: ground_truth={ground_truth} with {dataset}"
         )
+    if keys and kind not in ("tfds", "tfrecord"):
+        raise ValueError(
+            "`keys` names the keys of tfrecord:PATH or tfds:NAME; other data sets have none. "
+            f"Received: keys={keys!r} with {dataset}"
+        )
     return kind, functools.partial(opener, rest)
 
 
 def _check(source: Source, needed: tuple[str, ...]) -> None:
-    """Raises ValueError for fewer than two classes, and for a part that is needed and empty."""
+    """Raises ValueError for fewer than two classes, or too few images."""
     if len(source.class_names) < 2:
         raise ValueError(
             f"A classifier needs at least two classes; {source.name} has "
@@ -159,6 +176,8 @@ def _check(source: Source, needed: tuple[str, ...]) -> None:
     for part in needed:
         if not len(source.splits[part]):
             raise ValueError(f"{source.name} has no images for the {part} part.")
+    if "train" in needed:
+        check_training_images(source)
 
 
 def open_for(recipe: Recipe, parts: Fingerprint | None = None, download: bool = False) -> Source:
@@ -172,6 +191,7 @@ def open_for(recipe: Recipe, parts: Fingerprint | None = None, download: bool = 
         download=download,
         max_pixels=recipe.max_pixels,
         background=recipe.background_color,
+        keys=recipe.keys,
         parts=parts,
     )
 

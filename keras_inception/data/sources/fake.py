@@ -15,12 +15,10 @@ def open_fake(opening: Opening) -> Source:
     labels = rng.integers(0, 4, 640)
     noise = rng.integers(0, 64, (640, 64, 64, 3))
     images = (noise + 48 * labels[:, None, None, None]).astype(np.uint8)
-    whole = array_split(images, labels, "fake example")
-    splits, drawn = draw_missing_parts({"train": whole}, opening.validation_fraction, opening.seed)
-    return Source(
+    source = Source(
         name="fake",
         class_names=("darkest", "dark", "bright", "brightest"),
-        splits=splits,
-        drawn=tuple(drawn),
-        provenance={"fake": "640 images, 64 x 64", "seed": opening.seed},
+        splits={"train": array_split(images, labels, "fake example")},
+        provenance={"fake": "640 images, 64 x 64"},
     )
+    return draw_missing_parts(source, opening.validation_fraction, opening.seed)

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_inception.data.checked import check_images
-from keras_inception.data.decode import Decoding
-from keras_inception.data.facts import find_facts
-from keras_inception.data.headers import FORMATS
 from keras_inception.data.kept import state_of
-from keras_inception.data.listing import FOLLOWED, LEFTOVER
 from keras_inception.data.parts import draw_missing_parts
-from keras_inception.data.plain import FIRST_NEED, PROBLEMS
+from keras_inception.data.sources.labels import labelled
 from keras_inception.data.sources.opening import Opening
 from keras_inception.data.splits import Source, Split
-from keras_inception.messages import printable, some
+from keras_inception.messages import printable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,63 +53,25 @@ class Files:
         """The files as a data set, every one of them decoded once.
 
         Raises:
-            ValueError: too many cannot be read, or a class has none in the training part.
+            ValueError: too many cannot be read, or a label is missing.
         """
-        splits, kinds = {}, Counter[str]()
-        for part, files in self.parts.items():
-            where = f"{self.where} {part}"
-            splits[part] = self._decoded(files, where, opening.decoding, kinds)
-        if kinds:
-            logging.info("Pillow decoded %s once, into the cache.", _counts(kinds))
-        names, left_out = tuple(self.class_names), self.left_out
-        source = check_images(
-            Source(self.where, names, splits, {}, left_out=left_out, decoding=opening.decoding)
+        parts = {part: split_of_files(files, self.prefix) for part, files in self.parts.items()}
+        splits = labelled(parts, self.where)
+        states = {part: state_of([file.path for file in self.parts[part]]) for part in splits}
+        source = Source(
+            self.where,
+            tuple(self.class_names),
+            splits,
+            {self.kind: self.where},
+            left_out=self.left_out,
+            decoding=opening.decoding,
         )
-        self._check_training_images(source.splits["train"])
-        fraction, seed = opening.validation_fraction, opening.seed
-        splits, drawn = draw_missing_parts(source.splits, fraction, seed)
-        said = {"left_out": self._say_left_out(), "converted": dict(kinds)}
-        provenance = {self.kind: self.where, "seed": seed, "held_out": drawn}
-        provenance |= {key: value for key, value in said.items() if value}
-        return dataclasses.replace(source, splits=splits, drawn=tuple(drawn), provenance=provenance)
-
-    def _decoded(
-        self, files: list[ImageFile], where: str, decoding: Decoding, kinds: Counter[str]
-    ) -> Split:
-        """A part with its facts; what Pillow made plain is counted in `kinds`."""
-        split = _split(files, self.prefix)
-        states = state_of([file.path for file in files])
-        facts = find_facts(split.image, states, decoding, where)
-        lacks_package = facts["problem"] >= FIRST_NEED
-        for i in np.flatnonzero(lacks_package):
-            kind = f"images of which {PROBLEMS[facts['problem'][i]]}"
-            self.left_out.setdefault(kind, []).append(files[i].name)
-        kinds.update(FORMATS[code] for code in facts["format"][facts["odd"] == 1])
-        return dataclasses.replace(split, facts=facts).subset(np.flatnonzero(~lacks_package))
-
-    def _check_training_images(self, train: Split) -> None:
-        present = set(train.labels.tolist())
-        names = enumerate(self.class_names)
-        lacking = [printable(name) for label, name in names if label not in present]
-        if lacking:
-            raise ValueError(
-                f"The training part of {self.where} has no readable images of {some(lacking)}."
-            )
-
-    def _say_left_out(self) -> dict[str, Any]:
-        """Warns of files that are not used; returns what provenance says of them."""
-        said = {}
-        for kind, names in sorted(self.left_out.items()):
-            shown = [printable(name) for name in sorted(names)]
-            # Leftovers were never meant as images, and the images behind links are used.
-            level = logging.INFO if kind in (LEFTOVER, FOLLOWED) else logging.WARNING
-            where = self.where
-            logging.log(level, "Left out of %s: %s (%d): %s", where, kind, len(names), some(shown))
-            said[kind] = {"count": len(names), "examples": shown[:3]}
-        return said
+        source = check_images(source, states)
+        return draw_missing_parts(source, opening.validation_fraction, opening.seed)
 
 
-def _split(files: Sequence[ImageFile], prefix: str) -> Split:
+def split_of_files(files: Sequence[ImageFile], prefix: str = "") -> Split:
+    """Image files as numbered examples; `prefix` stands before their names in messages."""
     labels = np.array([file.label for file in files], np.int64)
     paths = tf.constant([os.fsencode(file.path) for file in files], tf.string)
 
@@ -123,10 +79,6 @@ def _split(files: Sequence[ImageFile], prefix: str) -> Split:
         return tf.io.read_file(tf.gather(paths, i))
 
     return Split(labels, image, lambda i: files[i].name, where=prefix)
-
-
-def _counts(kinds: dict[str, int]) -> str:
-    return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
 
 
 def check_class_names(names: Sequence[str], where: str) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import functools
-import os
+import logging
 import re
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from keras_inception import files
 from keras_inception.buckets import as_path
 from keras_inception.data.listing import SUFFIXES, is_folder, list_images
-from keras_inception.data.splits import Source, Split
+from keras_inception.data.sources.files import ImageFile, split_of_files
+from keras_inception.data.splits import Source
+from keras_inception.messages import some
 from keras_inception.models.imagenet import imagenet_classes
 
 _NUMBERED = re.compile(r"ILSVRC2012_val_(\d{8})\.", re.IGNORECASE)
@@ -25,7 +26,8 @@ def open_imagenet(root: Path, ground_truth: Path | None = None) -> Source:
     """The validation part of ImageNet's challenge of 2012, for evaluation only.
 
     Args:
-        root: Class folders named by WordNet ids ("n01440764", all 1,000 or some of them), or a
+        root: Class folders named by WordNet ids ("n01440764", all 1,000 or some of them) or by
+            their numbers from 0 to 999 in the order of these (as ImageNetV2 is published), or a
             folder of images. Images called ILSVRC2012_val_00000001.JPEG and so on need no list:
             tensorflow-datasets ships their classes.
         ground_truth: A list of the images' classes: a line an image in the order of the names,
@@ -47,9 +49,16 @@ def open_imagenet(root: Path, ground_truth: Path | None = None) -> Source:
     number = {wordnet_id: i for i, wordnet_id in enumerate(ids)}
     listing = list_images(root)
     names = {path: as_path(path).relative_to(root).parts for path in listing.images}
+    first = {name[0] for name in names.values() if len(name) > 1}
+    if not first & set(ids):
+        number = {str(i): i for i in range(len(ids))}
     files = [(path, number[name[0]]) for path, name in names.items() if name[0] in number]
     if files:
         layout = f"{len({label for _, label in files})} of 1000 class folders"
+        others = [path for path, name in names.items() if name[0] not in number]
+        if others:
+            shown = (len(others), root, some(others))
+            logging.warning("Left out: %d images outside the class folders of %s: %s", *shown)
     else:
         paths = [path for path, name in names.items() if len(name) == 1]
         labels = _labels([Path(path).name for path in paths], ground_truth, ids)
@@ -57,13 +66,17 @@ def open_imagenet(root: Path, ground_truth: Path | None = None) -> Source:
         layout = "one folder" + (f" and {ground_truth.name}" if ground_truth else "")
     if not files:
         raise ValueError(
-            f"{root} holds neither class folders named by WordNet ids, such as {ids[0]}, nor "
-            f"images ({', '.join(SUFFIXES)})."
+            f"{root} holds neither class folders named by WordNet ids, such as {ids[0]}, or by "
+            f"numbers from 0 to 999, nor images ({', '.join(SUFFIXES)})."
         )
     return Source(
         name=f"imagenet:{root}",
         class_names=tuple(ids),
-        splits={"train": _split([]), "validation": _split([]), "test": _split(files)},
+        splits={
+            "train": split_of_files([]),
+            "validation": split_of_files([]),
+            "test": split_of_files([ImageFile(path, path, label) for path, label in files]),
+        },
         provenance={"imagenet": str(root), "layout": layout, "images": len(files)},
     )
 
@@ -133,19 +146,6 @@ def _read(ground_truth: Path, names: list[str]) -> list[str]:
     if missing:
         raise ValueError(f"{ground_truth} says nothing about {missing[0]}.")
     return [listed[name] for name in names]
-
-
-def _split(files: list[tuple[str, int]]) -> Split:
-    paths = tf.constant([os.fsencode(path) for path, _ in files], tf.string)
-    labels = np.array([label for _, label in files], np.int64)
-
-    def image(i: tf.Tensor) -> tf.Tensor:
-        return tf.io.read_file(tf.gather(paths, i))
-
-    def name(i: int) -> str:
-        return files[i][0]
-
-    return Split(labels, image, name)
 
 
 @functools.cache

@@ -35,3 +35,4 @@ class Opening:
     download: bool = False
     decoding: Decoding = Decoding()
     ground_truth: Path | None = None
+    keys: str = ""

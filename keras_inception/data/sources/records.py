@@ -1,54 +1,154 @@
-"""ImageNet's TFRecord shards as a data set."""
+"""Shards of records as a data set: ImageNet's, TF-Slim's, Kaggle's, keras.io's."""
 
 from __future__ import annotations
 
-import dataclasses
+import logging
+import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import tensorflow as tf
 
 from keras_inception import buckets
+from keras_inception.buckets import as_path
 from keras_inception.data.checked import check_images
-from keras_inception.data.facts import find_facts
+from keras_inception.data.headers import FORMATS
 from keras_inception.data.kept import state_of
+from keras_inception.data.listing import is_folder
 from keras_inception.data.parts import draw_missing_parts
+from keras_inception.data.plain import format_of
 from keras_inception.data.sources.files import check_class_names
-from keras_inception.data.sources.opening import Opening
-from keras_inception.data.sources.shards import Records, open_records, split_of
+from keras_inception.data.sources.labels import labelled, numbered_from_zero
+from keras_inception.data.sources.opening import Opening, part_named
+from keras_inception.data.sources.shards import (
+    Keys,
+    Records,
+    features_of,
+    index_shards,
+    records_in,
+    split_of,
+    values_of,
+)
 from keras_inception.data.splits import Source
+from keras_inception.messages import some
 
-_MOST_CLASSES = 100_000
+# "train-00000-of-00002", "flowers_train_00000-of-00002.tfrecord", "00-224x224-462.tfrec",
+# "train-0.arrayrecord", "train.array_record-00000-of-00001"; not the ".data-00000-of-00001" of a
+# checkpoint.
+_SHARD = re.compile(r"^(?!.*\.data-).*(-\d+-of-\d+|record|\.tfrec)", re.IGNORECASE)
+# What the label's key is called where a record holds several whole numbers.
+_LABELS = ("label", "class", "target")
 
 
-def open_shards(folder: Path, opening: Opening) -> Source:
-    """ImageNet's shards; a validation part without a test part is the test part."""
-    parts = open_records(folder)
-    if "test" not in parts and "validation" in parts:
-        parts["test"] = parts.pop("validation")
-    everything = np.concatenate([records.labels for records in parts.values()])
-    offset = int(everything.min())  # ImageNet's scripts count classes from 1
-    classes = int(everything.max()) - offset + 1
-    if classes > _MOST_CLASSES:
+def open_shards(path: Path, opening: Opening) -> Source:
+    """Shards as a data set; a validation part without a test part is the test part.
+
+    Args:
+        path: A folder, or a pattern such as "data/*/*.tfrec". A shard's name, or that of the
+            folder that it lies in, says its part; if no name does, all are the training part.
+        opening: How the data set is opened.
+
+    Raises:
+        ValueError: there are no shards, one is damaged, or a record's label is not one number.
+    """
+    root, shards = _shards(path)
+    keys = _keys(shards["train"], opening.keys)
+    records = {part: index_shards(paths, keys, root) for part, paths in shards.items()}
+    where = str(path)
+    splits = labelled({part: split_of(found) for part, found in records.items()}, where)
+    splits, labels = numbered_from_zero(splits, where)
+    if "test" not in splits and "validation" in splits:
+        splits["test"], records["test"] = splits.pop("validation"), records["validation"]
+    class_names = _names_in_file(root / "labels.txt", labels) or _names_in_records(records, labels)
+    check_class_names(class_names, where)
+    provenance = {"tfrecord": where, "keys": f"{keys.image},{keys.label}", "labels": labels}
+    source = Source(where, class_names, splits, provenance, decoding=opening.decoding)
+    source = check_images(source, {part: _states(records[part]) for part in splits})
+    return draw_missing_parts(source, opening.validation_fraction, opening.seed)
+
+
+def _shards(path: Path) -> tuple[Any, dict[str, list[str]]]:
+    """The folder of the data set, and the shards of each part that it has shards of."""
+    if re.search(r"[*?\[]", str(path)):
+        found = map(as_path, sorted(tf.io.gfile.glob(str(path))))
+        files = [file for file in found if not file.is_dir()]
+        around = [f"{file.parent.as_posix()}/" for file in files] or [f"{path.parent}/"]
+        root = as_path(os.path.commonprefix(around).rpartition("/")[0])
+    elif is_folder(path):
+        root, inside = path, sorted(path.iterdir(), key=str)
+        folders = [one for one in inside if part_named(one.name) and one.is_dir()]
+        inside += [file for folder in folders for file in sorted(folder.iterdir(), key=str)]
+        files = [file for file in inside if _SHARD.search(file.name) and not file.is_dir()]
+    else:
         raise ValueError(
-            f"The labels of {folder} should be numbers of at most {_MOST_CLASSES:,} classes. "
-            f"Received: labels from {offset} to {everything.max()}"
+            f"There is no folder {path}; tfrecord:PATH names a folder of shards, or is a pattern "
+            "such as data/*.tfrec."
         )
-    known = {k: v for records in parts.values() for k, v in records.names.items()}
-    names = _names(folder / "labels.txt", offset, classes) or tuple(
-        known.get(i + offset, f"class {i}") for i in range(classes)
+    parts: dict[str, list[str]] = {}
+    for file in files:
+        above = file.parent.name if file.parent != root else ""
+        parts.setdefault(part_named(file.name) or part_named(above), []).append(str(file))
+    nameless = parts.pop("", [])
+    if not parts and nameless:
+        return root, {"train": nameless}
+    if nameless:
+        shown = some(nameless)
+        logging.warning("Left out: shards whose names say no part (%d): %s", len(nameless), shown)
+    if "train" not in parts:
+        here = sorted(one.name for one in root.iterdir())[:5] if is_folder(root) else "nothing"
+        raise ValueError(
+            f"{path} has no training shards: files called train-00000-of-01024, *.tfrec and so on. "
+            f"Received: {here}"
+        )
+    return root, parts
+
+
+def _keys(shards: Sequence[str], asked: str) -> Keys:
+    """Under which keys images and labels are: those that are asked for, the usual ones, or found.
+
+    Args:
+        shards: Those of the training part.
+        asked: "IMAGE,LABEL"; empty for what is found.
+    """
+    shard, features = next(
+        (
+            (shard, features_of(record, shard))
+            for shard in shards
+            for record, _, _ in records_in(shard)
+        ),
+        ("", {}),
     )
-    check_class_names(names, str(folder))
-    splits = {}
-    for part, records in parts.items():
-        split = dataclasses.replace(split_of(records), labels=records.labels - offset)
-        facts = find_facts(split.image, _states(records), opening.decoding, f"{folder} {part}")
-        splits[part] = dataclasses.replace(split, facts=facts)
-    provenance = {"tfrecord": str(folder), "first label": offset, "seed": opening.seed}
-    source = Source(str(folder), tuple(names), splits, provenance, decoding=opening.decoding)
-    source = check_images(source)
-    splits, drawn = draw_missing_parts(source.splits, opening.validation_fraction, opening.seed)
-    return dataclasses.replace(source, splits=splits, drawn=tuple(drawn))
+    if not shard:
+        raise ValueError(f"{shards[0]} and all other training shards have no records.")
+    image, _, label = (name.strip() for name in asked.partition(","))
+    images, numbers, usual, have = [], [], Keys(), sorted(features)
+    for key in have:
+        values = values_of(features[key])
+        if len(values) == 1 and isinstance(values[0], int):
+            numbers.append(key)
+        elif len(values) == 1 and isinstance(values[0], bytes):
+            images += [key] * (format_of(values[0][:32]) != FORMATS[0])
+    called = [key for key in numbers if key.split("/")[-1] in _LABELS]
+    image = image or _found("an image", usual.image, images, have, shard)
+    label = label or _found("a label", usual.label, called or numbers, have, shard)
+    lacking = [key for key in (image, label) if key not in features]
+    if lacking:
+        raise ValueError(f"The records of {shard} have no {lacking[0]!r}; they have {have}.")
+    if Keys(image, label) != usual and not asked:
+        logging.warning("%s: images are taken from %r, labels from %r.", shard, image, label)
+    return Keys(image, label)
+
+
+def _found(what: str, usual: str, candidates: list[str], have: list[str], shard: str) -> str:
+    """The key of what is looked for: the usual one, or the only one that it can be."""
+    if usual in have or len(candidates) == 1:
+        return usual if usual in have else candidates[0]
+    raise ValueError(
+        f"Of the keys {have} in {shard}, {' and '.join(candidates) or 'none'} may hold {what}. "
+        "Name both keys, such as `keys=image,class`."
+    )
 
 
 def _states(records: Records) -> list[object]:
@@ -57,19 +157,38 @@ def _states(records: Records) -> list[object]:
     return [(shards[shard], offset) for shard, offset in places]
 
 
-def _names(path: Path, offset: int, classes: int) -> tuple[str, ...]:
+def _names_in_records(records: dict[str, Records], labels: list[int]) -> tuple[str, ...]:
+    """What the records call the classes, or the numbers that stand for them.
+
+    Raises:
+        ValueError: one label has two names.
+    """
+    known: dict[int, str] = {}
+    for part, found in records.items():
+        for label, name in found.names.items():
+            if known.setdefault(label, name) != name:
+                raise ValueError(
+                    f"The label {label} is {known[label]!r}, and in the {part} part {name!r}: "
+                    "the parts count their classes differently."
+                )
+    return tuple(known.get(label, str(label)) for label in labels)
+
+
+def _names_in_file(path: Any, labels: list[int]) -> tuple[str, ...]:
     """The class names in labels.txt: a name a line, or TF-Slim's "0:daisy" in any order."""
     if not path.exists():
         return ()
-    lines = buckets.read(path).decode().split("\n")
-    lines = [line.rstrip("\r") for line in lines if line.strip()]
+    try:
+        text = buckets.read(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} should be in UTF-8: {error}") from error
+    lines = [line.rstrip("\r") for line in text.split("\n") if line.strip()]
     numbered = [re.fullmatch(r"(\d+):(.*)", line) for line in lines]
     if lines and all(numbered):
         by_number = {int(m[1]): m[2].strip() for m in numbered if m}
-        wanted = range(offset, offset + classes)
-        if not set(by_number) >= set(wanted) and set(by_number) >= set(range(classes)):
-            wanted = range(classes)
-        lines = [by_number[i] for i in wanted if i in by_number]
-    if len(lines) != classes:
-        raise ValueError(f"{path} has {len(lines)} names, and the records {classes} classes.")
+        counts_alike = set(labels) <= set(by_number)  # else the records count from 1, this from 0
+        wanted = labels if counts_alike else range(len(labels))
+        lines = [by_number[label] for label in wanted if label in by_number]
+    if len(lines) != len(labels):
+        raise ValueError(f"{path} has {len(lines)} names, and the records {len(labels)} classes.")
     return tuple(lines)

@@ -1,9 +1,8 @@
 """TFRecord and ArrayRecord shards, with random access.
 
-Shards of the ImageNet kind are called `train-00000-of-01024`, `validation-...` and, if there are
-any, `test-...`; a record is a tf.train.Example with "image/encoded" and "image/class/label". TFDS'
-shards hold the same under names of their own. A first pass notes where every record begins and its
-label; that index is kept, so that later runs begin at once.
+A record is a tf.train.Example with an image's bytes and a label, under keys that differ. A first
+pass notes where every record begins and its label; that index is kept, so that later runs begin at
+once.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import gzip
-import re
 import struct
 import sys
 import time
@@ -23,18 +21,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.buckets import is_remote, opened
+from keras_inception.buckets import as_path, is_remote, opened
 from keras_inception.data.kept import digest_of, kept_arrays, kept_file, state_of
-from keras_inception.data.listing import head_of, is_folder
-from keras_inception.data.sources.opening import part_named
+from keras_inception.data.listing import head_of
+from keras_inception.data.sources.labels import NO_LABEL
 from keras_inception.data.splits import Split
 from keras_inception.files import write
 
-PARTS = ("train", "validation", "test")
-TEXT = "image/class/text"
-# "train-00000-of-00002", "flowers_train_00000-of-00002.tfrecord", "train-0.arrayrecord",
-# "train.array_record-00000-of-00001"; not the ".data-00000-of-00001" of a checkpoint.
-_SHARD = re.compile(r"^(?!.*\.data-).*(-\d+-of-\d+|record)", re.IGNORECASE)
+# What records call their class: ImageNet's have both, and two of its classes are a "crane".
+NAMES = ("image/class/synset", "image/class/text")
 # Images are compressed already: a shard that grows more than this is no honest one.
 _LARGEST_GROWTH = 20
 # Larger sets, and all that do not lie on this machine, are read from file to file and in blocks:
@@ -43,6 +38,7 @@ SEQUENTIAL_BYTES = 16 * 2**30
 BLOCK_BYTES = 4 * 2**20
 WINDOW_BYTES = 256 * 2**20  # of the examples that are shuffled among each other
 _INDEX = {"shard", "offset", "length", "labels", "named", "names"}  # the columns that are kept
+_VERSION = 2  # counted up when what they mean changes
 _HEAD, _TAIL = 12, 4  # bytes before a record (length, its checksum) and after it (its checksum)
 
 
@@ -60,15 +56,17 @@ class Records:
 
     Attributes:
         shards: Paths, in order; TFRecord files, or ArrayRecord files (by their names).
+        called: What messages call them.
         keys: Where a record holds what.
         shard: int32 (n,): which shard a record is in.
         offset, length: int64 (n,): in a TFRecord file the byte at which the record begins and its
             length; in an ArrayRecord file the record's number and 0.
-        labels: int64 (n,), as in the records.
+        labels: int64 (n,), as in the records; `NO_LABEL` where a record has none.
         names: Label -> class name, of the labels whose records say one.
     """
 
     shards: list[str]
+    called: list[str]
     keys: Keys
     shard: np.ndarray
     offset: np.ndarray
@@ -120,13 +118,13 @@ class Records:
                 with opened(path) as file:
                     file.seek(at)
                     record = file.read(int(self.length[i]))
-            return _value(record, self.keys.image)[0]
+            return values_of(features_of(record, self.name(i))[self.keys.image])[0]
 
         return read
 
     def name(self, i: int) -> str:
         """Such as "train-00001-of-00004 at byte 1024"."""
-        shard = Path(self.shards[self.shard[i]]).name
+        shard = self.called[self.shard[i]]
         where = "record" if _is_array_record(shard) else "byte"
         return f"{shard} at {where} {self.offset[i]}"
 
@@ -205,38 +203,24 @@ def _uncompressed(path: str) -> str:
     return str(copy)
 
 
-def open_records(folder: Path) -> dict[str, Records]:
-    """The parts that a folder has shards of.
-
-    Raises:
-        ValueError: there are no training shards, or one is damaged or holds other records.
-    """
-    if not is_folder(folder):
-        raise ValueError(f"There is no folder {folder}; tfrecord:PATH names a folder of shards.")
-    shards: dict[str, list[str]] = {part: [] for part in PARTS}
-    for path in sorted(folder.iterdir(), key=str):
-        part = part_named(path.name)
-        if part and _SHARD.search(path.name) and not path.is_dir():
-            shards[part].append(_uncompressed(str(path)))
-    parts = {part: index_shards(paths, Keys()) for part, paths in shards.items() if paths}
-    if "train" not in parts:
-        raise ValueError(
-            f"{folder} has no training shards: files called train-00000-of-01024 and so on. "
-            f"Received: {sorted(p.name for p in folder.iterdir())[:5]}"
-        )
-    return parts
-
-
-def index_shards(shards: list[str], keys: Keys) -> Records:
+def index_shards(paths: Sequence[str], keys: Keys, root: Any) -> Records:
     """Where every record of some shards begins, and its label: as it was kept, or read now.
 
+    Args:
+        paths: The shards, plain or packed by gzip.
+        keys: Where a record holds what.
+        root: The folder of the data set; in messages, shards are called by their paths below it.
+
     Raises:
-        ValueError: a shard is damaged, or its records have no such keys.
+        ValueError: a shard is damaged, a record has no image, or its label is not one whole number.
     """
-    found = kept_arrays("index", (state_of(shards), keys), _INDEX, lambda: _scan(shards, keys))
+    shards = [_uncompressed(path) for path in paths]
+    called = [as_path(path).relative_to(root).as_posix() for path in paths]
+    state = (state_of(shards), keys, _VERSION)
+    found = kept_arrays("index", state, _INDEX, lambda: _scan(shards, called, keys))
     named = zip(found["named"].tolist(), found["names"].tolist(), strict=True)
     columns = {key: found[key] for key in _INDEX - {"named", "names"}}
-    return Records(shards, keys, names=dict(named), **columns)
+    return Records(shards, called, keys, names=dict(named), **columns)
 
 
 def split_of(records: Records) -> Split:
@@ -252,19 +236,20 @@ def split_of(records: Records) -> Split:
     )
 
 
-def _scan(shards: Sequence[str], keys: Keys) -> dict[str, np.ndarray]:
+def _scan(shards: Sequence[str], called: Sequence[str], keys: Keys) -> dict[str, np.ndarray]:
     """Reads every record once."""
     rows: list[tuple[int, int, int, int]] = []
     names: dict[int, str] = {}
     shown = time.monotonic()
-    for number, path in enumerate(shards):
-        array = _is_array_record(path)
-        for record, at, length in _array_records(path) if array else _tf_records(path):
-            where = f"{path} at {'record' if array else 'byte'} {at}"
-            label = int(_value(record, keys.label, where)[0])
+    for number, (path, name) in enumerate(zip(shards, called, strict=True)):
+        for record, at, length in records_in(path):
+            where = f"{name} at {'record' if _is_array_record(path) else 'byte'} {at}"
+            features = features_of(record, where)
+            if keys.image not in features:
+                raise ValueError(f"{where} has no {keys.image!r}; it has {sorted(features)}.")
+            label = _label(features, keys.label, where)
             rows.append((number, at, length, label))
-            if label not in names and (text := _value(record, TEXT)):
-                names[label] = text[0].decode()
+            _note_name(names, label, features, where)
         if time.monotonic() - shown > 10 or number == len(shards) - 1:
             shown = time.monotonic()
             print(
@@ -281,6 +266,52 @@ def _scan(shards: Sequence[str], keys: Keys) -> dict[str, np.ndarray]:
         "named": np.array(list(names), np.int64),
         "names": np.array(list(names.values()), str),
     }
+
+
+def _label(features: Any, key: str, where: str) -> int:
+    """A record's label, or `NO_LABEL`.
+
+    Raises:
+        ValueError: it is text, a fraction, or more than one number.
+    """
+    values = values_of(features[key]) if key in features else []
+    if not values:
+        return NO_LABEL
+    value = values[0]
+    if len(values) > 1 or isinstance(value, bytes) or not float(value).is_integer():
+        what = f"{len(values)} labels" if len(values) > 1 else f"the label {value!r}"
+        raise ValueError(
+            f"{where} has {what} under {key!r}. A label is one whole number, and `labels.txt` "
+            "names the classes."
+        )
+    return int(value)
+
+
+def _note_name(names: dict[int, str], label: int, features: Any, where: str) -> None:
+    """Notes what a record calls its class.
+
+    Raises:
+        ValueError: that is no UTF-8, or another name than before.
+    """
+    key = next((key for key in NAMES if key in features), "")
+    text = values_of(features[key])[:1] if key else []
+    if not text or label < 0:
+        return
+    try:
+        name = text[0].decode()
+    except (UnicodeDecodeError, AttributeError) as error:
+        raise ValueError(f"{where} has no text in UTF-8 under {key!r}: {error}") from error
+    if names.setdefault(label, name) != name:
+        raise ValueError(
+            f"{where} calls its class {name!r}, and the records before it with the label {label} "
+            f"call it {names[label]!r}."
+        )
+
+
+def records_in(path: str) -> Iterator[tuple[bytes, int, int]]:
+    """Each record of a shard, where it begins, and its length; of ArrayRecord its number and 0."""
+    array = _is_array_record(path)
+    return _array_records(path) if array else _tf_records(_uncompressed(path))
 
 
 def _tf_records(path: str) -> Iterator[tuple[bytes, int, int]]:
@@ -310,15 +341,19 @@ def _array_records(path: str) -> Iterator[tuple[bytes, int, int]]:
         raise ValueError(f"The shard {path} is damaged: {error}") from error
 
 
-def _value(record: bytes, key: str, where: str = "") -> list:
-    """A feature's values; with `where`, a record without it is refused by that name."""
+def features_of(record: bytes, where: str) -> Any:
+    """The features of a record by their keys.
+
+    Raises:
+        ValueError: it is no tf.train.Example.
+    """
     try:
-        features = tf.train.Example.FromString(record).features.feature
+        return tf.train.Example.FromString(record).features.feature
     except Exception as error:
-        raise ValueError(f"The record {where} is no tf.train.Example: {error}") from error
-    if key not in features:
-        if where:
-            raise ValueError(f"The record {where} has no {key!r}; it has {sorted(features)}.")
-        return []
-    feature = features[key]
-    return list(getattr(feature, feature.WhichOneof("kind")).value)
+        raise ValueError(f"{where} is no tf.train.Example: {error}") from error
+
+
+def values_of(feature: Any) -> list:
+    """The values of a feature: bytes, whole numbers or floats."""
+    kind = feature.WhichOneof("kind")
+    return list(getattr(feature, kind).value) if kind else []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +17,12 @@ from keras_inception import buckets
 from keras_inception.buckets import is_remote
 from keras_inception.data.kept import REQUESTS
 from keras_inception.data.sources.files import Files, ImageFile, check_class_names
+from keras_inception.data.sources.labels import NO_LABEL
 from keras_inception.data.sources.opening import PART_OF, Opening
 from keras_inception.data.splits import Source
 from keras_inception.messages import some
 
+Row = tuple[str, str, str, int]  # path, label, part, line
 _MANY_LABELS = "Only one class an image is supported, no multi-label classification."
 
 
@@ -32,22 +34,17 @@ def open_table(file: Path, opening: Opening) -> Source:
     Args:
         file: A CSV file in UTF-8 with commas, semicolons or tabs. The columns path and label are
             required; split names the part of an image (train, validation, test or their usual
-            other names) in every row or is absent.
+            other names) in every row or is absent. A part other than the training part may be
+            without labels, and is then left out.
         opening: How the data set is opened.
 
     Raises:
         ValueError: the table is not as it should be; the message names the line.
     """
     rows = _rows(file)
-    labels = sorted({label for _, label, _, _ in rows}, key=_order)
+    labels = sorted({label for _, label, _, _ in rows if label})
     check_class_names(labels, str(file))
-    if all(_is_number(label) for label in labels):
-        logging.warning(
-            "%s: the labels are numbers (%s). Each is a class of its own; no amount is learnt.",
-            file,
-            some(labels, 5),
-        )
-    number = {label: i for i, label in enumerate(labels)}
+    number = {label: i for i, label in enumerate(labels)} | {"": NO_LABEL}
     parts: dict[str, list[ImageFile]] = {}
     seen: dict[str, tuple[str, str]] = {}
     for path, label, part, line in rows:
@@ -82,47 +79,15 @@ def _missing(images: list[ImageFile]) -> list[str]:
     return [image.name for image, is_gone in zip(images, gone, strict=True) if is_gone]
 
 
-def _rows(file: Path) -> list[tuple[str, str, str, int]]:
-    """(path, label, part, line) of every row."""
-    if not file.exists() or file.is_dir():
-        raise ValueError(f"There is no file {file}; csv:FILE names a table of images.")
-    try:
-        text = buckets.read(file).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} should be in UTF-8: {error}") from error
-    first = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        head = [name.strip().lower() for name in next(reader, [])]
-        if "path" not in head or "label" not in head:
-            flags = "" if "path" not in head or len(head) < 3 else f" {_MANY_LABELS}"
-            raise ValueError(
-                f"{file} should have the columns path and label, and may have split. "
-                f"Received: {', '.join(head) or 'no columns'}.{flags}"
-            )
-        if head.count("label") > 1 or head.count("path") > 1:
-            raise ValueError(f"{file} has a column twice: {', '.join(head)}. {_MANY_LABELS}")
-        at: dict[str, int] = {
-            name: head.index(name) for name in ("path", "label", "split") if name in head
-        }
-        rows = []
-        for cells in reader:
-            line = reader.line_num
-            if not any(cell.strip() for cell in cells):
-                continue
-            if len(cells) != len(head):
-                raise ValueError(f"{file}, line {line}: {len(cells)} cells, not {len(head)}.")
-            path, label = (cells[at[name]].strip() for name in ("path", "label"))
-            if not path or not label:
-                raise ValueError(f"{file}, line {line}: a row needs a path and a label.")
-            rows.append((path, label, _part(cells, at, file, line), line))
-    except csv.Error as error:
-        raise ValueError(f"{file}, line {reader.line_num}: {error}") from error
-    if not rows:
-        raise ValueError(f"{file} has no rows.")
-    known = {label for _, label, _, _ in rows}
-    for _, label, _, line in rows:
+def _rows(file: Path) -> list[Row]:
+    """Every row; a label is "" where a part has none."""
+    rows = _read(file)
+    if all(_is_number(label) for _, label, _, _ in rows if label):
+        rows = _as_numbers(rows, file)
+    known = {label for _, label, _, _ in rows if label}
+    for _, label, part, line in rows:
+        if not label and part == "train":
+            raise ValueError(f"{file}, line {line}: a row needs a path and a label.")
         for mark in "|;,":
             pieces = [piece.strip() for piece in label.split(mark)]
             alone = sum(piece in known for piece in pieces)
@@ -132,6 +97,50 @@ def _rows(file: Path) -> list[tuple[str, str, str, int]]:
     if "train" not in counts:
         raise ValueError(f"{file} has no row of the training part, only {', '.join(counts)}.")
     return rows
+
+
+def _read(file: Path) -> list[Row]:
+    if not file.exists() or file.is_dir():
+        raise ValueError(f"There is no file {file}; csv:FILE names a table of images.")
+    try:
+        text = buckets.read(file).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} should be in UTF-8: {error}") from error
+    first = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows = []
+    try:
+        at = _columns([name.strip().lower() for name in next(reader, [])], file)
+        for cells in reader:
+            line = reader.line_num
+            if not any(cell.strip() for cell in cells):
+                continue
+            if len(cells) != at["all"]:
+                raise ValueError(f"{file}, line {line}: {len(cells)} cells, not {at['all']}.")
+            path, label = (cells[at[name]].strip() for name in ("path", "label"))
+            if not path:
+                raise ValueError(f"{file}, line {line}: a row needs a path and a label.")
+            rows.append((path, label, _part(cells, at, file, line), line))
+    except csv.Error as error:
+        raise ValueError(f"{file}, line {reader.line_num}: {error}") from error
+    if not rows:
+        raise ValueError(f"{file} has no rows.")
+    return rows
+
+
+def _columns(head: list[str], file: Path) -> dict[str, int]:
+    """Where the columns are; "all" is how many there are."""
+    if "path" not in head or "label" not in head:
+        flags = "" if "path" not in head or len(head) < 3 else f" {_MANY_LABELS}"
+        raise ValueError(
+            f"{file} should have the columns path and label, and may have split. "
+            f"Received: {', '.join(head) or 'no columns'}.{flags}"
+        )
+    if head.count("label") > 1 or head.count("path") > 1:
+        raise ValueError(f"{file} has a column twice: {', '.join(head)}. {_MANY_LABELS}")
+    named = {name: head.index(name) for name in ("path", "label", "split") if name in head}
+    return named | {"all": len(head)}
 
 
 def _part(cells: list[str], at: Mapping[str, int], file: Path, line: int) -> str:
@@ -145,14 +154,26 @@ def _part(cells: list[str], at: Mapping[str, int], file: Path, line: int) -> str
     return PART_OF[name.lower()]
 
 
-def _is_number(label: str) -> bool:
-    try:
-        float(label)
-    except ValueError:
-        return False
-    return True
+def _as_numbers(rows: list[Row], file: Path) -> list[Row]:
+    """The rows, whose labels are numbers: "2.0" is 2, and what stands for no label is "".
+
+    Raises:
+        ValueError: a label is a fraction.
+    """
+    values = [float(label or NO_LABEL) for _, label, _, _ in rows]
+    least = min((v for v, row in zip(values, rows, strict=True) if row[2] == "train"), default=0)
+    found = []
+    for value, (path, label, part, line) in zip(values, rows, strict=True):
+        if not value.is_integer():
+            raise ValueError(
+                f"{file}, line {line}: the label is {label}. Labels are whole numbers or names; "
+                "to classify a measurement, write the name of its range."
+            )
+        missing = value < 0 or (part != "train" and value == 0 < least)
+        whole = label if label.isdecimal() else str(int(value))
+        found.append((path, "" if missing else whole, part, line))
+    return found
 
 
-def _order(label: str) -> tuple[int, int, str]:
-    """Whole numbers in their order, and before names."""
-    return (0, int(label), label) if label.isdecimal() else (1, 0, label)
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[+-]?\d+(\.\d*)?", text) is not None

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from keras_inception.buckets import as_path
 from keras_inception.data.checked import check_images
-from keras_inception.data.facts import find_facts
 from keras_inception.data.kept import digest_of, state_of
 from keras_inception.data.sources.files import check_class_names
+from keras_inception.data.sources.labels import labelled
 from keras_inception.data.sources.opening import Opening
 from keras_inception.data.sources.shards import Keys, index_shards, split_of
 from keras_inception.data.splits import SPLITS, Source, Split
@@ -49,43 +49,53 @@ def prepared_builder(name: str, data_dir: str, download: bool) -> Any:
 def open_builder(builder: Any, opening: Opening) -> Source:
     """Splits of a prepared builder: those asked for, or its own.
 
-    What it lacks comes out of its training part, by slices: TFDS shuffles examples when it
-    prepares them, so slices are random parts.
+    What it lacks, or has without labels, comes out of its training part, by slices: TFDS shuffles
+    examples when it prepares them, so slices are random parts.
     """
-    have = set(builder.info.splits)
-    if opening.split:
-        parts = _parts_asked_for(builder, opening.split)
-    elif "train" not in have:
-        raise ValueError(
-            f"{builder.name} has no split 'train'; it has {sorted(have)}. Give `split`, such as "
-            f"`split={sorted(have)[0]}[:80%],{sorted(have)[0]}[80%:]`"
-        )
-    elif "test" in have and "validation" in have:
-        parts = {"train": "train", "validation": "validation", "test": "test"}
-    else:
-        test = next((s for s in ("test", "validation") if s in have), None)
-        end = 100 if test else 80
-        begin = round(end * (1 - opening.validation_fraction))
-        parts = {
-            "train": f"train[:{begin}%]",
-            "validation": f"train[{begin}%:{end}%]" if begin < end else "",
-            "test": test or f"train[{end}%:]",
-        }
-    label, image = _feature(builder, "ClassLabel"), _feature(builder, "Image")
-    names = tuple(builder.info.features[label].names)
+    keys = Keys(*_features(builder, opening.keys))
+    names = tuple(builder.info.features[keys.label].names)
     check_class_names(names, builder.name)
+    have = set(builder.info.splits)
+    asked = _parts_asked_for(builder, opening.split) if opening.split else {}
+    while True:
+        parts = asked or _own_parts(builder.name, have, opening.validation_fraction)
+        splits = {part: _tfds_split(builder, spec, keys) for part, spec in parts.items() if spec}
+        usable = labelled(splits, builder.name)
+        without = {parts[part] for part in splits if part not in usable}
+        if asked and without:
+            raise ValueError(f"`split` names {', '.join(without)}, which has no labels.")
+        if not without:
+            break
+        have -= without
+    usable.setdefault("validation", usable["train"].subset(np.zeros(0, np.int64)))
     files = [str(path) for s in have for path in builder.info.splits[s].filepaths]
     state = digest_of(sorted(state_of(files)))
-    opened = {}
-    for part, spec in parts.items():
-        if spec:
-            one = _tfds_split(builder, spec, image, label)
-            states = [(state, spec, i) for i in range(len(one))]
-            facts = find_facts(one.image, states, opening.decoding, f"{builder.name} {spec}")
-            opened[part] = dataclasses.replace(one, facts=facts)
-    opened.setdefault("validation", opened["train"].subset(np.zeros(0, np.int64)))
+    states = {
+        part: [(state, parts[part], i) for i in range(len(split))] for part, split in usable.items()
+    }
     provenance = {"tfds": f"{builder.name}/{builder.version}", "splits": parts}
-    return check_images(Source(builder.name, names, opened, provenance, decoding=opening.decoding))
+    return check_images(
+        Source(builder.name, names, usable, provenance, decoding=opening.decoding), states
+    )
+
+
+def _own_parts(name: str, have: set[str], validation_fraction: float) -> dict[str, str]:
+    """The splits, or slices of them, that are the parts; "" for an empty one."""
+    if "train" not in have:
+        raise ValueError(
+            f"{name} has no split 'train'; it has {sorted(have)}. Give `split`, such as "
+            f"`split={sorted(have)[0]}[:80%],{sorted(have)[0]}[80%:]`"
+        )
+    if "test" in have and "validation" in have:
+        return {"train": "train", "validation": "validation", "test": "test"}
+    test = next((s for s in ("test", "validation") if s in have), None)
+    end = 100 if test else 80
+    begin = round(end * (1 - validation_fraction))
+    return {
+        "train": f"train[:{begin}%]",
+        "validation": f"train[{begin}%:{end}%]" if begin < end else "",
+        "test": test or f"train[{end}%:]",
+    }
 
 
 def _parts_asked_for(builder: Any, split: str) -> dict[str, str]:
@@ -127,18 +137,39 @@ def _ranges(builder: Any, spec: str) -> list[tuple[str, int, int]]:
     ]
 
 
-def _feature(builder: Any, kind: str) -> str:
-    """The name of a builder's one feature of a kind."""
-    names = [n for n, f in builder.info.features.items() if type(f).__name__ == kind]
-    if not names:
+def _features(builder: Any, asked: str) -> list[str]:
+    """The names of the image's and the label's feature.
+
+    Args:
+        builder: A TFDS builder.
+        asked: "IMAGE,LABEL"; empty for the only ones, or those of its supervised form.
+    """
+    features = builder.info.features
+    found: list[str] = []
+    for kind, name in zip(("Image", "ClassLabel"), [*asked.split(","), ""], strict=False):
+        names = [n for n, f in features.items() if type(f).__name__ == kind]
+        usual = [n for n in names if n in (builder.info.supervised_keys or ())]
+        if not names:
+            raise ValueError(
+                f"{builder.name} is no image classification set: it has no {kind} feature, only "
+                f"{', '.join(features)}."
+            )
+        chosen = [name.strip()] if name.strip() else names if len(names) == 1 else usual
+        if len(chosen) != 1 or chosen[0] not in names:
+            raise ValueError(
+                f"{builder.name} has the {kind} features {', '.join(names)}. Name an image and a "
+                f"label, such as `keys=image,label`. Received: keys={asked!r}"
+            )
+        found += chosen
+    if np.dtype(features[found[0]].np_dtype).kind == "f":
         raise ValueError(
-            f"{builder.name} is no image classification set: it has no {kind} feature, only "
-            f"{', '.join(builder.info.features)}."
+            f"{builder.name} stores its images as floats under {found[0]!r}, and images are read "
+            "in 0..255. Prepare it with whole numbers: multiply values in 0..1 by 255, and round."
         )
-    return names[0]
+    return found
 
 
-def _tfds_split(builder: Any, part: str, image_key: str, label_key: str) -> Split:
+def _tfds_split(builder: Any, part: str, keys: Keys) -> Split:
     """A part in memory, encoded, or by an index of its records where it is too large for that."""
     import tensorflow_datasets as tfds
 
@@ -150,9 +181,9 @@ def _tfds_split(builder: Any, part: str, image_key: str, label_key: str) -> Spli
     )
     # TFDS streams no ArrayRecord files, which are made for access by number.
     if size > IN_MEMORY_BYTES or builder.info.file_format.value == "array_record":
-        return _indexed_split(builder, ranges, Keys(image_key, label_key))
-    records = builder.as_dataset(split=part, decoders={image_key: tfds.decode.SkipDecoding()})
-    pairs = [(r[image_key], r[label_key]) for r in records.as_numpy_iterator()]
+        return _indexed_split(builder, ranges, keys)
+    records = builder.as_dataset(split=part, decoders={keys.image: tfds.decode.SkipDecoding()})
+    pairs = [(r[keys.image], r[keys.label]) for r in records.as_numpy_iterator()]
     encoded = tf.constant([image for image, _ in pairs])
 
     def image(i: tf.Tensor) -> tf.Tensor:
@@ -175,7 +206,8 @@ def _indexed_split(builder: Any, ranges: list[tuple[str, int, int]], keys: Keys)
         )
     names = list(dict.fromkeys(name for name, _, _ in ranges))
     shards = {name: [str(p) for p in builder.info.splits[name].filepaths] for name in names}
-    records = index_shards([path for name in names for path in shards[name]], keys)
+    paths = [path for name in names for path in shards[name]]
+    records = index_shards(paths, keys, as_path(builder.data_dir))
     first = dict(zip(names, np.cumsum([0] + [_examples(builder, n) for n in names]), strict=False))
     wanted = np.concatenate([first[name] + np.arange(begin, end) for name, begin, end in ranges])
     return split_of(records).subset(wanted)
