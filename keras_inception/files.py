@@ -51,7 +51,7 @@ def opened(path: str | os.PathLike[str]) -> BinaryIO:
         ValueError: it is a pipe, a device, a socket or a folder.
         OSError: it is not there, or cannot be opened.
     """
-    return open(regular(path), "rb")
+    return Path(regular(path)).open("rb")
 
 
 def read(path: str | os.PathLike[str], most: int = LARGEST_TEXT) -> bytes:

@@ -367,13 +367,14 @@ def test_a_cache_that_cannot_be_written_is_said_once_and_does_without(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "file" / "home"))
     root = tree(tmp_path / "data", "train/a", "train/b", "test/a", "test/b")
-    an_image(7).save(root / "train" / "a" / "tiled.tif")
+    image = an_image(7)
+    image.save(root / "train" / "a" / "tiled.tif")
     source = open_source(f"folder:{root}", validation_fraction=0.0)
     assert caplog.text.count("Nothing is kept for later runs") == 1
     assert not source.unreadable
     train = source.splits["train"]
     (i,) = [i for i in range(len(train)) if train.name(i).endswith(".tif")]
-    np.testing.assert_array_equal(train.pixels(i), np.asarray(an_image(7)))
+    np.testing.assert_array_equal(train.pixels(i), np.asarray(image))
 
 
 def test_an_image_that_could_not_be_read_is_looked_at_again(tmp_path):

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sys
+import types
 import zlib
 
 import numpy as np
@@ -249,6 +250,7 @@ def test_formulas_of_spreadsheets_are_told_by_a_flag(odd_names, monkeypatch, tmp
 
 def test_standard_input_has_a_limit(monkeypatch, capsys):
     monkeypatch.setattr("keras_inception.cli.predict.LARGEST_IMAGE", 1000)
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(open("/dev/zero", "rb")))
-    run(["predict", "-", "--model", "any"], 2)
+    with open("/dev/zero", "rb") as zeros:
+        monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=zeros))
+        run(["predict", "-", "--model", "any"], 2)
     assert "at most 1,000 bytes are read" in capsys.readouterr().err
