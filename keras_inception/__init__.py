@@ -21,6 +21,7 @@ _PUBLIC = {
     "InceptionV3": "keras_inception.models.inception_v3",
     "InceptionV4": "keras_inception.models.inception_v4",
     "Preprocessing": "keras_inception.preprocessing",
+    "Run": "keras_inception.complete_run",
     "Weights": "keras_inception.weights",
     "comparison_table": "keras_inception.models.registry",
     "decode_predictions": "keras_inception.models.imagenet",
@@ -40,6 +41,7 @@ _PUBLIC = {
     "load_classifier": "keras_inception.runtime",
     "load_model": "keras_inception.models.saving",
     "load_weights": "keras_inception.models.saving",
+    "load_run": "keras_inception.complete_run",
     "multiply_adds": "keras_inception.models.measure",
     "optimize": "keras_inception.exporting.fastest",
     "predict": "keras_inception.runtime.predict",
@@ -49,6 +51,7 @@ _PUBLIC = {
     "smallest_input": "keras_inception.models.measure",
     "summary_by_block": "keras_inception.models.measure",
     "to_inference": "keras_inception.models.surgery",
+    "train": "keras_inception.complete_run",
 }
 
 __all__ = ["__version__", *_PUBLIC]

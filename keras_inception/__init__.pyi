@@ -1,5 +1,8 @@
 """The public names with their types, which `__init__.py` loads lazily."""
 
+from keras_inception.complete_run import Run as Run
+from keras_inception.complete_run import load_run as load_run
+from keras_inception.complete_run import train as train
 from keras_inception.drawing.diagram import diagram as diagram
 from keras_inception.evaluation.protocol import evaluate as evaluate
 from keras_inception.exporting.fastest import optimize as optimize

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable
 
@@ -16,6 +17,12 @@ def some(names: Iterable[str], shown: int = 3) -> str:
 def numbered(class_names: Iterable[str]) -> str:
     """Which class each output is: "output 0 = 'cat', output 1 = 'dog'"."""
     return some([f"output {i} = {name!r}" for i, name in enumerate(class_names)], 5)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What ends a message about an unknown name: "; did you mean 'x'?", or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def minutes(seconds: float) -> str:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 
 from keras_inception import settings
+from keras_inception.recipes import Recipe
 from keras_inception.settings import group
 
 _run, _devices = group("Run"), group("Devices")
+
+
+def run_dir_of(recipe: Recipe) -> str:
+    """The folder of a run for which none was named: runs/<dataset>-<model>."""
+    data = Path(recipe.dataset.partition(":")[2] or recipe.dataset).name or "data"
+    return f"runs/{data}-{recipe.model}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,13 +7,13 @@ with a paper.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from keras_inception import files, settings
+from keras_inception.messages import nearest
 from keras_inception.models.registry import check_name
 from keras_inception.settings import group
 
@@ -225,8 +225,7 @@ class Recipe:
         known = [f.name for f in dataclasses.fields(cls)]
         for name in fields:
             if name not in known:
-                close = difflib.get_close_matches(str(name), known, n=1)
-                hint = f"; did you mean {close[0]!r}?" if close else ""
+                hint = nearest(str(name), known)
                 raise ValueError(f"A recipe has no field {str(name)[:80]!r}{hint}")
         return cls(**fields)
 

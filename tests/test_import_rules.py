@@ -34,6 +34,7 @@ FLOORS = [
     "explain",
     "exporting",
     "report",
+    "complete_run",
     "cli",
 ]
 # What the lower floors may import besides Python's own library, so that they run on every backend.

@@ -13,7 +13,7 @@ from absl.flags import argparse_flags
 
 from keras_inception import recipes
 from keras_inception.cli import codes
-from keras_inception.options import Options
+from keras_inception.options import Options, run_dir_of
 from keras_inception.recipes import Recipe
 
 _DESCRIPTION = """\
@@ -97,10 +97,7 @@ def parse(argv: list[str]) -> tuple[Recipe, Options]:
         options.check()
     except ValueError as error:
         command.error(with_flags(str(error)))
-    data = Path(recipe.dataset.partition(":")[2] or recipe.dataset).name or "data"
-    return recipe, dataclasses.replace(
-        options, run_dir=options.run_dir or f"runs/{data}-{recipe.model}"
-    )
+    return recipe, dataclasses.replace(options, run_dir=options.run_dir or run_dir_of(recipe))
 
 
 _NAMES = [field.name for kind in (Recipe, Options) for field in dataclasses.fields(kind)]

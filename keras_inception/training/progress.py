@@ -14,13 +14,13 @@ class Progress:
     """The lines of one run; only the chief prints.
 
     Args:
-        prints: Whether this process is the one that prints.
+        prints: Whether this process prints; also an attribute.
         batch_size: The global batch.
         total_steps, epochs: Of the whole run.
     """
 
     def __init__(self, *, prints: bool, batch_size: int, total_steps: int, epochs: int) -> None:
-        self._prints, self._batch_size = prints, batch_size
+        self.prints, self._batch_size = prints, batch_size
         self._total_steps, self._epochs = total_steps, epochs
         self._reported = time.monotonic()
         # Where the rate is measured from: the end of the first loop, which is spent on tracing.
@@ -28,7 +28,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Prints a line from the chief only, overwriting the progress line on a terminal."""
-        if self._prints:
+        if self.prints:
             print(f"\r{text}" if sys.stdout.isatty() else text, flush=True)
 
     def loop(self, step: int, loss: float, hits: float, rate: float) -> None:
@@ -45,7 +45,7 @@ class Progress:
         begun, first = self._start
         terminal = sys.stdout.isatty()
         quiet = not terminal and now - self._reported < SECONDS_BETWEEN_LOG_LINES
-        if not self._prints or quiet or step == first:
+        if not self.prints or quiet or step == first:
             return
         self._reported = now
         steps_per_second = (step - first) / (now - begun)

@@ -63,6 +63,7 @@ def train(
     keep_parts: bool = False,
     source: Source | None = None,
     lock: FolderLock | None = None,
+    verbose: int = 1,
 ) -> RunFolder:
     """Trains a variant and leaves a run folder; goes on where an earlier run of it stopped.
 
@@ -79,6 +80,7 @@ def train(
             are in, though others were added to the data set since it began.
         source: The data set, if `open_bound` has opened it already.
         lock: The lock of the folder, which is taken and kept; by default one for this call.
+        verbose: 1 prints the progress, 0 nothing.
 
     Returns:
         The run folder, with weights.safetensors, model.keras, history.csv and curves.png in it.
@@ -103,6 +105,7 @@ def train(
     if not fresh:
         folder.check_recipe(recipe)
     stages = plan(recipe, source, folder, strategy, fresh, steps_per_loop, xla)
+    stages = stages if verbose else _silent(stages)
     stage = next(stages)  # what its network cannot do is refused before the folder is touched
     all_stages = itertools.chain([stage], stages)
     with _writing(folder, strategy, fresh, lock):
@@ -169,6 +172,13 @@ def plan(
         if fresh or not folder.head.weights_path.exists():
             yield kind(_head_stage(recipe), recipe.weights, folder.head)
     yield descent(recipe, weights, folder)
+
+
+def _silent(stages: Iterator[Stage]) -> Iterator[Stage]:
+    """The same stages, which print nothing."""
+    for stage in stages:
+        stage.progress.prints = False
+        yield stage
 
 
 def _probe(

@@ -1,0 +1,55 @@
+"""`train` and the run that it returns."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+import short_googlenet
+
+from keras_inception import evaluate, load_classifier, load_run, train
+from keras_inception.models import inception_v1
+from keras_inception.runs import RunFolder
+
+
+def test_a_run_is_finished_and_given_again(finished_run, monkeypatch, capsys):
+    """On a folder whose training has ended; what is switched off is not done."""
+    monkeypatch.setattr(inception_v1, "features", short_googlenet.features)
+    recipe, path = finished_run.recipe, finished_run.path
+    run = train(recipe=recipe, run_dir=path, export=False, verbose=0)
+    assert capsys.readouterr().out == ""
+    rows = RunFolder(path).history
+    assert run.history["loss"] == [row["loss"] for row in rows] and len(rows) == recipe.epochs
+    assert not (path / "export.json").exists() and run.report == path / "report.html"
+    again = load_run(run)
+    assert again.evaluation == run.evaluation == evaluate(run)
+    accuracy = run.evaluation["results"][0]["accuracy"]
+    shown = again._repr_html_()
+    assert f"{accuracy:.1%}" in repr(again) and f"{accuracy:.1%}" in shown
+    assert shown.count("<img") == 1 and os.fspath(run.report) in shown
+    image = np.zeros((1, *run.classifier.input_shape), np.uint8)
+    scaled = run.model.preprocessing.scale(image)
+    want = run.model(scaled, training=False)
+    np.testing.assert_allclose(run.classifier.predict(image), want, atol=1e-6)
+    assert load_classifier(run).class_names == tuple(run.class_names)
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        ({"epoch": 2}, TypeError, "no argument 'epoch'; did you mean 'epochs'"),
+        ({"worker_inde": 2}, TypeError, "did you mean 'worker_index'"),
+        ({"epochs": "two"}, ValueError, "`epochs` should be a whole number"),
+        ({"recipe": "finetoon"}, ValueError, "Unknown recipe"),
+    ],
+)
+def test_what_a_run_cannot_be_is_said_before_anything_is_written(fields, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        train("fake", run_dir=tmp_path / "run", **fields)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_is_no_run(tmp_path):
+    with pytest.raises(ValueError, match="no run folder"):
+        load_run(tmp_path)
