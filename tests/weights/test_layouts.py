@@ -136,6 +136,18 @@ def test_wrapped_files_and_heads_are_told_apart(prefix):
         assert all(theirs == prefix + name for name, theirs in found.origin.items())
 
 
+@pytest.mark.parametrize("prefix", ["", "module/"])
+def test_the_classifier_of_retrain_py_stands_for_the_networks_own(prefix):
+    """It lies outside of the network's scope, and a TF-Hub module is a scope of its own."""
+    layout = layouts.LAYOUTS["slim/inception_v3"]
+    body = {prefix + name: {} for name in layout.body}
+    found = layouts.recognise(body | {"final_training_ops": {}})
+    assert found.layout is layout and not found.foreign
+    assert found.origin["InceptionV3/Logits/Conv2d_1c_1x1"] == "final_training_ops"
+    both = body | {f"{prefix}InceptionV3/Logits/Conv2d_1c_1x1": {}, "final_training_ops": {}}
+    assert layouts.recognise(both) == found
+
+
 def test_an_incomplete_network_is_refused():
     """Also where its names would do for another layout, as keras.applications' numbers do."""
     for layout in layouts.LAYOUTS.values():
