@@ -5,6 +5,7 @@ The graphs are drawn here operation by operation, as Google's files are, with se
 
 from __future__ import annotations
 
+import json
 import logging
 
 import numpy as np
@@ -435,6 +436,26 @@ def test_constants_in_every_spelling(tmp_path):
     want = 3 * (kernel[0, 0, :1].reshape(-1) / 7).astype(np.float16)
     np.testing.assert_allclose(layers["half"]["kernel"].reshape(-1), want, rtol=1e-3)
     np.testing.assert_array_equal(layers["half"]["bias"], [5.0])
+
+
+def test_operations_show_arguments_and_the_contract(tmp_path):
+    def make(x):
+        x = tf.compat.v1.image.resize_bicubic(x, (16, 24))
+        kernel = tf.constant(np.ones((1, 1, 2, 3), np.float32), name="Net/weights")
+        tf.sigmoid(tf.nn.conv2d((x - 3.0) / 4.0, kernel, 1, "SAME"))
+
+    shown = json.loads(small(tmp_path, make).metadata["shown"])
+    assert shown["arguments"] == {"classifier_activation": "sigmoid"}
+    contract = Preprocessing(
+        size=(16, 24),
+        crop_fraction=1.0,
+        keep_aspect=False,
+        antialias=False,
+        interpolation="bicubic",
+        mean=3.0,
+        std=4.0,
+    )
+    assert Preprocessing.from_dict(shown["preprocessing"]) == contract
 
 
 @pytest.mark.parametrize(
