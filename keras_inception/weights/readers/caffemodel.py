@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_inception.budget import Budget
 from keras_inception.weights.readers.layers import Layers, add
-from keras_inception.weights.readers.protobuf import fields, varint, varints
+from keras_inception.weights.readers.protobuf import Message, varint
 
 # Field numbers of caffe.proto.
 _NET_V1_LAYERS, _NET_LAYER = 2, 100
@@ -36,50 +36,29 @@ def read(data: memoryview, budget: Budget) -> Layers:
     Raises:
         ValueError: the file is damaged.
     """
+    net = Message(data, budget)
     layers: Layers = {}
-    for field, value in fields(data, budget):
-        if field not in (_NET_LAYER, _NET_V1_LAYERS) or isinstance(value, int):
-            continue
-        name, dense, blobs = _layer(value, budget, v1=field == _NET_V1_LAYERS)
-        if blobs:
-            kernel = blobs[0]
-            if dense:
-                kernel = kernel.reshape(kernel.shape[-2:]).T
-            else:
-                kernel = kernel.transpose(2, 3, 1, 0)
-            add(layers, name, "kernel", kernel)
-            if len(blobs) > 1:
-                add(layers, name, "bias", blobs[1].reshape(-1))
+    for layer in net.messages(_NET_V1_LAYERS):
+        dense = layer.number(_V1_TYPE) == _V1_INNER_PRODUCT
+        _add(layers, layer.text(_V1_NAME), dense, layer.messages(_V1_BLOBS), budget)
+    for layer in net.messages(_NET_LAYER):
+        dense = layer.bytes(_TYPE) == b"InnerProduct"
+        _add(layers, layer.text(_NAME), dense, layer.messages(_BLOBS), budget)
     return layers
 
 
-def _layer(message: memoryview, budget: Budget, *, v1: bool) -> tuple[str, bool, list[np.ndarray]]:
-    """A layer's name, whether it is an InnerProduct, and its blobs."""
-    names = (_V1_NAME, _V1_TYPE, _V1_BLOBS) if v1 else (_NAME, _TYPE, _BLOBS)
-    name, dense, blobs = "", False, []
-    for field, value in fields(message, budget):
-        if field == names[0] and not isinstance(value, int):
-            name = bytes(value).decode()
-        elif field == names[1]:
-            dense = value == _V1_INNER_PRODUCT if v1 else value == b"InnerProduct"
-        elif field == names[2] and not isinstance(value, int):
-            blobs.append(_blob(value, budget))
-    return name, dense, blobs
+def _add(layers: Layers, name: str, dense: bool, blobs: list[Message], budget: Budget) -> None:
+    """Adds a layer's kernel and bias, if it has any."""
+    for variable, blob in zip(("kernel", "bias"), blobs, strict=False):
+        array = _array(blob, budget)
+        if variable == "bias":
+            array = array.reshape(-1)
+        else:
+            array = array.reshape(array.shape[-2:]).T if dense else array.transpose(2, 3, 1, 0)
+        add(layers, name, variable, array)
 
 
-def _blob(message: memoryview, budget: Budget) -> np.ndarray:
-    legacy = dict.fromkeys(_BLOB_LEGACY_SHAPE, 0)
-    shape: list[int] = []
-    data: list[memoryview] = []
-    for field, value in fields(message, budget):
-        if field in legacy and isinstance(value, int):
-            legacy[field] = value
-        elif field == _BLOB_SHAPE and not isinstance(value, int):
-            for number, sizes in fields(value, budget):
-                if number == 1:
-                    shape += [sizes] if isinstance(sizes, int) else varints(sizes, budget)
-        elif field == _BLOB_DATA and not isinstance(value, int):
-            data.append(value)
-    shape = shape or list(legacy.values())
+def _array(blob: Message, budget: Budget) -> np.ndarray:
+    shape = blob.message(_BLOB_SHAPE).numbers(1) or list(map(blob.number, _BLOB_LEGACY_SHAPE))
     budget.array("a blob", shape, np.dtype("<f4"))
-    return np.frombuffer(b"".join(data), "<f4").reshape(shape)
+    return np.frombuffer(b"".join(blob.all(_BLOB_DATA)), "<f4").reshape(shape)

@@ -18,7 +18,7 @@ import numpy as np
 from keras_inception import files
 from keras_inception.budget import Budget
 from keras_inception.weights.readers.layers import Layers, add
-from keras_inception.weights.readers.protobuf import Message, fields, varint, varints
+from keras_inception.weights.readers.protobuf import Message, fields, varint
 
 # What stands for retrain.py's classifier: it gave it two scopes and, over the years, many names.
 RETRAINED = "final_training_ops"
@@ -293,13 +293,13 @@ class _Graph:
         dtype = np.dtype(kind)
         shape = [dim.number(_SIZE) for dim in tensor.message(_SHAPE).messages(_DIM)]
         count = self._budget.array(name, shape, dtype)
-        raw = tensor.bytes(_CONTENT) or b"".join(tensor.all(field))
-        if field in _VARINTS and not len(tensor.bytes(_CONTENT)):
-            numbers = np.array(varints(memoryview(raw), self._budget), np.uint64)
-            values = numbers.astype(f"<u{dtype.itemsize}").view(dtype)
+        packed = tensor.bytes(_CONTENT)
+        if packed or field not in _VARINTS:
+            values = np.frombuffer(packed or b"".join(tensor.all(field)), dtype)
         else:
-            values = np.frombuffer(raw, dtype)
-        if len(values) > count or (len(values) < count and len(tensor.bytes(_CONTENT))):
+            numbers = np.array(tensor.numbers(field), np.uint64)
+            values = numbers.astype(f"<u{dtype.itemsize}").view(dtype)
+        if len(values) > count or (len(values) < count and packed):
             raise ValueError(f"{name!r:.80} has {len(values):,} values for a shape of {shape}")
         if len(values) < count:  # the last one is written once
             last = values[-1] if len(values) else 0

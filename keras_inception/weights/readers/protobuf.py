@@ -53,6 +53,20 @@ class Message:
             raise ValueError("it holds bytes in the place of a number")
         return values[-1]
 
+    def numbers(self, field: int) -> list[int]:
+        """All whole numbers of that field, whether they are packed or not."""
+        found = []
+        for value in self._fields.get(field, []):
+            if isinstance(value, int):
+                found.append(value)
+                continue
+            at = 0
+            while at < len(value):
+                self._budget.part()
+                number, at = varint(value, at)
+                found.append(number)
+        return found
+
     def all(self, field: int) -> list[memoryview]:
         """All bytes of that field."""
         found = []
@@ -93,13 +107,3 @@ def varint(data: bytes | memoryview, at: int) -> tuple[int, int]:
                 break
             return value, at
     raise ValueError("it holds a number of more than 64 bits")
-
-
-def varints(data: memoryview, budget: Budget) -> list[int]:
-    """Packed whole numbers."""
-    values, at = [], 0
-    while at < len(data):
-        budget.part()
-        value, at = varint(data, at)
-        values.append(value)
-    return values
