@@ -58,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+@output.escaped()
 def run(argv: list[str] | None = None) -> None:
     """The console script; TensorFlow is loaded by the commands that need it.
 
@@ -70,11 +71,6 @@ def run(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["train"]:
         sys.exit(_module("train").main(["keras-inception train", *argv[1:]]))
-    with output.escaped():
-        sys.exit(_run(argv))
-
-
-def _run(argv: list[str]) -> int:
     commands = parser()
     arguments = commands.parse_args(argv)
     prepare_process()
@@ -82,7 +78,7 @@ def _run(argv: list[str]) -> int:
         code = _module(arguments.command).run(arguments)
     except (ValueError, OSError) as error:
         commands.error(with_flags(str(error), arguments.flags))
-    return code or 0
+    sys.exit(code or 0)
 
 
 def _module(command: str) -> Any:

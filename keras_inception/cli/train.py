@@ -12,6 +12,7 @@ from keras_inception.cli.process import prepare_process, use_onednn
 HELP = "train a network, evaluate it, export it and check the exports (see train --help)"
 
 
+@output.escaped()
 def main(argv: list[str]) -> int:
     """Trains, evaluates, exports and reports.
 
@@ -21,11 +22,6 @@ def main(argv: list[str]) -> int:
     Returns:
         The exit code.
     """
-    with output.escaped():
-        return _main(argv)
-
-
-def _main(argv: list[str]) -> int:
     program = Path(argv[0]).name
     recipe, options = flags.parse(argv)
     prepare_process()
