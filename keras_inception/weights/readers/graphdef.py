@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -317,7 +318,7 @@ class _Graph:
         low, high = (float(end.reshape(-1)[0]) for end in ends)
         step = (high - low) / 255
         if mode == "MIN_FIRST" and step:
-            low = round(low / step) * step
+            low = math.copysign(math.floor(abs(low / step) + 0.5), low) * step  # as C rounds
         least = -128 if values.dtype.kind == "i" else 0
         return ((values.astype(np.float32) - least) * np.float32(step) + np.float32(low)).astype(
             np.float32
