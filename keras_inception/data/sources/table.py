@@ -7,7 +7,6 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -111,17 +110,22 @@ def _read(file: Path) -> list[Row]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows = []
     try:
-        at = _columns([name.strip().lower() for name in next(reader, [])], file)
+        head = _checked_head([name.strip().lower() for name in next(reader, [])], file)
         for cells in reader:
-            line = reader.line_num
-            if not any(cell.strip() for cell in cells):
+            line, row = reader.line_num, dict(zip(head, map(str.strip, cells), strict=False))
+            if not any(row.values()):
                 continue
-            if len(cells) != at["all"]:
-                raise ValueError(f"{file}, line {line}: {len(cells)} cells, not {at['all']}.")
-            path, label = (cells[at[name]].strip() for name in ("path", "label"))
-            if not path:
+            if len(cells) != len(head):
+                raise ValueError(f"{file}, line {line}: {len(cells)} cells, not {len(head)}.")
+            if not row["path"]:
                 raise ValueError(f"{file}, line {line}: a row needs a path and a label.")
-            rows.append((path, label, _part(cells, at, file, line), line))
+            part = row.get("split", "train")
+            if part.lower() not in PART_OF:
+                raise ValueError(
+                    f"{file}, line {line}: split should be train, validation or test. "
+                    f"Received: {part!r}"
+                )
+            rows.append((row["path"], row["label"], PART_OF[part.lower()], line))
     except csv.Error as error:
         raise ValueError(f"{file}, line {reader.line_num}: {error}") from error
     if not rows:
@@ -129,8 +133,8 @@ def _read(file: Path) -> list[Row]:
     return rows
 
 
-def _columns(head: list[str], file: Path) -> dict[str, int]:
-    """Where the columns are; "all" is how many there are."""
+def _checked_head(head: list[str], file: Path) -> list[str]:
+    """The columns' names; raises ValueError if those that are needed are not there once."""
     if "path" not in head or "label" not in head:
         flags = "" if "path" not in head or len(head) < 3 else f" {_MANY_LABELS}"
         raise ValueError(
@@ -139,19 +143,7 @@ def _columns(head: list[str], file: Path) -> dict[str, int]:
         )
     if head.count("label") > 1 or head.count("path") > 1:
         raise ValueError(f"{file} has a column twice: {', '.join(head)}. {_MANY_LABELS}")
-    named = {name: head.index(name) for name in ("path", "label", "split") if name in head}
-    return named | {"all": len(head)}
-
-
-def _part(cells: list[str], at: Mapping[str, int], file: Path, line: int) -> str:
-    if "split" not in at:
-        return "train"
-    name = cells[at["split"]].strip()
-    if name.lower() not in PART_OF:
-        raise ValueError(
-            f"{file}, line {line}: split should be train, validation or test. Received: {name!r}"
-        )
-    return PART_OF[name.lower()]
+    return head
 
 
 def _as_numbers(rows: list[Row], file: Path) -> list[Row]:
