@@ -104,10 +104,7 @@ def _folder(arguments: argparse.Namespace) -> str:
     run = _run(arguments)
     names += [] if run else [Path(model).name for model in arguments.models[:3]]
     paths = [os.path.abspath(m) if os.path.exists(m) else m for m in arguments.models]
-    asked = [paths, *(str(getattr(arguments, n)) for n in _ASKED)]
+    # Neither `batch_size` nor `fresh` makes another evaluation.
+    asked = [paths, *(str(getattr(arguments, n)) for n in ("dataset", *_OPTIONS[:-2]))]
     digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
-    return os.path.join(run, "evaluations", "-".join([*names, digest]))
-
-
-# Arguments, besides the models, that make another evaluation.
-_ASKED = ("dataset", "part", "crops", "ensemble", "ground_truth", "data_dir", "limit", "restrict")
+    return os.path.join(run, "evaluations", f"{'-'.join(names)[:60]}-{digest}")
