@@ -115,7 +115,9 @@ def test_a_damaged_image_does_not_end_a_distance(tmp_path, seeded, caplog):
     whole = fid_features(tmp_path, model=seeded)
     content = (tmp_path / "b.png").read_bytes()
     (tmp_path / "b.png").write_bytes(content[: len(content) // 2])
-    np.testing.assert_allclose(fid_features(tmp_path, model=seeded), whole[[0, 2]], rtol=1e-5)
+    found = fid_features(tmp_path, model=seeded)
+    np.testing.assert_allclose(found, whole[[0, 2]], atol=1e-4)  # a batch of another size
+    assert np.abs(found[1] - whole[1]).max() > 1e-2
     assert "b.png cannot be read and is left out" in caplog.text
     with pytest.raises(ValueError, match="None of the 1 images"):
         fid_features(tmp_path / "b.png", model=seeded)
