@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from keras_inception import messages
 from keras_inception.preprocessing import Preprocessing
 
 # What a file may give for a builder's argument: a number up to this, or that many of them.
@@ -29,7 +30,7 @@ def _plain(name: str, value: Any) -> Any:
     if not (value is None or isinstance(value, str) or (numbers and len(row) <= _MOST)):
         raise ValueError(
             f"`{name}` of a builder should be a text or numbers from 0 to {_LARGEST} in a file. "
-            f"Received: {name}={value!r}"
+            f"Received: {name}={messages.shown(value)}"
         )
     return value
 

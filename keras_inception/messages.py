@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from typing import Any
 
 
 def some(names: Iterable[str], shown: int = 3) -> str:
@@ -44,3 +45,15 @@ def printable(text: str, longest: int = 0) -> str:
     text = re.sub("[\ud800-\udc7f\udd00-\udfff]", "\ufffd", text)
     text = text.encode(errors="surrogateescape").decode(errors="backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: of arrays, tensors and bytes only what they are."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"{len(value):,} bytes"
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        dtype = getattr(value.dtype, "name", value.dtype)
+        return f"{type(value).__name__} of shape {value.shape} and dtype {dtype}"
+    if isinstance(value, list | tuple) and value and not isinstance(value[0], str | int | float):
+        return f"{type(value).__name__} of {len(value):,}, first {shown(value[0])}"
+    return printable(repr(value), 100)

@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from keras_inception import messages
+
+ASPECTS = ("crop", "pad", "stretch")
 _INTERPOLATIONS = ("bilinear", "bicubic")
 _LARGEST_SIDE = 16_384
 
@@ -24,9 +27,12 @@ class Preprocessing:
 
     Attributes:
         size: (height, width) of the model's input, in pixels.
-        crop_fraction: Share of the image's side that the central crop keeps, in (0, 1].
-        keep_aspect: True crops a square out of the middle (torchvision, timm); False crops
-            `crop_fraction` of each side and lets the resize change the aspect (TF-Slim).
+        crop_fraction: Share of the side that the central crop keeps, in (0, 1].
+        aspect: How an image of another shape than `size` comes to it. "crop" keeps the largest
+            rectangle of that shape in the middle (torchvision, timm); "pad" keeps the whole image
+            and pads it with `mean`, which is 0 once it is scaled; "stretch" lets the resize change
+            the aspect (TF-Slim). The crop fraction is taken of that rectangle, of the padded or of
+            the stretched image.
         interpolation: "bilinear" or "bicubic".
         antialias: Whether the resize low-passes first when it shrinks, as Pillow does.
         mean: What is subtracted, in units of 0..255: one number, or one a channel.
@@ -40,7 +46,7 @@ class Preprocessing:
 
     size: tuple[int, int]
     crop_fraction: float = 0.875
-    keep_aspect: bool = True
+    aspect: str = "crop"
     interpolation: str = "bilinear"
     antialias: bool = True
     mean: float | tuple[float, ...] = 127.5
@@ -59,30 +65,33 @@ class Preprocessing:
         ):
             raise ValueError(
                 f"`size` should be (height, width) in pixels, both from 1 to {_LARGEST_SIDE}. "
-                f"Received: size={self.size!r}"
+                f"Received: size={messages.shown(self.size)}"
             )
-        for field in ("keep_aspect", "antialias", "inside_model"):
+        for field in ("antialias", "inside_model"):
             if not isinstance(getattr(self, field), bool):
                 raise ValueError(
-                    f"`{field}` should be True or False. Received: {field}={getattr(self, field)!r}"
+                    f"`{field}` should be True or False. "
+                    f"Received: {field}={messages.shown(getattr(self, field))}"
                 )
         for field in ("crop_fraction", "mean", "std"):
             value = getattr(self, field)
             values = value if isinstance(value, tuple) and field != "crop_fraction" else (value,)
             if not values or not all(_is_number(n) for n in values):
                 raise ValueError(
-                    f"`{field}` should hold finite numbers. Received: {field}={value!r}"
+                    f"`{field}` should hold finite numbers. "
+                    f"Received: {field}={messages.shown(value)}"
                 )
         if not 0 < self.crop_fraction <= 1:
             raise ValueError(
                 "`crop_fraction` should be above 0 and at most 1 (1 keeps the whole image). "
                 f"Received: crop_fraction={self.crop_fraction}"
             )
-        if self.interpolation not in _INTERPOLATIONS:
-            raise ValueError(
-                f"`interpolation` should be one of {_INTERPOLATIONS}. "
-                f"Received: interpolation={self.interpolation!r}"
-            )
+        for field, known in (("aspect", ASPECTS), ("interpolation", _INTERPOLATIONS)):
+            if getattr(self, field) not in known:
+                raise ValueError(
+                    f"`{field}` should be one of {', '.join(known)}. "
+                    f"Received: {field}={messages.shown(getattr(self, field))}"
+                )
         if np.any(np.asarray(self.std) <= 0):
             raise ValueError(f"`std` should be above 0. Received: std={self.std}")
 
@@ -98,6 +107,9 @@ class Preprocessing:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Preprocessing:
         """The record back from `to_dict`'s form. Raises ValueError on an unknown field."""
+        fields = dict(fields)
+        if "keep_aspect" in fields:  # what earlier files say in place of `aspect`
+            fields.setdefault("aspect", "crop" if fields.pop("keep_aspect") else "stretch")
         unknown = set(fields) - {f.name for f in dataclasses.fields(cls)}
         if unknown:
             raise ValueError(
@@ -169,24 +181,63 @@ class Preprocessing:
         return ops.cast(images, "float32") * scale + offset
 
     def crop_box(self, height: Any, width: Any) -> tuple[Any, Any, Any, Any]:
-        """The central crop of an image: (top, left, height, width) in whole pixels.
+        """The part of an image that is used: (top, left, height, width) in whole pixels.
 
         Args:
             height, width: The image's sides, as Python ints or as scalar int tensors.
         """
-        if self.keep_aspect:
-            target_h, target_w = self.size
-            # The largest box of the target's shape that fits, times the crop fraction.
-            by_height = height * target_w < width * target_h
-            fit_h = _where(by_height, height, _scaled(width, target_h / target_w))
-            fit_w = _where(by_height, _scaled(height, target_w / target_h), width)
-        else:
-            fit_h, fit_w = height, width
-        crop_h, crop_w = _scaled(fit_h, self.crop_fraction), _scaled(fit_w, self.crop_fraction)
+        target_h, target_w = self.size
+        fit_h, fit_w = height, width
+        if self.aspect != "stretch":
+            # The largest box of the target's shape in the image, or the smallest one around it.
+            by_height = height, _scaled(height, target_w / target_h)
+            by_width = _scaled(width, target_h / target_w), width
+            if self.aspect == "pad":
+                by_height, by_width = by_width, by_height
+            is_wide = height * target_w < width * target_h
+            fit_h, fit_w = (
+                _where(is_wide, *sides) for sides in zip(by_height, by_width, strict=True)
+            )
+        crop_h = _least(height, _scaled(fit_h, self.crop_fraction))
+        crop_w = _least(width, _scaled(fit_w, self.crop_fraction))
         return (height - crop_h) // 2, (width - crop_w) // 2, crop_h, crop_w
 
+    def inner_size(self, height: Any, width: Any) -> tuple[Any, Any]:
+        """(height, width) that a part of an image is resized to, before `padded` makes it `size`.
+
+        Args:
+            height, width: The sides of the part, as Python ints or as scalar int tensors.
+        """
+        target_h, target_w = self.size
+        if self.aspect != "pad":
+            return self.size
+        is_wide = height * target_w < width * target_h
+        inner_h = _where(is_wide, (2 * height * target_w + width) // (2 * width), target_h)
+        inner_w = _where(is_wide, target_w, (2 * width * target_h + height) // (2 * height))
+        return _where(inner_h < 1, 1, inner_h), _where(inner_w < 1, 1, inner_w)
+
+    def padded(self, image: Any) -> Any:
+        """An image of its `inner_size` in the middle of one of `size`; around it is `mean`.
+
+        Args:
+            image: float32 (height, width, channels), numpy or a tensor of the current backend.
+        """
+        if self.aspect != "pad":
+            return image
+        pad: Any = np.pad
+        shape = image.shape
+        if not isinstance(image, np.ndarray):
+            from keras import ops
+
+            pad, shape = ops.pad, ops.shape(image)
+        before_h, before_w = ((t - s) // 2 for t, s in zip(self.size, shape[:2], strict=True))
+        rows = before_h, self.size[0] - shape[0] - before_h
+        columns = before_w, self.size[1] - shape[1] - before_w
+        fill = np.asarray(self.mean, np.float32)
+        return pad(image - fill, [rows, columns, (0, 0)]) + fill
+
     def crop_and_resize(self, image: Any) -> Any:
-        """Crops the middle and resizes to `size`: uint8 or float (H, W, C) -> float32 in 0..255.
+        """Crops the middle and brings it to `size`: uint8 or float (H, W, C) -> float32 in 0..255.
 
         Args:
             image: One image, channels last: a numpy array, which needs neither Keras nor a
@@ -197,20 +248,26 @@ class Preprocessing:
         """
         if isinstance(image, np.ndarray):
             top, left, crop_h, crop_w = self.crop_box(*image.shape[:2])
-            return self.resize(image[top : top + crop_h, left : left + crop_w], self.size)
+            crop = image[top : top + crop_h, left : left + crop_w]
+            return self.padded(self.resize(crop, self.inner_size(crop_h, crop_w)))
         from keras import ops
 
         height, width = ops.shape(image)[:2]
         top, left, crop_h, crop_w = self.crop_box(height, width)
-        crop = image[top : top + crop_h, left : left + crop_w]
-        resized = ops.image.resize(
-            ops.cast(crop, "float32"),
-            self.size,
-            interpolation=self.interpolation,
-            antialias=self.antialias,
-            data_format="channels_last",
-        )
-        return ops.clip(resized, 0.0, 255.0)
+        crop = ops.cast(image[top : top + crop_h, left : left + crop_w], "float32")
+        if self.aspect == "pad":  # Keras resizes to a size that is known beforehand
+            inner_h, inner_w = self.inner_size(crop_h, crop_w)
+            rows, columns = self._resampling(crop_h, inner_h), self._resampling(crop_w, inner_w)
+            resized = ops.matmul(columns, ops.tensordot(rows, crop, axes=1))
+        else:
+            resized = ops.image.resize(
+                crop,
+                self.size,
+                interpolation=self.interpolation,
+                antialias=self.antialias,
+                data_format="channels_last",
+            )
+        return self.padded(ops.clip(resized, 0.0, 255.0))
 
     def resize(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """Resizes to (height, width) by the contract's interpolation; numpy only.
@@ -226,23 +283,29 @@ class Preprocessing:
         resized = columns @ np.tensordot(rows, image.astype(np.float32), axes=1)
         return np.clip(resized, 0.0, 255.0)
 
-    def _resampling(self, source: int, target: int) -> np.ndarray:
+    def _resampling(self, source: Any, target: Any) -> Any:
         """float32 (target, source): the weights of a side's pixels in each resized pixel.
 
         They are those of TensorFlow's resize: pixel centers at one half, the kernel widened by
         the factor of shrinking if `antialias`, and weights outside the image left out.
         """
+        of: Any = np
+        if not (isinstance(source, int) and isinstance(target, int)):
+            from keras import ops
+
+            of, source, target = ops, ops.cast(source, "float64"), ops.cast(target, "float64")
         step = source / target
-        width = max(step, 1.0) if self.antialias else 1.0
-        centers = (np.arange(target)[:, None] + 0.5) * step
-        x = np.abs(np.arange(source) + 0.5 - centers) / width
+        width = of.maximum(step, 1.0) if self.antialias else 1.0
+        centers = (of.arange(target, dtype="float64")[:, None] + 0.5) * step
+        x = of.abs(of.arange(source, dtype="float64") + 0.5 - centers) / width
         if self.interpolation == "bilinear":
-            kernel = np.maximum(0.0, 1.0 - x)
+            kernel = of.maximum(0.0, 1.0 - x)
         else:  # Keys' cubic with a = -1/2
             near = (1.5 * x - 2.5) * x * x + 1.0
             far = ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
-            kernel = np.where(x < 1.0, near, np.where(x < 2.0, far, 0.0))
-        return (kernel / kernel.sum(axis=1, keepdims=True)).astype(np.float32)
+            kernel = of.where(x < 1.0, near, of.where(x < 2.0, far, 0.0))
+        weights = kernel / of.sum(kernel, axis=1, keepdims=True)
+        return np.float32(weights) if of is np else of.cast(weights, "float32")
 
 
 def _is_number(value: Any) -> bool:
@@ -268,3 +331,8 @@ def _where(condition: Any, yes: Any, no: Any) -> Any:
     from keras import ops
 
     return ops.where(condition, yes, no)
+
+
+def _least(one: Any, other: Any) -> Any:
+    """The smaller of two ints or scalar tensors."""
+    return _where(one < other, one, other)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from keras_inception import files, settings
 from keras_inception.messages import nearest
 from keras_inception.models.registry import check_name
+from keras_inception.preprocessing import ASPECTS
 from keras_inception.settings import group
 
 _LARGEST_CONFIG = 1_000_000  # bytes; a run writes about two thousand
@@ -99,6 +100,13 @@ class Recipe:
     background: str = _data("ffffff", "color behind transparent pixels, six hex digits: RRGGBB")
     crop_fraction: float = _data(
         1.0, "share of the image's side that an evaluation's central crop keeps", above=0, most=1
+    )
+    aspect: str = _data(
+        "weights",
+        "how images of another shape than the input come to it: crop keeps the middle, pad the "
+        "whole in its own shape, stretch the whole in the input's; weights: as these were trained "
+        "(crop, but for TF-Slim's)",
+        choices=("weights", *ASPECTS),
     )
     augmentation: str = _data(
         "flip",

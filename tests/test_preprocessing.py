@@ -72,7 +72,12 @@ def test_a_model_that_scales_by_itself_gets_the_values_unchanged():
         (Preprocessing(size=(8, 8)), (5, 55, 70, 70)),
         (Preprocessing(size=(8, 8), crop_fraction=1.0), (0, 50, 80, 80)),
         # TF-Slim: 7/8 of each side, whatever the aspect becomes.
-        (Preprocessing(size=(8, 8), keep_aspect=False), (5, 11, 70, 158)),
+        (Preprocessing(size=(8, 8), aspect="stretch"), (5, 11, 70, 158)),
+        (Preprocessing(size=(8, 8), crop_fraction=1.0, aspect="stretch"), (0, 0, 80, 180)),
+        # The whole image; or 7/8 of the square of 180 around it, which is as high as it is.
+        (Preprocessing(size=(8, 8), crop_fraction=1.0, aspect="pad"), (0, 0, 80, 180)),
+        (Preprocessing(size=(8, 8), aspect="pad"), (0, 11, 80, 158)),
+        (Preprocessing(size=(8, 8), crop_fraction=0.4, aspect="pad"), (4, 54, 72, 72)),
         # The target's own shape, not a square.
         (Preprocessing(size=(8, 16), crop_fraction=1.0), (0, 10, 80, 160)),
     ],
@@ -86,6 +91,38 @@ def test_fit_keeps_a_constant_image_and_gives_the_size():
     fitted = contract.crop_and_resize(np.full((31, 50, 1), 200, np.uint8))
     assert fitted.shape == (9, 7, 1)
     np.testing.assert_allclose(fitted, 200, atol=1e-3)
+
+
+def test_wide_images_that_differ_at_their_ends_differ_unless_they_are_cropped():
+    image = np.random.default_rng(0).integers(0, 256, (50, 400, 3)).astype(np.uint8)
+    other = 255 - image
+    other[:, 175:225] = image[:, 175:225]
+    for aspect in ("crop", "pad", "stretch"):
+        contract = Preprocessing(size=(40, 40), crop_fraction=1.0, aspect=aspect)
+        one, two = (contract.crop_and_resize(x) for x in (image, other))
+        assert one.shape == two.shape == (40, 40, 3)
+        assert (one == two).all() == (aspect == "crop")
+
+
+def test_padding_is_the_mean_and_keeps_the_images_shape():
+    contract = Preprocessing((40, 40), crop_fraction=1.0, aspect="pad", mean=(9.0, 99.0, 199.0))
+    for height, width in ((50, 400), (400, 50)):
+        fitted = contract.crop_and_resize(np.full((height, width, 3), 250, np.uint8))
+        fitted = fitted if height < width else fitted.swapaxes(0, 1)
+        np.testing.assert_allclose(fitted[17:22], 250, atol=1e-3)
+        border = fitted[[0, 16, 22, 39]]
+        np.testing.assert_allclose(border, np.broadcast_to((9, 99, 199), border.shape), atol=1e-3)
+    # 350 of 400 columns are kept, and all 50 rows: 40 x 50 / 350 = 5.7.
+    contract = contract.replace(crop_fraction=0.875)
+    fitted = contract.crop_and_resize(np.full((50, 400, 3), 250, np.uint8))
+    assert (fitted[:, 0, 0] > 249).sum() == 6
+
+
+def test_earlier_contracts_are_read():
+    old = {"size": [8, 8], "keep_aspect": False}
+    assert Preprocessing.from_dict(old) == Preprocessing((8, 8), aspect="stretch")
+    assert Preprocessing.from_dict(old | {"keep_aspect": True}) == Preprocessing((8, 8))
+    assert Preprocessing.from_dict({"size": [8, 8]}).aspect == "crop"
 
 
 def test_json_round_trip_and_unknown_fields():
@@ -103,6 +140,7 @@ def test_json_round_trip_and_unknown_fields():
         ({"size": (0, 3)}, "size"),
         ({"size": (3, 3), "crop_fraction": 1.5}, "crop_fraction=1.5"),
         ({"size": (3, 3), "interpolation": "cubic"}, "'cubic'"),
+        ({"size": (3, 3), "aspect": "fit"}, "crop, pad, stretch. Received: aspect='fit'"),
         ({"size": (3, 3), "std": 0.0}, "std"),
     ],
 )
@@ -114,6 +152,19 @@ def test_bad_fields_are_named(fields, message):
 def test_channels_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match="3 values.*1 channels"):
         Preprocessing(size=(2, 2), mean=(1.0, 2.0, 3.0)).scale(np.zeros((2, 2, 1), np.uint8))
+
+
+@pytest.mark.parametrize("aspect", ["crop", "pad", "stretch"])
+def test_arrays_are_fitted_as_in_graphs_of_any_size(aspect):
+    import tensorflow as tf
+
+    contract = Preprocessing((24, 31), aspect=aspect, crop_fraction=0.8, mean=(9.0, 99.0, 199.0))
+    fit = tf.function(
+        contract.crop_and_resize, input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)]
+    )
+    for height, width in ((50, 83), (19, 200), (200, 3), (24, 31)):
+        image = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
+        np.testing.assert_allclose(fit(image), contract.crop_and_resize(image), atol=0.01)
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])

@@ -22,9 +22,12 @@ from keras_inception.data.sources.labels import about_numbers
 from keras_inception.data.splits import SPLITS, Source, Split
 from keras_inception.files import write
 from keras_inception.messages import printable, some
+from keras_inception.preprocessing import Preprocessing
 
 # From this ratio of the largest class to the smallest on, a sentence suggests weights.
 _UNEQUAL = 10
+# The share of an image above which what the central crop takes away is said.
+_MUCH = 1 / 3
 PART_WORDS = {"train": "training", "validation": "validation", "test": "test"}
 _THUMBNAIL = 96  # the longer side of an image on the sheet, in pixels
 
@@ -56,6 +59,7 @@ def inspect(source: Source, near: bool = False) -> list[str]:
         part: np.bincount(source.splits[part].labels, minlength=len(names)) for part in SPLITS
     }
     lines = short_form(source) + about_numbers(source.class_names)
+    lines += cropped_away(source, Preprocessing((1, 1), crop_fraction=1.0))
     lines += imbalance(source.class_names, counts["train"])
     lines.append(f"  {'class':{width}}  training  validation    test")
     for i, name in enumerate(names):
@@ -121,6 +125,32 @@ def formats_and_sizes(source: Source) -> list[str]:
     sizes = low if low == high else f"{low} to {high} pixels, the median {middle}"
     turned = int((column["orientation"] > 1).sum())
     return [formats, sizes] + ([f"{turned:,} turned upright by EXIF"] if turned else [])
+
+
+def cropped_away(source: Source, contract: Preprocessing) -> list[str]:
+    """A sentence if a contract's crop takes away more than a third of some images."""
+    sizes = [
+        np.stack([s.facts["width"], s.facts["height"]], 1)
+        for s in source.splits.values()
+        if len(s) and "height" in s.facts
+    ]
+    if not sizes:
+        return []
+    sides, counts = np.unique(np.concatenate(sizes), axis=0, return_counts=True)
+    lost = []
+    for width, height in sides.tolist():
+        _, _, crop_h, crop_w = contract.crop_box(height, width)
+        lost.append(1 - crop_h * crop_w / (height * width))
+    much = np.array(lost) > _MUCH
+    if not much.any():
+        return []
+    width, height = sides[np.argmax(lost)]
+    return [
+        f"The central crop takes away more than a third of {counts[much].sum():,} of "
+        f"{counts.sum():,} images: {np.average(lost, weights=counts * much):.0%} of them on "
+        f"average, {max(lost):.0%} of {width} x {height} pixels. Training with aspect=pad or "
+        "aspect=stretch and crop_fraction=1 keeps whole images."
+    ]
 
 
 def imbalance(class_names: Sequence[str], counts: np.ndarray) -> list[str]:

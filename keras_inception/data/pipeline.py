@@ -212,14 +212,15 @@ class _Images:
             image = self.central(index, encoded)
         else:
             area = MILD_AREA if kind == "mild" else AREA
+            contract, whole = self.preprocessing, self.preprocessing.aspect != "crop"
             image = self.split.crop(
-                index, lambda size: random_crop_box(size, key, area), self.channels, encoded
+                index, lambda size: random_crop_box(size, key, area, whole), self.channels, encoded
             )
-            image = tf.image.resize(
-                image, self.preprocessing.size, self.preprocessing.interpolation
-            )
-            if self.preprocessing.interpolation == "bicubic":  # the only one that overshoots
+            inner = contract.inner_size(*tf.unstack(tf.shape(image)[:2]))
+            image = tf.image.resize(image, inner, contract.interpolation)
+            if contract.interpolation == "bicubic":  # the only one that overshoots
                 image = tf.clip_by_value(image, 0.0, 255.0)
+            image = tf.ensure_shape(contract.padded(image), (*contract.size, self.channels))
         if kind != "none" and augmentation.mirror:
             image = random_mirror(image, key)
         if kind == "inception" and self.channels == 3:

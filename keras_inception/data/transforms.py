@@ -16,6 +16,9 @@ MILD_AREA = (0.6, 1.0)
 MILD_COLOR = (0.06, 0.2)  # of brightness and saturation
 ASPECT = (3 / 4, 4 / 3)
 
+# The side of the square that stands for an image of any shape.
+_FINE = 2**14
+
 # What one example draws its independent random numbers for.
 _CROP, _MIRROR, _COLOR = 0, 1, 2
 
@@ -29,19 +32,27 @@ def _key(key: tf.Tensor, purpose: int) -> tf.Tensor:
     return tf.random.experimental.stateless_fold_in(tf.cast(key, tf.int64), purpose)
 
 
-def random_crop_box(size: tf.Tensor, key: tf.Tensor, area: tuple[float, float] = AREA) -> tf.Tensor:
+def random_crop_box(
+    size: tf.Tensor,
+    key: tf.Tensor,
+    area: tuple[float, float] = AREA,
+    of_its_aspect: bool = False,
+) -> tf.Tensor:
     """A crop of random area and aspect.
 
     Args:
         size: int32 (2,), the image's height and width.
         key: int64 (2,), (seed, position).
         area: Smallest and largest share of the image's area.
+        of_its_aspect: Whether the crop's aspect is 3/4 to 4/3 of the image's own, as is right
+            where evaluation sees whole images; else 3/4 to 4/3.
 
     Returns:
         int32 (4,): top, left, height, width, inside the image.
     """
+    drawn_in = tf.fill([2], _FINE) if of_its_aspect else size
     begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
-        tf.concat([size, [3]], 0),
+        tf.concat([drawn_in, [3]], 0),
         bounding_boxes=tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
         seed=_key(key, _CROP),
         min_object_covered=area[0],
@@ -50,7 +61,13 @@ def random_crop_box(size: tf.Tensor, key: tf.Tensor, area: tuple[float, float] =
         max_attempts=100,
         use_image_if_no_bounding_boxes=True,
     )
-    return tf.concat([begin[:2], extent[:2]], 0)
+    if not of_its_aspect:
+        return tf.concat([begin[:2], extent[:2]], 0)
+    first, last = (tf.cast(x[:2], tf.int64) for x in (begin, begin + extent))
+    side, whole = tf.constant(_FINE, tf.int64), tf.cast(size, tf.int64)
+    first = tf.minimum(first * whole // side, whole - 1)
+    last = tf.maximum(last * whole // side, first + 1)
+    return tf.cast(tf.concat([first, last - first], 0), tf.int32)
 
 
 def random_mirror(image: tf.Tensor, key: tf.Tensor) -> tf.Tensor:

@@ -53,8 +53,7 @@ def views(height: int, width: int, preprocessing: Preprocessing, crops: str) -> 
 
     Args:
         height, width: The image's sides in pixels.
-        preprocessing: The contract: the input's size, the crop fraction, whether the aspect is
-            kept.
+        preprocessing: The contract: the input's size, the crop fraction and the aspect.
         crops: One of `CROPS`.
 
     Raises:
@@ -71,7 +70,7 @@ def views(height: int, width: int, preprocessing: Preprocessing, crops: str) -> 
         scale = 1 / preprocessing.crop_fraction
         found = _of_squares(height, width, preprocessing, scale, places=(0.5,))
     else:
-        keep = preprocessing.replace(keep_aspect=True)  # the paper knows no other way
+        keep = preprocessing.replace(aspect="crop")  # the paper knows no other way
         found = [
             view
             for scale in _SCALES
@@ -91,6 +90,11 @@ def check(preprocessing: Preprocessing, crops: str) -> None:
             f"crops={crops} takes the corners of what the contract's crop leaves a margin of, and "
             "this contract keeps the whole image (crop_fraction=1). Use 1, mirror or 144, or give "
             "a contract with a crop fraction such as 0.875."
+        )
+    if crops in ("10", "12", "144") and preprocessing.aspect == "pad":
+        raise ValueError(
+            f"crops={crops} takes the corners of images, and this contract pads them "
+            "(aspect=pad). Use 1 or mirror."
         )
 
 
@@ -113,7 +117,7 @@ def take(image: Any, preprocessing: Preprocessing, crops: str) -> np.ndarray:
     def resize(x: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         return x if x.shape[:2] == size else preprocessing.resize(x, size)
 
-    whole: dict[tuple[int, int] | None, np.ndarray] = {None: pixels}
+    whole: dict[tuple[int, int], np.ndarray] = {}
     taken: dict[View, np.ndarray] = {}
     wanted = views(pixels.shape[0], pixels.shape[1], preprocessing, crops)
     for view in wanted:  # of a square image, the left, central and right square are the same
@@ -122,7 +126,10 @@ def take(image: Any, preprocessing: Preprocessing, crops: str) -> np.ndarray:
         if view.mirrored:
             taken[view] = taken[dataclasses.replace(view, mirrored=False)][:, ::-1]
             continue
-        if view.resized is not None and view.resized not in whole:
+        if view.resized is None:
+            taken[view] = preprocessing.crop_and_resize(pixels)
+            continue
+        if view.resized not in whole:
             whole[view.resized] = resize(pixels, view.resized)
         top, left, height, width = view.box
         box = whole[view.resized][top : top + height, left : left + width]
@@ -136,7 +143,8 @@ def describe(preprocessing: Preprocessing, crops: str) -> str:
     height, width = contract.size
     how = f"{contract.interpolation}{' with' if contract.antialias else ' without'} antialiasing"
     kept = f"crop fraction {contract.crop_fraction:g}"
-    kept += ", aspect kept" if contract.keep_aspect else ", of each side"
+    words = {"crop": "aspect kept", "pad": "padded", "stretch": "of each side"}
+    kept += f", {words[contract.aspect]}"
     if crops == "144":
         kept = "GoogLeNet's sizes"
     count = CROPS[crops]
@@ -153,7 +161,7 @@ def _resized(
     The other side is rounded down, as torchvision's Resize does.
     """
     tall, wide = (int(side * scale + 0.5) for side in preprocessing.size)
-    if not preprocessing.keep_aspect:
+    if preprocessing.aspect == "stretch":
         return tall, wide
     if tall * width >= wide * height:  # the height decides
         return tall, tall * width // height

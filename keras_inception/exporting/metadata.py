@@ -130,7 +130,11 @@ def _metadata(
 def _described(identity: Identity, channels: int) -> str:
     contract = identity.preprocessing
     assert contract is not None
-    how = "a central crop of its shape" if contract.keep_aspect else "the whole image"
+    how = {
+        "crop": "a central crop of its shape",
+        "pad": "the whole image, padded to its shape",
+        "stretch": "the whole image",
+    }[contract.aspect]
     share = f", of that {contract.crop_fraction:.4g} of each side" * (contract.crop_fraction < 1)
     return (
         f"{'Gray' if channels == 1 else 'RGB'} image in 0..255: {how}{share}, resized "

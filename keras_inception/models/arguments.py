@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 
+from keras_inception import messages
 from keras_inception.preprocessing import Preprocessing
 
 
@@ -40,11 +41,12 @@ class Asked:
         if self.pooling not in (None, "avg", "max"):
             raise ValueError(
                 '`pooling` should be None, "avg" or "max" (it is used with `include_top=False`). '
-                f"Received: pooling={self.pooling!r}"
+                f"Received: pooling={messages.shown(self.pooling)}"
             )
         if not isinstance(self.classes, int) or self.classes < 1:
             raise ValueError(
-                f"`classes` should be a whole number above 0. Received: classes={self.classes}"
+                "`classes` should be a whole number above 0. "
+                f"Received: classes={messages.shown(self.classes)}"
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(
@@ -59,7 +61,7 @@ class Asked:
         if self.input_tensor is not None and not isinstance(self.input_tensor, keras.KerasTensor):
             raise ValueError(
                 "`input_tensor` should be a Keras tensor, such as `keras.Input((299, 299, 3))`. "
-                f"Received: input_tensor={self.input_tensor!r}"
+                f"Received: input_tensor={messages.shown(self.input_tensor)}"
             )
 
 
@@ -85,7 +87,7 @@ def check_choices(builder: Callable, arguments: Mapping[str, Any]) -> None:
         if typing.get_origin(hint) is typing.Literal and arguments[name] not in choices:
             raise ValueError(
                 f"`{name}` should be {' or '.join(map(repr, choices))}. "
-                f"Received: {name}={arguments[name]!r}"
+                f"Received: {name}={messages.shown(arguments[name])}"
             )
 
 
@@ -101,7 +103,7 @@ def check_recorded(builder: Callable, arguments: Mapping[str, Any]) -> None:
         if name not in hints or not _is_a(value, hints[name]):
             raise ValueError(
                 f"{builder.__name__} takes the arguments {', '.join(sorted(hints))} from a file, "
-                f"each with a value of its own type. Received: {name}={value!r}"
+                f"each with a value of its own type. Received: {name}={messages.shown(value)}"
             )
 
 

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from keras_inception import messages
 from keras_inception.identity import attach, identity_of
 from keras_inception.models.measure import check_flat
 
@@ -51,7 +52,8 @@ def fuse(model: keras.Model, dtype: str | None = None) -> keras.Model:
     check_flat(model)
     if dtype not in (None, "float32", "bfloat16", "float16"):
         raise ValueError(
-            f"`dtype` should be None, float32, bfloat16 or float16. Received: dtype={dtype!r}"
+            "`dtype` should be None, float32, bfloat16 or float16. "
+            f"Received: dtype={messages.shown(dtype)}"
         )
     folded = dict(_foldable(model))
     fused = _copied(model, folded, dtype)

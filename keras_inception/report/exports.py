@@ -128,9 +128,26 @@ def fitted_by_pillow(contract: Preprocessing) -> str:
     height, width = contract.size
     how = f"({width}, {height}), Image.{contract.interpolation.upper()}"
     margin = (1 - contract.crop_fraction) / 2
-    if contract.keep_aspect:
+    if contract.aspect == "pad":
+        return _padded_by_pillow(contract)
+    if contract.aspect == "crop":
         return f"ImageOps.fit(image, {how}" + (f", bleed={margin:g})" if margin else ")")
     if not margin:
         return f"image.resize({how})"
     sides = [f"{share:g} * image.{side}" for share in (margin, 1 - margin) for side in _SIDES]
     return f"image.resize({how}, ({', '.join(sides)}))"
+
+
+def _padded_by_pillow(contract: Preprocessing) -> str:
+    """The image padded to the size of which the central crop is the network's, then that crop."""
+    sides = contract.size[::-1]
+    whole = tuple(round(side / contract.crop_fraction) for side in sides)
+    mean = contract.mean if isinstance(contract.mean, tuple) else (contract.mean,) * 3
+    color = tuple(int(value + 0.5) for value in mean)
+    how = f"Image.{contract.interpolation.upper()}, {color}"
+    expression = f"ImageOps.pad(image, {whole}, {how})"
+    if whole == sides:
+        return expression
+    before = [(w - side) // 2 for w, side in zip(whole, sides, strict=True)]
+    after = [b + side for b, side in zip(before, sides, strict=True)]
+    return f"{expression}.crop(({', '.join(map(str, before + after))}))"

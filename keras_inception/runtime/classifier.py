@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,7 @@ class Classifier:
                     "`images` should hold finite values in 0..255, not scaled: the network's "
                     f"contract does that. Received: values in [{low:g}, {high:g}]"
                 )
+            warn_of_floats(images)
         answers = [np.zeros((0, self.engine.classes), np.float32)]
         for first in range(0, len(images), batch_size):
             batch = self.preprocessing.scale(images[first : first + batch_size])
@@ -172,6 +174,16 @@ class Classifier:
         return (
             f"<Classifier: {what} in {self.engine.name}, {height} x {width} x {channels} -> "
             f"{self.engine.classes} classes>"
+        )
+
+
+def warn_of_floats(images: np.ndarray) -> None:
+    """Warns of floats up to 1, which are taken for nearly black images."""
+    if images.dtype.kind == "f" and images.size and 0 < images.max() <= 1:
+        warnings.warn(
+            "Images of floats should have values in 0..255. These have none above "
+            f"{images.max():g} and count as nearly black: multiply images in 0..1 by 255.",
+            stacklevel=3,
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_inception import weights
+from keras_inception import messages, weights
 from keras_inception.identity import Identity, attach, identity_of
 from keras_inception.models import recognition
 from keras_inception.models.imagenet import class_names
@@ -65,7 +65,7 @@ def of_model(model: Any) -> tuple[KerasEngine, Identity]:
     if not isinstance(model, keras.Model):
         raise ValueError(
             "A classifier is made of a run folder, a model, or a file or published name of one. "
-            f"Received: {model!r}"
+            f"Received: {messages.shown(model)}"
         )
     identity = identity_of(model) or Identity(
         "", preprocessing=getattr(model, "preprocessing", None)

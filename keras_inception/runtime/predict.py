@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from keras_inception import buckets
+from keras_inception import buckets, messages
 from keras_inception.buckets import as_path
 from keras_inception.data import views
 from keras_inception.data.listing import LEFTOVER, SUFFIXES, list_images
 from keras_inception.data.stream import stream
 from keras_inception.files import LARGEST_IMAGE
-from keras_inception.runtime.classifier import BATCH, Classifier, load_classifier
+from keras_inception.runtime.classifier import BATCH, Classifier, load_classifier, warn_of_floats
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,6 +150,7 @@ def pixels(
             raise ValueError(
                 f"An image should be (height, width, {channels}). Received: shape {image.shape}"
             )
+        warn_of_floats(image)
         return image
     import tensorflow as tf
 
@@ -181,7 +182,7 @@ def image_list(images: Any) -> list[Any]:
         if not found or not all(isinstance(i, str | os.PathLike | np.ndarray) for i in found):
             raise ValueError(
                 "`images` should be a path, a pattern, an array, or a list of paths and arrays, at "
-                f"least one. Received: {images!r}"
+                f"least one. Received: {messages.shown(images)}"
             )
         return found
     path = as_path(os.path.expanduser(images))

@@ -253,6 +253,8 @@ def _start(recipe: Recipe, weights: str) -> tuple[Loaded | None, Preprocessing]:
         weights = str(path)
     loaded = resolve_weights(weights or None, recipe.model)
     contract = (loaded and loaded.identity.preprocessing) or default_preprocessing(recipe.model)
+    if recipe.aspect != "weights":
+        contract = contract.replace(aspect=recipe.aspect)
     size = (recipe.image_size,) * 2
     keras.utils.set_random_seed(recipe.seed)
     return loaded, contract.replace(size=size, crop_fraction=recipe.crop_fraction)
@@ -265,7 +267,8 @@ def _begin(
     if is_chief(stage.strategy):
         begin(folder, recipe, source, stage.contract)
     wait_for_all(stage.strategy)
-    for line in [*notes, *inspection.short_form(source), *balance.describe(recipe, source)]:
+    findings = [*inspection.short_form(source), *inspection.cropped_away(source, stage.contract)]
+    for line in [*notes, *findings, *balance.describe(recipe, source)]:
         stage.progress.say(line)
 
 

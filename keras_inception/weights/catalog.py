@@ -127,7 +127,7 @@ def _slim(name: str, *, file: str, pixels: tuple[int, int], layout: str, **field
         f"{name}.slim",
         url=f"https://storage.googleapis.com/download.tensorflow.org/models/{file}.tar.gz",
         layout=f"slim/{layout}",
-        preprocessing=Preprocessing(size=pixels, keep_aspect=False, antialias=False),
+        preprocessing=Preprocessing(size=pixels, aspect="stretch", antialias=False),
         classes=1001,
         label_offset=1,
         protocol="central crop 87.5 % of each side",
@@ -266,7 +266,7 @@ CATALOG: tuple[Weights, ...] = (
             "symmetric_padding": True,
         },
         preprocessing=Preprocessing(
-            size=_224, keep_aspect=False, antialias=False, mean=(123.0, 117.0, 104.0), std=1.0
+            size=_224, aspect="stretch", antialias=False, mean=(123.0, 117.0, 104.0), std=1.0
         ),
         hash="sha256:6f7101e3a2183738a7125a0c5021ba82a1feb4228c5ca0924d991b6daf6f6fad",
         size=53533754,
@@ -429,7 +429,7 @@ CATALOG: tuple[Weights, ...] = (
         layout="torchvision/inception_v3",
         builder_arguments={**_GAMMA, "last_pool": "max"},
         preprocessing=Preprocessing(
-            size=_299, crop_fraction=1.0, keep_aspect=False, antialias=False
+            size=_299, crop_fraction=1.0, aspect="stretch", antialias=False
         ),
         classes=1008,
         label_offset=1,
@@ -448,7 +448,7 @@ CATALOG: tuple[Weights, ...] = (
         preprocessing=Preprocessing(
             size=_299,
             crop_fraction=1.0,
-            keep_aspect=False,
+            aspect="stretch",
             antialias=False,
             mean=128.0,
             std=128.0,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_inception import budget
+from keras_inception import budget, messages
 from keras_inception.identity import Identity
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.weights import graph as network_graph
@@ -71,7 +71,7 @@ def resolve(weights: Any, variant: str) -> Loaded | None:
             f'`weights` of {variant} should be None, "imagenet", the name of published weights '
             f"({', '.join(list_weights(variant))}), a Weights record or the path of a weights "
             "file. "
-            f"Received: weights={weights!r}"
+            f"Received: weights={messages.shown(weights)}"
         )
     return loaded
 
@@ -218,7 +218,8 @@ def _facts(record: Weights) -> str:
     assert contract is not None, "every entry of the catalogue has a contract"
     return (
         f"built with {built or 'the default arguments'}, on {contract.interpolation} images of "
-        f"{contract.size[0]} x {contract.size[1]} with central crop {contract.crop_fraction:.4g}, "
+        f"{contract.size[0]} x {contract.size[1]} with central crop {contract.crop_fraction:.4g} "
+        f"(aspect={contract.aspect}), "
         f"scaled as (image - {contract.mean}) / {contract.std}"
     )
 

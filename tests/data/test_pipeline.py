@@ -14,6 +14,8 @@ import tensorflow as tf
 from keras_inception import Preprocessing
 from keras_inception.data import Augmentation, Order, evaluation_batches, open_source, train_batches
 from keras_inception.data.policies import POLICIES
+from keras_inception.data.splits import Source, array_split
+from keras_inception.data.transforms import random_crop_box
 
 CONTRACT = Preprocessing(size=(32, 32), crop_fraction=1.0)
 
@@ -145,6 +147,26 @@ def test_images_are_mirrored_unless_that_changes_their_meaning(mini):
     np.testing.assert_array_equal(images(Augmentation("flip", mirror=False)), plain)
     for image, original in zip(mirrored[turned], plain[turned], strict=True):
         np.testing.assert_array_equal(image[:, ::-1], original)
+
+
+@pytest.mark.parametrize("aspect", ["pad", "stretch"])
+def test_training_crops_have_the_shape_that_evaluation_sees(aspect):
+    """A patch of an image in white, 400 x 50 pixels: padded to 40 x 5, or the whole input."""
+    white = array_split(np.full((8, 50, 400, 3), 255, np.uint8), np.arange(8) % 2, "a")
+    source = Source("", ("a", "b"), {"train": white}, {})
+    contract = Preprocessing(size=(40, 40), crop_fraction=1.0, aspect=aspect, mean=100.0, std=1.0)
+    batch = take(
+        train_batches(source, contract, batch_size=8, seed=0, augmentation=Augmentation("crop")), 1
+    )[0]
+    heights = (batch["image"][:, :, 20, 0] > 154).sum(1)
+    assert ((heights >= 3) & (heights <= 7)).all() if aspect == "pad" else (heights == 40).all()
+    crops = [
+        random_crop_box(tf.constant([50, 400]), tf.constant([0, i]), of_its_aspect=True)
+        for i in range(20)
+    ]
+    for top, left, height, width in np.stack(crops):
+        assert 0 <= top <= 50 - height and 0 <= left <= 400 - width
+        assert 8 * 0.7 < width / height < 8 * 1.4
 
 
 def test_color_and_crop_stay_in_range(mini):

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_inception import Preprocessing
 from keras_inception.data import open_source
-from keras_inception.data.inspection import inspect
+from keras_inception.data.inspection import cropped_away, inspect
 from keras_inception.data.parts import stratified
+from keras_inception.data.splits import Source, Split
 from keras_inception.recipes import Recipe
 from keras_inception.training.stages import train
 
@@ -217,3 +219,15 @@ def test_the_whole_gives_its_share_spread_over_the_classes(classes, images, shar
     if want % classes:  # which classes give more is drawn
         others = stratified(labels, share, seed=1)[1]
         assert (np.bincount(labels[others], minlength=classes) != counts).any()
+
+
+def test_what_the_crop_takes_away_is_said_where_it_is_much():
+    facts = {"width": np.array([400, 400, 90]), "height": np.array([50, 50, 90])}
+    split = Split(np.zeros(3, np.int64), lambda i: i, str, facts=facts)
+    source = Source("", ("a", "b"), {"train": split}, {})
+    (line,) = cropped_away(source, Preprocessing((96, 96), crop_fraction=1.0))
+    assert "more than a third of 2 of 3 images: 88% of them on average, 88% of 400 x 50" in line
+    assert "aspect=pad or aspect=stretch and crop_fraction=1 keeps whole images" in line
+    for aspect in ("pad", "stretch"):
+        assert cropped_away(source, Preprocessing((96, 96), aspect=aspect)) == []
+    assert cropped_away(open_source("fake"), Preprocessing((96, 96))) == []

@@ -77,7 +77,7 @@ def test_ten_crops_are_torchvisions_ten_crop():
         (16, 101, 224, 224),
     ]
     # A contract that crops each side (TF-Slim's) changes the aspect here, too.
-    slim = GOOGLENET.replace(keep_aspect=False)
+    slim = GOOGLENET.replace(aspect="stretch")
     assert {v.resized for v in views(300, 500, slim, "10")} == {(256, 256)}
 
 
@@ -104,11 +104,11 @@ def test_views_of_a_ramp_hold_the_coordinates_of_their_boxes():
         np.testing.assert_allclose(pixels[37, inner, 1], columns, atol=1e-3)
 
 
-@pytest.mark.parametrize("keep_aspect", [True, False])
-def test_the_single_view_is_the_contracts_and_ten_crops_center_is_near_it(keep_aspect):
+@pytest.mark.parametrize("aspect", ["crop", "stretch"])
+def test_the_single_view_is_the_contracts_and_ten_crops_center_is_near_it(aspect):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (12, 15, 3)).repeat(10, 0).repeat(10, 1).astype(np.uint8)
-    contract = Preprocessing(size=(64, 64), keep_aspect=keep_aspect, interpolation="bicubic")
+    contract = Preprocessing(size=(64, 64), aspect=aspect, interpolation="bicubic")
     single = contract.crop_and_resize(image)
     mirror = take(image, contract, "mirror")
     np.testing.assert_array_equal(mirror[0], single)
@@ -121,6 +121,8 @@ def test_protocols_that_cannot_be_are_refused():
         views(10, 10, GOOGLENET, "11")
     with pytest.raises(ValueError, match="keeps the whole image"):
         take(np.zeros((9, 9, 3)), GOOGLENET.replace(crop_fraction=1.0), "10")
+    with pytest.raises(ValueError, match="aspect=pad.*Use 1 or mirror"):
+        take(np.zeros((9, 9, 3)), GOOGLENET.replace(aspect="pad"), "144")
 
 
 def test_a_protocol_is_named_with_all_that_changes_the_number():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
+from importlib.resources import files
 from pathlib import Path
 
 import keras
@@ -61,6 +63,28 @@ def test_a_folder_of_the_users_own_is_left_alone(model, tmp_path):
         Web().write(model, tmp_path)
     assert (tmp_path / "index.html").read_text() == "a page of mine"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["index.html", "notes.txt"]
+
+
+@pytest.mark.parametrize("aspect", ["crop", "pad", "stretch"])
+def test_the_pages_code_takes_the_contracts_part_of_an_image(aspect):
+    node = shutil.which("node")
+    if not node:
+        pytest.skip("needs node")
+    page = (files("keras_inception") / "exporting" / "page" / "index.html").read_text("utf-8")
+    functions = re.findall("^function (?:cropBox|innerSize).*?^}", page, re.M | re.S)
+    contract = Preprocessing((24, 20), crop_fraction=0.875, aspect=aspect)
+    sides = [(61, 130), (300, 20), (50, 400), (24, 20), (1, 900)]
+    script = f"""
+{"".join(functions)}
+const contract = {json.dumps(contract.to_dict())};
+console.log(JSON.stringify({json.dumps(sides)}.map(([height, width]) => {{
+  const [left, top, w, h] = cropBox(width, height, contract);
+  return [[top, left, h, w], innerSize(w, h, contract)];
+}})));"""
+    said = json.loads(subprocess.run([node, "-e", script], capture_output=True, check=True).stdout)
+    for (height, width), (box, inner) in zip(sides, said, strict=True):
+        assert tuple(box) == contract.crop_box(height, width)
+        assert tuple(inner) == contract.inner_size(*box[2:])
 
 
 @pytest.mark.slow

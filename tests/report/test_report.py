@@ -206,8 +206,10 @@ def test_measurements_of_a_run_are_in_its_folder_and_on_its_page(run, capsys):
     [
         Preprocessing(size=(40, 40), crop_fraction=1.0),
         Preprocessing(size=(40, 30), crop_fraction=0.875, interpolation="bicubic"),
-        Preprocessing(size=(40, 30), crop_fraction=0.875, keep_aspect=False),
-        Preprocessing(size=(40, 30), crop_fraction=1.0, keep_aspect=False),
+        Preprocessing(size=(40, 30), crop_fraction=0.875, aspect="stretch"),
+        Preprocessing(size=(40, 30), crop_fraction=1.0, aspect="stretch"),
+        Preprocessing(size=(40, 32), crop_fraction=1.0, aspect="pad"),
+        Preprocessing(size=(42, 28), crop_fraction=0.875, aspect="pad", mean=(124.0, 117.0, 104.0)),
     ],
 )
 def test_the_phones_code_fits_an_image_as_the_contract_does(contract):

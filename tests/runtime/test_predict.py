@@ -5,21 +5,24 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
 import types
 import zlib
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
+import keras_inception
 from keras_inception import cli
 from keras_inception.data import Fingerprint
 from keras_inception.identity import Identity
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
 from keras_inception.runs import RunFolder
-from keras_inception.runtime import Classifier
+from keras_inception.runtime import Classifier, load_classifier
 from keras_inception.runtime.predict import pixels, predict
 
 
@@ -157,6 +160,34 @@ def test_arrays_patterns_and_lists(model, photos):
             predict(model, images)
     with pytest.raises(ValueError, match="top=0"):
         predict(model, white, top=0)
+
+
+def test_floats_up_to_1_get_a_warning_that_says_what_to_do(model):
+    bright = np.full((32, 32, 3), 0.9)
+    for ask in (
+        lambda: model.classify(bright),
+        lambda: model.predict(np.full((1, *model.input_shape), 0.9, np.float32)),
+        lambda: list(predict(model, [np.full((32, 32, 3), 255, np.uint8), bright])),
+    ):
+        with pytest.warns(UserWarning, match="none above 0.9 .*multiply images in 0..1 by 255"):
+            ask()
+    model.classify(np.full((32, 32, 3), 1, np.uint8) * 0)
+    model.classify(bright * 255)
+
+
+@pytest.mark.parametrize("given", [b"x" * 9999, [np.ones((99, 99, 3)), 3], tf.ones((1, 99, 99, 3))])
+def test_errors_do_not_print_what_was_given(given):
+    for ask in (
+        lambda: predict("any", given),
+        lambda: load_classifier(given),
+        lambda: keras_inception.InceptionV1(weights=given),
+        lambda: Preprocessing(size=given),
+        lambda: Preprocessing(size=(9, 9), mean=given),
+    ):
+        with pytest.raises(ValueError) as raised:
+            ask()
+        assert re.search("Received:.*(9,999 bytes|shape|list of 2)", str(raised.value))
+        assert len(str(raised.value)) < 1000
 
 
 def run(arguments, code):

@@ -357,7 +357,7 @@ def test_a_retrained_graph_of_2015(retrained, caplog):
     assert not identity.arguments["bn_scale"] and identity.arguments["bn_epsilon"] == 0.001
     contract = identity.preprocessing
     assert (contract.size, contract.crop_fraction) == ((299, 299), 1.0)
-    assert not (contract.keep_aspect or contract.antialias)
+    assert contract.aspect == "stretch" and not contract.antialias
     assert "is taken for inception_v3.2015" in caplog.text
     images = pixels(299)
     scope = "final_training_ops/Wx_plus_b"
@@ -449,7 +449,7 @@ def test_operations_show_arguments_and_the_contract(tmp_path):
     contract = Preprocessing(
         size=(16, 24),
         crop_fraction=1.0,
-        keep_aspect=False,
+        aspect="stretch",
         antialias=False,
         interpolation="bicubic",
         mean=3.0,

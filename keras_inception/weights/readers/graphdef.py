@@ -237,7 +237,7 @@ class _Graph:
             value = None if value is None else value.reshape(-1)
             if node.op in _RESIZES and value is not None and value.shape == (2,):
                 found |= {"size": [int(side) for side in value], "crop_fraction": 1.0}
-                found |= {"keep_aspect": False, "antialias": False}
+                found |= {"aspect": "stretch", "antialias": False}
                 found["interpolation"] = _RESIZES[node.op]
             elif node.op in _SUMS | {"Sub"} and value is not None:
                 offset = offset + scale * (-value if node.op == "Sub" else value)
