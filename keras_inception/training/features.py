@@ -12,7 +12,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from keras_inception import archives, files, messages
 from keras_inception.data import evaluation_batches
 from keras_inception.files import write
 from keras_inception.identity import attach, identity_of
+from keras_inception.training.endings import Interrupted
 from keras_inception.training.stage import Place
 from keras_inception.training.strategy import (
     distributed,
@@ -49,7 +50,7 @@ def pooled_features(
     network: keras.Model,
     place: Place,
     say: Callable[[str], None],
-    stopped: Callable[[], bool] = lambda: False,
+    stop: Mapping[str, int],
 ) -> dict[str, np.ndarray]:
     """Runs every training and validation image through a network once, or reads what was kept.
 
@@ -60,13 +61,13 @@ def pooled_features(
             `views` count: "center" (the contract's central crop) or "mirror" (its mirror image as
             well).
         say: Prints a line of progress.
-        stopped: Whether the process was asked to stop; what was computed is kept.
+        stop: Gets "signal" when the process is asked to stop.
 
     Returns:
         Part -> float32 (images, views, features), mapped from its file.
 
     Raises:
-        InterruptedError: `stopped` said so.
+        Interrupted: it was asked to stop; what was computed is kept.
     """
     source, strategy, folder = place.source, place.strategy, place.folder.features_path
     views = place.recipe.views
@@ -80,7 +81,7 @@ def pooled_features(
             continue
         path = folder / f"{part}.npy"
         if not path.exists():
-            _compute(step, place, part, say, stopped)
+            _compute(step, place, part, say, stop)
             wait_for_all(strategy)
             if is_chief(strategy):
                 _join(folder, part, shape)
@@ -157,7 +158,7 @@ def _compute(
     place: Place,
     part: str,
     say: Callable[[str], None],
-    stopped: Callable[[], bool],
+    stop: Mapping[str, int],
 ) -> None:
     """Writes this worker's batches of a part, from the first that is not there yet."""
     source, strategy, folder = place.source, place.strategy, place.folder.features_path
@@ -179,8 +180,8 @@ def _compute(
                 real = weight.numpy() > 0
                 kept.append([features.numpy()[real], index.numpy()[real]])
             done += 1
-            stop = stopped()
-            if stop or done == total or time.monotonic() - written > _SECONDS:
+            ends = "signal" in stop
+            if ends or done == total or time.monotonic() - written > _SECONDS:
                 _write(folder / f"{part}-{worker}-{done:08d}.npz", kept)
                 kept, written = [], time.monotonic()
                 images = min(done * size * replicas, source.num_examples(part))
@@ -190,8 +191,12 @@ def _compute(
                     f"features of {images} of {source.num_examples(part)} {part} images  "
                     f"{rate:.0f} images/s  {messages.minutes(left)} left"
                 )
-            if stop:
-                raise InterruptedError("The computation of features was asked to stop.")
+            if ends:
+                raise Interrupted(
+                    "Stopped while the features are computed; start the same command again to go "
+                    "on.",
+                    stop["signal"],
+                )
 
 
 def _done(folder: Path, part: str, worker: int) -> int:

@@ -16,7 +16,6 @@ from keras_inception import archives, pictures
 from keras_inception.files import write
 from keras_inception.models.fusion import fuse
 from keras_inception.training import balance
-from keras_inception.training.endings import Interrupted
 from keras_inception.training.features import feature_network, pooled_features
 from keras_inception.training.linear import Head, fit_head
 from keras_inception.training.lost import naming_lost_images
@@ -46,7 +45,8 @@ class Probe(Stage):
 
     def run(self, stop: dict[str, int]) -> None:
         started = time.monotonic()
-        features = self._features(stop)
+        with naming_lost_images(self.source, "train"):
+            features = pooled_features(self.network, self.place, self.progress.say, stop)
         kept = self.folder.features_path / "head.npz"
         if is_chief(self.strategy):
             head, tried = self._fit(features)
@@ -65,18 +65,6 @@ class Probe(Stage):
 
     def finish(self) -> None:
         self._write(lambda path: self._draw(path))
-
-    def _features(self, stop: dict[str, int]) -> dict[str, np.ndarray]:
-        try:
-            with naming_lost_images(self.source, "train"):
-                return pooled_features(
-                    self.network, self.place, self.progress.say, lambda: "signal" in stop
-                )
-        except InterruptedError as error:
-            raise Interrupted(
-                "Stopped while the features are computed; start the same command again to go on.",
-                stop["signal"],
-            ) from error
 
     def _fit(self, features: dict[str, np.ndarray]) -> tuple[Head, Head]:
         """The classifier, and the fit that chose its regularization: another without validation."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from keras_inception.data import open_source
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
 from keras_inception.runs import RunFolder
+from keras_inception.training import Interrupted
 from keras_inception.training import features as features_module
 from keras_inception.training.features import feature_network, pooled_features
 from keras_inception.training.linear import fit_head
@@ -100,22 +102,28 @@ def test_every_image_is_seen_once_and_a_stopped_run_goes_on(tmp_path, monkeypatc
     recipe = Recipe(views="mirror", batch_size=64)
     monkeypatch.setattr(features_module, "_SECONDS", 0.0)
     said: list[str] = []
-    seen: list[int] = []
+    stop: dict[str, int] = {}
 
-    def stop_soon() -> bool:
-        seen.append(1)
-        return len(seen) == 3
+    def done():
+        """How many batches were computed."""
+        return sum(line.startswith("features of") for line in said)
 
-    def compute(source=source, stopped=lambda: bool(seen.append(1))):
+    def stop_soon(line):
+        said.append(line)
+        stop["signal"] = signal.SIGTERM
+
+    def compute(source=source, say=said.append):
         place = Place(recipe, RunFolder(tmp_path), source, contract, ONE_DEVICE)
-        return pooled_features(network, place, said.append, stopped)
+        return pooled_features(network, place, say, stop)
 
-    with pytest.raises(InterruptedError):
-        compute(stopped=stop_soon)
+    with pytest.raises(Interrupted):
+        compute(say=stop_soon)
+    assert done() == 2
+    stop.clear()
     found = compute()
     count = {part: source.num_examples(part) for part in ("train", "validation")}
     batches = sum(-(-n // 64) for n in count.values())
-    assert len(seen) == batches  # three before it was stopped, the others after
+    assert done() == batches  # two before it was stopped, the others after
     assert {part: array.shape for part, array in found.items()} == {
         part: (n, 2, 256) for part, n in count.items()
     }
@@ -125,20 +133,20 @@ def test_every_image_is_seen_once_and_a_stopped_run_goes_on(tmp_path, monkeypatc
         want = network(both, training=False).numpy()
         np.testing.assert_allclose(found["train"][i], want, atol=1e-5)
 
-    seen.clear()
+    said.clear()
     again = compute()
-    assert not seen and (again["train"] == found["train"]).all()
+    assert not said and (again["train"] == found["train"]).all()
     part = source.splits["train"]
     fewer = dataclasses.replace(
         source, splits={**source.splits, "train": part.subset(np.arange(len(part) - 64))}
     )
     compute(fewer)
-    assert len(seen) == batches - 1 and "other images" in "".join(said)
-    seen.clear(), said.clear()
+    assert done() == batches - 1 and "other images" in said[0]
+    said.clear()
     layer = network.get_layer("stem_0_conv")
     layer.kernel.assign(layer.kernel * 1.1)
     moved = compute(fewer)
-    assert len(seen) == batches - 1 and "other weights" in said[0]
+    assert done() == batches - 1 and "other weights" in said[0]
     assert np.abs(moved["train"] - found["train"][:-64]).max() > 1e-3
 
 
@@ -154,6 +162,7 @@ from keras_inception.data import open_source
 from keras_inception.recipes import Recipe
 from keras_inception.runs import RunFolder
 from keras_inception.training import make_strategy
+from keras_inception.training.features import pooled_features
 from keras_inception.training.stages import plan
 mirrored = make_strategy("mirrored", num_virtual_devices=2)
 recipe = Recipe(dataset="fake", image_size=32, width_multiplier=0.25, batch_size=64, probe=True,
@@ -164,7 +173,7 @@ for name, strategy in (("one", tf.distribute.OneDeviceStrategy("CPU:0")), ("two"
     (probe,) = plan(recipe, source, RunFolder(Path(sys.argv[1]) / name), strategy)
     weights = weights or probe.network.get_weights()
     probe.network.set_weights(weights)
-    found.append(probe._features({{}}))
+    found.append(pooled_features(probe.network, probe.place, print, {{}}))
 for part, count in (("train", 461), ("validation", 51)):
     one, two = (f[part] for f in found)
     assert one.shape == two.shape == (count, 2, 256), one.shape
