@@ -3,8 +3,8 @@
 On one machine the operating system holds the lock (flock), so that it ends with its process,
 however that ends. It also holds between machines where the file system passes flock on (NFS 4, most
 cluster file systems). For those that do not, and for buckets (gs://), which have no locks, the
-owner writes its file anew every few seconds: an owner on another machine whose file stands still is
-dead. Two processes that start on two machines within the same second there are not kept apart.
+owner writes its file anew every few seconds: an owner whose file stands still is dead. Two
+processes that start on two machines within the same second there are not kept apart.
 """
 
 from __future__ import annotations
