@@ -22,7 +22,7 @@ SMALL = Recipe(
     batch_size=32,
     learning_rate=0.016,
     ema=0.0,
-    precise_bn=0,  # one network less to trace
+    precise_bn=0,  # fewer passes over the images
 )
 
 

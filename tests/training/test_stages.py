@@ -50,7 +50,7 @@ TINY = Recipe(
     batch_size=64,
     learning_rate=0.016,
     ema=0.0,
-    precise_bn=0,  # one network less to trace
+    precise_bn=0,  # fewer passes over the images
 )
 
 # A file of each publisher's layout: its published name and its writer. The first is the cheapest
