@@ -68,14 +68,14 @@ def test_what_is_wrong_is_one_line_before_training(flag, message, tmp_path, caps
     ("flag", "message"),
     [
         ("--dataset=folder:/nowhere", "no folder /nowhere"),
-        ("--batch_size=6000", "5700 images"),
+        ("--batch_size=6000", "--batch_size should be at most the training part's 4"),
         ("--strategy=tpu", "No TPU"),
     ],
 )
 def test_what_the_data_and_the_machine_lack_is_one_line(flag, message, tmp_path, capsys):
     from keras_inception.cli.train import main
 
-    assert main(["x", flag, f"--run_dir={tmp_path / 'run'}"]) == 2
+    assert main(["x", "--dataset=fake", flag, f"--run_dir={tmp_path / 'run'}"]) == 2
     (line,) = (text for text in capsys.readouterr().err.splitlines() if text.startswith("x:"))
     assert message in line
     assert not (tmp_path / "run").exists()
