@@ -64,7 +64,7 @@ def export_ours(size: int, folder: Path) -> None:
 
 def tflite_call(file: Path, threads: int) -> Callable[[], object]:
     """A function that classifies one image in LiteRT."""
-    one = interpreter(file, threads)
+    one = interpreter(file.read_bytes(), threads)
     one.allocate_tensors()
     details = one.get_input_details()[0]
     one.set_tensor(details["index"], np.zeros(details["shape"], np.float32))
@@ -82,7 +82,7 @@ def saved_model_call(folder: Path, size: int) -> Callable[[], object]:
 
 def operations(file: Path) -> int:
     """How many operations a file's graph has."""
-    one = interpreter(file, 1)
+    one = interpreter(file.read_bytes(), 1)
     return sum(op["op_name"] != "DELEGATE" for op in one._get_ops_details())
 
 

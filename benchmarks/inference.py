@@ -29,11 +29,12 @@ TIMM = {"InceptionV3": "inception_v3", "InceptionV4": "inception_v4"}
 def by_hand(candidate: fastest.Candidate, folder: Path) -> Callable[[np.ndarray], Any] | None:
     """An engine's own call on the same file, without this package around it."""
     if candidate.engine == "openvino":
-        return openvino.compiled(folder / "openvino" / "model.xml", None, candidate.precision)[1]
+        path = folder / candidate.folder / "model.xml"
+        return openvino.OpenVINOEngine(path, None, candidate.precision).compiled
     if candidate.engine != "litert":
         return None
-    name = candidate.folder
-    one = litert.interpreter(folder / name / "model.tflite", cores())
+    path = folder / candidate.folder / "model.tflite"
+    one = litert.interpreter(path.read_bytes(), cores())
     one.allocate_tensors()
     index = one.get_input_details()[0]["index"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import glob
 import io
 import os
@@ -171,3 +172,37 @@ def _remove_left(path: Path) -> None:
 def _lock(handle: int, wait: bool = True) -> None:
     if fcntl is not None:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+
+def exchange(made: Path, path: Path) -> None:
+    """Puts a file or folder in the place of an earlier one, which is whole until then.
+
+    Linux exchanges two folders in one step, so that one of both is there whenever the process is
+    killed. Elsewhere a kill between two steps leaves the earlier one under `made`'s name.
+
+    Args:
+        made: The new one, on the same disk. Where a folder was exchanged, the earlier one is here
+            afterwards, for the caller to remove.
+        path: The place.
+    """
+    if not path.is_dir():
+        made.replace(path)
+    elif not _swapped(made, path):
+        former = made.with_name(f"{made.name}-former")
+        path.rename(former)
+        try:
+            made.rename(path)
+        except OSError:
+            former.rename(path)
+            raise
+        former.rename(made)
+
+
+def _swapped(one: Path, other: Path) -> bool:
+    """Exchanges two folders in one step; whether the system can."""
+    try:
+        rename = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    here, exchanged = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of linux/fcntl.h and linux/fs.h
+    return rename(here, os.fsencode(one), here, os.fsencode(other), exchanged) == 0

@@ -10,7 +10,7 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,20 @@ import tensorflow as tf
 
 import keras_inception
 from keras_inception.exporting.onnx import Onnx, OpenVINO
-from keras_inception.exporting.targets import SCRATCH, check_holds, exchange
+from keras_inception.exporting.targets import SCRATCH, check_holds
 from keras_inception.exporting.tflite import TFLite
-from keras_inception.files import write
+from keras_inception.files import exchange, write
 from keras_inception.identity import Identity, attach
 from keras_inception.models.fusion import fuse
 from keras_inception.models.saving import save_model
 from keras_inception.runtime import Classifier, load_classifier, optimized
+from keras_inception.runtime.engine import FileEngine
 from keras_inception.runtime.keras import KerasEngine, in_float32
 
 # What may differ from Keras' answers, by precision: the largest difference of a probability.
 LIMITS = {"float32": 1e-4, "bfloat16": 0.05, "int8": 0.05}
 ROUNDS, WARM_UP = 7, 2  # calls of an engine that are timed, and before them
-# An engine whose first calls take that many times the best's is not measured further.
+# An engine that takes that many times the best's time after warming up is not measured further.
 HOPELESS = 2.0
 CHECKED = 64  # images that answers are compared on
 
@@ -44,20 +45,12 @@ class Candidate:
     Attributes:
         engine: What runs it, as `runtime.optimized.opened` names it.
         precision: Of the features; a key of `LIMITS`.
-        make: (the fused network as Keras runs it in float32, a folder) -> the network on the
-            engine. It writes the engine's files into the folder, which does not exist yet, or
-            opens those that it wrote there.
         frozen: Of TensorFlow: whether the weights become constants of the graph.
-        needs: Packages, of the optional extra that has the engine's name.
-        folder: Name of the folder, which candidates that run the same files share.
     """
 
     engine: str
     precision: str
-    make: Callable[[Classifier, Path], Classifier]
     frozen: bool = False
-    needs: tuple[str, ...] = ()
-    folder: str = ""
 
     @property
     def name(self) -> str:
@@ -65,68 +58,58 @@ class Candidate:
         return f"{self.engine} {self.precision}{' frozen' * self.frozen}"
 
     @property
+    def folder(self) -> str:
+        """Name of the folder with its files, which candidates that run the same ones share."""
+        return f"litert-{self.precision}" if self.engine == "litert" else self.engine
+
+    @property
     def missing(self) -> str:
         """What to install, or nothing."""
-        gone = [name for name in self.needs if not importlib.util.find_spec(name)]
+        gone = [name for name in _NEEDS.get(self.engine, ()) if not importlib.util.find_spec(name)]
         extra = f"pip install 'keras-inception[{self.engine}]'"
         return f"not installed ({' and '.join(gone)}): {extra}" if gone else ""
 
+    def make(self, fused: Classifier, folder: Path) -> Classifier:
+        """The network on the engine, whose files are written into the folder if it is not there.
 
-def _candidate(
-    engine: str,
-    precision: str,
-    write_files: Callable[[Classifier, Path], Any],
-    *,
-    frozen: bool = False,
-    needs: tuple[str, ...] = (),
-    folder: str = "",
-) -> Candidate:
-    def make(fused: Classifier, place: Path) -> Classifier:
-        if not place.exists():
-            place.mkdir(parents=True)
-            write_files(fused, place)
-        return Classifier(*optimized.opened(place, engine, precision, frozen))
+        Args:
+            fused: The network with BatchNorm folded, as Keras runs it in float32.
+            folder: Of this candidate, or of one before it with the same files.
+        """
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            path = folder / optimized.FILES[self.engine]
+            if self.engine == "litert":
+                TFLite("dynamic" if self.precision == "int8" else "float32").write(fused, path)
+            elif self.engine == "onnx":
+                Onnx().write(fused, path)
+            elif self.engine == "openvino":
+                OpenVINO().write(fused, folder)
+            else:
+                _write_keras(fused, path)
+        return Classifier(*optimized.opened(folder, self.engine, self.precision, self.frozen))
 
-    return Candidate(engine, precision, make, frozen, needs, folder or engine)
+
+_NEEDS = {"litert": ("ai_edge_litert",), "onnx": Onnx.needs, "openvino": OpenVINO.needs}
+CANDIDATES = (
+    Candidate("tensorflow", "float32"),
+    Candidate("tensorflow", "float32", frozen=True),
+    Candidate("tensorflow", "bfloat16"),
+    Candidate("tensorflow", "bfloat16", frozen=True),
+    Candidate("litert", "float32"),
+    Candidate("litert", "int8"),
+    Candidate("onnx", "float32"),
+    Candidate("openvino", "float32"),
+    Candidate("openvino", "bfloat16"),
+)
+_KERAS = Candidate("keras", "float32")  # what is exact, and what is left where nothing is better
 
 
-def _write_keras(classifier: Classifier, folder: Path) -> None:
+def _write_keras(classifier: Classifier, path: Path) -> None:
     model = _model_of(classifier)
     # The identity goes into the file and not into the caller's model.
     shared = keras.Model(model.inputs, model.outputs, name=model.name)
-    save_model(attach(shared, classifier.identity), folder / optimized.KERAS_FILE)
-
-
-def _litert(precision: str, quantization: str) -> Candidate:
-    def write_files(fused: Classifier, folder: Path) -> None:
-        TFLite(quantization).write(fused, folder / optimized.LITERT_FILE)
-
-    needs = ("ai_edge_litert",)
-    return _candidate("litert", precision, write_files, needs=needs, folder=quantization)
-
-
-def _openvino(precision: str) -> Candidate:
-    def write_files(fused: Classifier, folder: Path) -> None:
-        OpenVINO().write(fused, folder)
-
-    return _candidate("openvino", precision, write_files, needs=OpenVINO.needs)
-
-
-def _write_onnx(fused: Classifier, folder: Path) -> None:
-    Onnx().write(fused, folder / optimized.ONNX_FILE)
-
-
-CANDIDATES = (
-    _candidate("tensorflow", "float32", _write_keras),
-    _candidate("tensorflow", "float32", _write_keras, frozen=True),
-    _candidate("tensorflow", "bfloat16", _write_keras),
-    _candidate("tensorflow", "bfloat16", _write_keras, frozen=True),
-    _litert("float32", "float32"),
-    _litert("int8", "dynamic"),
-    _candidate("onnx", "float32", _write_onnx, needs=Onnx.needs),
-    _openvino("float32"),
-    _openvino("bfloat16"),
-)
+    save_model(attach(shared, classifier.identity), path)
 
 
 def optimize(
@@ -167,7 +150,9 @@ def optimize(
     if batch_size < 1:
         raise ValueError(f"`batch_size` should be at least 1. Received: batch_size={batch_size}")
     output = Path(output)
-    check_holds(output, optimized.FILES, optimized.RECORD)
+    check_holds(
+        output, {optimized.RECORD, "model.bin", *optimized.FILES.values()}, optimized.RECORD
+    )
     given = load_classifier(source)
     exact = Classifier(KerasEngine(in_float32(_model_of(given))), given.identity, given.run)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -175,17 +160,19 @@ def optimize(
         scratch = Path(name)
         trial = _Trial(exact, images, batch_size)
         best, rows = trial.contest(candidates, _fused(exact), scratch)
-        chosen = next(row.candidate for row in rows if row.chosen)
-        made = scratch / (chosen.folder or chosen.name if chosen else "keras")
-        made.mkdir(exist_ok=True)
-        if chosen is None:
-            _write_keras(exact, made)
+        (chosen,) = (row.candidate for row in rows if row.chosen)
+        made = scratch / chosen.folder
+        if chosen == _KERAS:
+            made.mkdir(exist_ok=True)
+            _write_keras(exact, made / optimized.FILES["keras"])
         record = json.dumps(_record(rows, trial), indent=2, ensure_ascii=False)
         write(made / optimized.RECORD, record + "\n")
         exchange(made, output)
     if verbose:
         print(table(exact, rows, batch_size), flush=True)
     best.run = given.run
+    if isinstance(best.engine, FileEngine):
+        best.engine.path = output / best.engine.path.name  # which was measured in another folder
     return best
 
 
@@ -194,22 +181,18 @@ class Row:
     """What was found of a candidate.
 
     Attributes:
-        candidate: None for Keras itself.
+        candidate: The candidate, or `_KERAS`.
         milliseconds: Of a call, median; None if it was not measured.
         difference: The largest of a probability; None if it was not run.
-        reason: Why it was left out, or nothing.
+        left_out: Why, or nothing.
         chosen: Whether it is the choice.
     """
 
-    candidate: Candidate | None
+    candidate: Candidate
     milliseconds: float | None = None
     difference: float | None = None
-    reason: str = ""
+    left_out: str = ""
     chosen: bool = False
-
-    @property
-    def name(self) -> str:
-        return self.candidate.name if self.candidate else "keras"
 
 
 class _Trial:
@@ -231,22 +214,20 @@ class _Trial:
         self, candidates: Sequence[Candidate], fused: Classifier, folder: Path
     ) -> tuple[Classifier, list[Row]]:
         """The fastest classifier that passes, or Keras' own, and what was found of each."""
-        rows = [Row(None)]
+        rows = [Row(_KERAS)]
         best, leader = self.exact, rows[0]
         for candidate in candidates:
-            row = Row(candidate, reason=candidate.missing)
+            row = Row(candidate, left_out=candidate.missing)
             rows.append(row)
-            if not row.reason and candidate.precision != "float32" and not self.has_images:
-                row.reason = "needs images to be checked on"
-            if row.reason:
+            if not row.left_out and candidate.precision != "float32" and not self.has_images:
+                row.left_out = "needs images to be checked on"
+            if row.left_out:
                 continue
             try:
-                made = candidate.make(fused, folder / (candidate.folder or candidate.name))
-                row.reason = self._is_hopeless(made, leader) or self._problem(row, made)
+                made = candidate.make(fused, folder / candidate.folder)
+                self._check(row, made)
             except Exception as error:  # converters and runtimes have no common kind of error
-                first = (str(error).strip().splitlines() or ["?"])[0]
-                row.reason = f"cannot run it: {first[:200]}"
-            if row.reason:
+                row.left_out = (str(error).strip().splitlines() or ["it cannot be run"])[0][:200]
                 continue
             leading, row.milliseconds = self._milliseconds(best, made)
             if leader.milliseconds is None:
@@ -260,33 +241,24 @@ class _Trial:
         leader.chosen = True
         return best, rows
 
-    def _problem(self, row: Row, made: Classifier) -> str:
-        """Why an engine's answers are refused, or nothing."""
-        assert row.candidate is not None
+    def _check(self, row: Row, made: Classifier) -> None:
+        """Raises ValueError if a classifier's answers are not Keras'."""
         answers = made.predict(self.images)
-        if answers.shape != self.answers.shape or not np.isfinite(answers).all():
-            return "its answers are of another shape or not finite"
         row.difference = float(np.abs(answers - self.answers).max())
-        changed = int((answers.argmax(1) != self.answers.argmax(1)).sum())
         limit = LIMITS[row.candidate.precision]
         if row.difference > limit:
-            return f"a probability differs by {row.difference:.2g}, more than {limit:g}"
+            raise ValueError(f"a probability differs by {row.difference:.2g}, more than {limit:g}")
+        changed = int((answers.argmax(1) != self.answers.argmax(1)).sum())
         if changed and self.has_images:
-            return f"{changed} of {len(answers)} images get another answer"
-        return ""
-
-    def _is_hopeless(self, made: Classifier, leader: Row) -> str:
-        """Whether the first calls of an engine are so slow that it need not be measured."""
-        if leader.milliseconds is None:
-            return ""
-        made.predict(self.batch)
-        taken = self._once(made)
-        slow = taken > HOPELESS * leader.milliseconds
-        return f"slow: {taken:.0f} ms, the best so far {leader.milliseconds:.0f} ms" if slow else ""
+            raise ValueError(f"{changed} of {len(answers)} images get another answer")
 
     def _milliseconds(self, one: Classifier, other: Classifier) -> tuple[float, float]:
-        """Medians of calls that take turns."""
-        taken = [(self._once(one), self._once(other)) for _ in range(WARM_UP + ROUNDS)]
+        """Medians of calls that take turns, fewer if the other is hopelessly slower."""
+        taken = []
+        for _ in range(WARM_UP + ROUNDS):
+            taken.append((self._once(one), self._once(other)))
+            if len(taken) == WARM_UP and taken[-1][1] > HOPELESS * taken[-1][0]:
+                return taken[-1]
         first, second = (statistics.median(column[WARM_UP:]) for column in zip(*taken, strict=True))
         return first, second
 
@@ -301,18 +273,18 @@ def _record(rows: Sequence[Row], trial: _Trial) -> dict[str, Any]:
     chosen = next(row.candidate for row in rows if row.chosen)
     return {
         "chosen": {
-            "engine": chosen.engine if chosen else "keras",
-            "precision": chosen.precision if chosen else "float32",
-            "frozen": bool(chosen and chosen.frozen),
+            "engine": chosen.engine,
+            "precision": chosen.precision,
+            "frozen": chosen.frozen,
         },
         "batch_size": trial.batch_size,
         "images": len(trial.images) if trial.has_images else 0,
         "measured": [
             {
-                "name": row.name,
+                "name": row.candidate.name,
                 "milliseconds": row.milliseconds,
                 "difference": row.difference,
-                "left_out": row.reason,
+                "left_out": row.left_out,
             }
             for row in rows
         ],
@@ -342,12 +314,12 @@ def table(exact: Classifier, rows: Sequence[Row], batch_size: int) -> str:
     lines = [f"{what}, {batch_size} image{'s' * (batch_size > 1)} a call:"]
     base = rows[0].milliseconds
     for row in rows:
-        line = f"  {'*' if row.chosen else ' '} {row.name:28}"
+        line = f"  {'*' if row.chosen else ' '} {row.candidate.name:28}"
         if row.milliseconds is not None and base is not None:
             line += f" {row.milliseconds:8.1f} ms {base / row.milliseconds:6.2f}x"
-            if row.difference is not None:
-                line += f"  largest difference {row.difference:.1e}"
-        lines.append(line + (f" {row.reason}" if row.reason else ""))
+        if row.difference is not None:
+            line += f"  largest difference {row.difference:.1e}"
+        lines.append(f"{line} {row.left_out}".rstrip())
     return "\n".join(lines)
 
 

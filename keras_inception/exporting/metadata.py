@@ -83,48 +83,63 @@ def _metadata(
     license: str,
 ) -> bytes:
     """The flatbuffer. Numbers are the places of fields in the schema's tables."""
-    to = _Writer()
-    height, width = size
-    pixels = to.table({0: ("uint32", width), 1: ("uint32", height)})
-    color = _GRAYSCALE if channels == 1 else _RGB
-    properties = to.table({0: ("int8", color), 1: ("offset", pixels)})
-    content = to.table({0: ("uint8", _IMAGE_PROPERTIES), 1: ("offset", properties)})
-    # The graph scales by itself: a runtime has to leave the pixels alone, which is this.
-    options = to.table({0: ("offset", to.floats([0.0])), 1: ("offset", to.floats([1.0]))})
-    unit = to.table({0: ("uint8", _NORMALIZATION), 1: ("offset", options)})
-    fields: dict[int, tuple[str, Any]] = {
-        0: ("offset", to.text("image")),
-        1: ("offset", to.text(_described(identity, channels))),
-        3: ("offset", content),
+    pixels = {0: ("Uint32", size[1]), 1: ("Uint32", size[0])}
+    properties = {0: ("Int8", _GRAYSCALE if channels == 1 else _RGB), 1: pixels}
+    image: dict[int, Any] = {
+        0: "image",
+        1: _described(identity, channels),
+        3: {0: ("Uint8", _IMAGE_PROPERTIES), 1: properties},
     }
     if normalized:
-        fields[4] = ("offset", to.offsets([unit]))
-    image = to.table(fields)
-    labels = to.table({0: ("offset", to.text(LABELS)), 2: ("int8", _TENSOR_AXIS_LABELS)})
+        # The graph scales by itself: a runtime has to leave the pixels alone, which is this.
+        image[4] = [{0: ("Uint8", _NORMALIZATION), 1: {0: [0.0], 1: [1.0]}}]
     what = "logits" if logits else "probabilities"
-    answer = to.table(
-        {
-            0: ("offset", to.text(what)),
-            1: ("offset", to.text(f"The {what} of the classes that {LABELS} names, in its order.")),
-            6: ("offset", to.offsets([labels])),
-        }
-    )
-    graph = to.table({2: ("offset", to.offsets([image])), 3: ("offset", to.offsets([answer]))})
+    answer = {
+        0: what,
+        1: f"The {what} of the classes that {LABELS} names, in its order.",
+        6: [{0: LABELS, 2: ("Int8", _TENSOR_AXIS_LABELS)}],
+    }
     network = identity.variant or "Image classifier"
-    own = to.table({0: ("offset", to.text(IDENTITY))})
-    model = {
+    root = {
         0: network,
         1: f"{network}: {len(identity.class_names)} classes, exported by keras_inception.",
+        3: [{2: [image], 3: [answer]}],
         4: author,
         5: license,
+        6: [{0: IDENTITY}],
+        7: "1.0.0",
     }
-    root: dict[int, tuple[str, Any]] = {
-        place: ("offset", to.text(text)) for place, text in model.items() if text
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(_written(builder, root), b"M001")
+    return bytes(builder.Output())
+
+
+def _written(to: flatbuffers.Builder, value: Any) -> int:
+    """Writes a value and what is in it; where it begins.
+
+    Args:
+        to: The flatbuffer.
+        value: A text; a vector, as a list of floats or of tables; or a table, as a dict of values
+            by place, of which numbers are given as (flatbuffers' name of the type, number).
+    """
+    if isinstance(value, str):
+        return to.CreateString(value)
+    if isinstance(value, list):
+        items = [item if isinstance(item, float) else _written(to, item) for item in value]
+        to.StartVector(4, len(items), 4)
+        for item in reversed(items):
+            put = to.PrependFloat32 if isinstance(item, float) else to.PrependUOffsetTRelative
+            put(item)
+        return to.EndVector()
+    fields = {
+        place: field if isinstance(field, tuple) else ("UOffsetTRelative", _written(to, field))
+        for place, field in value.items()
+        if field != ""
     }
-    root[3] = ("offset", to.offsets([graph]))
-    root[6] = ("offset", to.offsets([own]))
-    root[7] = ("offset", to.text("1.0.0"))
-    return to.finish(to.table(root), b"M001")
+    to.StartObject(max(fields) + 1)
+    for place, (kind, number) in fields.items():
+        getattr(to, f"Prepend{kind}Slot")(place, number, 0)
+    return to.EndObject()
 
 
 def _described(identity: Identity, channels: int) -> str:
@@ -140,43 +155,3 @@ def _described(identity: Identity, channels: int) -> str:
         f"{'Gray' if channels == 1 else 'RGB'} image in 0..255: {how}{share}, resized "
         f"({contract.interpolation}{', antialiased' * contract.antialias}). The model scales it."
     )
-
-
-class _Writer:
-    """Writes tables of a flatbuffer from their fields' places."""
-
-    def __init__(self) -> None:
-        self._builder = flatbuffers.Builder(1024)
-
-    def text(self, value: str) -> int:
-        return self._builder.CreateString(value)
-
-    def floats(self, values: Sequence[float]) -> int:
-        self._builder.StartVector(4, len(values), 4)
-        for value in reversed(values):
-            self._builder.PrependFloat32(value)
-        return self._builder.EndVector()
-
-    def offsets(self, tables: Sequence[int]) -> int:
-        self._builder.StartVector(4, len(tables), 4)
-        for table in reversed(tables):
-            self._builder.PrependUOffsetTRelative(table)
-        return self._builder.EndVector()
-
-    def table(self, fields: dict[int, tuple[str, Any]]) -> int:
-        """A table; its fields by place, as ("offset" | "int8" | "uint8" | "uint32", value)."""
-        to = self._builder
-        slots = {
-            "offset": to.PrependUOffsetTRelativeSlot,
-            "int8": to.PrependInt8Slot,
-            "uint8": to.PrependUint8Slot,
-            "uint32": to.PrependUint32Slot,
-        }
-        to.StartObject(max(fields) + 1)
-        for place, (kind, value) in fields.items():
-            slots[kind](place, value, 0)
-        return to.EndObject()
-
-    def finish(self, root: int, identifier: bytes) -> bytes:
-        self._builder.Finish(root, identifier)
-        return bytes(self._builder.Output())

@@ -45,30 +45,23 @@ def of_names(formats: Sequence[str], quantization: Sequence[str], **options: Any
         **options: By their names, for each target that takes it; None leaves an option alone.
 
     Raises:
-        ValueError: a name is unknown, or no target takes an option.
+        ValueError: a name is unknown, there is none, or no target takes an option.
     """
-    for name, given, known in (
-        ("formats", formats, tuple(KINDS)),
-        ("quantization", quantization, tflite.QUANTIZATIONS),
-    ):
-        if not given or any(value not in known for value in given):
-            raise ValueError(
-                f"`{name}` should name some of {', '.join(known)}. Received: {list(given)}"
-            )
-    forms = [
-        (KINDS[kind], form)
-        for kind in dict.fromkeys(formats)
-        for form in (dict.fromkeys(quantization) if kind == TFLite.format else [""])
-    ]
-    taken = [_taken(kind, form) for kind, form in forms]
-    options = {name: value for name, value in options.items() if value is not None}
+    forms = [f"{TFLite.format}:{form}" for form in quantization]
+    each = [forms if kind == TFLite.format else [kind] for kind in formats]
+    found = [target(name) for name in dict.fromkeys(sum(each, []))]
+    if not found:
+        raise ValueError(
+            f"`formats` should name some of {', '.join(KINDS)}, and `quantization` some of "
+            f"{', '.join(tflite.QUANTIZATIONS)}. Received: {[*formats]} and {[*quantization]}"
+        )
     for name, value in options.items():
-        if not any(name in own for own in taken):
+        takers = [one for one in found if name in _taken(one)]
+        if value is not None and not takers:
             raise ValueError(f"None of the targets takes `{name}`. Received: {name}={value!r}")
-    found = []
-    for (kind, form), own in zip(forms, taken, strict=True):
-        chosen = {name: value for name, value in options.items() if name in own}
-        found.append(TFLite(form, **chosen) if form else kind(**chosen))
+        if value is not None:
+            changed = [dataclasses.replace(one, **{name: value}) for one in takers]  # type: ignore
+            found = [changed[takers.index(one)] if one in takers else one for one in found]
     return found
 
 
@@ -77,7 +70,7 @@ def names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _taken(kind: Any, quantization: str) -> set[str]:
+def _taken(target: Any) -> set[str]:
     """Names of the options that a target takes."""
-    names = {field.name for field in dataclasses.fields(kind)}
-    return names if quantization == "int8" else names - {"ends"}
+    names = {field.name for field in dataclasses.fields(target)}
+    return names if target.quantization == "int8" else names - {"ends"}

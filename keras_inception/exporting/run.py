@@ -21,14 +21,12 @@ from keras_inception.exporting import checks, named
 from keras_inception.exporting.exportable import Exportable, exportable
 from keras_inception.exporting.samples import Samples, held_out, made_up
 from keras_inception.exporting.targets import (
-    GRAPH_BYTES,
     SCRATCH,
     Target,
     check_holds,
-    exchange,
     naming,
 )
-from keras_inception.files import write
+from keras_inception.files import exchange, write
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
 from keras_inception.runs import EXPORTS, RunFolder
@@ -72,7 +70,8 @@ def export(
 
     Returns:
         What export.json in the folder holds: "images", "class_names", "preprocessing" and "files",
-        by name: bytes, sha256, differences, accuracy with its interval, latency and checks.
+        by name: bytes, sha256, differences, accuracy with its interval, latency and checks. After
+        a kill it may hold "unfinished": then some files may be those of an earlier export.
 
     Raises:
         ExportCheckError: a file differs from the Keras model by more than its limits. Nothing is
@@ -81,13 +80,14 @@ def export(
         OSError: the folder cannot be written; an earlier export is as it was.
     """
     chosen = _chosen(targets)
-    _check_counts(num_images=num_images, num_calibration=num_calibration)
+    for name, count in (("num_images", num_images), ("num_calibration", num_calibration)):
+        if count < 1:
+            raise ValueError(f"`{name}` should be at least 1. Received: {name}={count}")
     run = _run_of(source)
     place, folder = _place(output, run, chosen)
     network = exportable(buckets.local(source), preprocessing, class_names)
     for target in chosen:
         target.check_network(network)
-    _check_space(folder, chosen, network)
     opened = _opened(dataset, run)
     chosen = [target.with_data(opened, network, num_calibration) for target in chosen]
     samples = held_out(opened, network, num_images) if opened else made_up(network, num_images)
@@ -160,12 +160,6 @@ def _chosen(targets: Sequence[Target | str]) -> list[Target]:
     return chosen
 
 
-def _check_counts(**counts: int) -> None:
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"`{name}` should be at least 1. Received: {name}={count}")
-
-
 def _run_of(source: Any) -> RunFolder | None:
     """The run that a source is."""
     if not isinstance(source, str | os.PathLike):
@@ -202,23 +196,6 @@ def _place(
     return place, folder
 
 
-def _check_space(folder: Path, targets: list[Target], network: Exportable) -> None:
-    """Raises OSError if the disks are too full for what is written beside an earlier export."""
-    weights = network.model.count_params()
-    needed = sum(target.precision.bytes_a_weight * weights + GRAPH_BYTES for target in targets)
-    for place, much in (
-        (folder, needed),
-        (Path(tempfile.gettempdir()), 4 * weights + GRAPH_BYTES),  # what converters read from
-    ):
-        there = next(p for p in (place, *place.absolute().parents) if p.exists())
-        free = shutil.disk_usage(there).free
-        if free < much:
-            raise OSError(
-                f"{there} has {free / 1e6:.1f} MB free, and the export needs about "
-                f"{much / 1e6:.1f} MB there."
-            )
-
-
 def _exported(
     network: Exportable,
     targets: list[Target],
@@ -241,7 +218,7 @@ def _exported(
     }
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(f"{SCRATCH}*"):  # of an export that was killed
-        shutil.rmtree(left)
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
     with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as name:
         scratch = Path(name)
         for target in targets:
@@ -253,11 +230,25 @@ def _exported(
         if latency:
             _add_latency(targets, result["files"], scratch, samples.images)
         write(scratch / "labels.txt", "".join(f"{one}\n" for one in network.class_names))
-        write(scratch / "export.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
-        for file in [*result["files"], "labels.txt", "export.json"]:
-            exchange(scratch / file, folder / file)
+        _put_in_place(scratch, folder, result)
     say(table(result))
     return result
+
+
+def _put_in_place(scratch: Path, folder: Path, result: dict[str, Any]) -> None:
+    """Exchanges an export's files with those of an earlier one.
+
+    Where a kill leaves some of each, export.json is that of the new export and "unfinished".
+    """
+
+    def record(content: dict[str, Any]) -> None:
+        text = json.dumps(content, indent=2, ensure_ascii=False)
+        write(folder / "export.json", text + "\n")
+
+    record(result | {"unfinished": True})
+    for file in [*result["files"], "labels.txt"]:
+        exchange(scratch / file, folder / file)
+    record(result)
 
 
 def _probabilities(network: Exportable, images: np.ndarray) -> np.ndarray:

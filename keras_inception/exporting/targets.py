@@ -18,6 +18,7 @@ from keras_inception.exporting import checks
 from keras_inception.exporting.checks import Check
 from keras_inception.exporting.exportable import Exportable, exportable
 from keras_inception.exporting.samples import Samples
+from keras_inception.files import exchange
 from keras_inception.messages import some
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.runs import EXPORTS
@@ -214,20 +215,6 @@ def check_holds(folder: Path, names: Collection[str], mark: str = "") -> None:
             f"An export's folder should be new, or one of an earlier export, which is replaced. "
             f"{folder} has no {mark}."
         )
-
-
-def exchange(made: Path, path: Path) -> None:
-    """Puts a file or folder in the place of an earlier one, which is whole until then."""
-    if not path.is_dir():
-        made.replace(path)
-        return
-    former = made.with_name(f"{made.name}-former")  # goes with the folder of what was made
-    path.rename(former)
-    try:
-        made.rename(path)
-    except OSError:
-        former.rename(path)
-        raise
 
 
 @contextlib.contextmanager

@@ -8,6 +8,10 @@ from keras_inception.preprocessing import Preprocessing
 from keras_inception.report.table import BLANK, Cell, Table, number, share, text
 
 _SIDES = ("width", "height")
+_UNFINISHED = (
+    "This export was ended while its files replaced those of an earlier one: some may still be "
+    "those. Export again. "
+)
 
 
 def describe(exports: dict[str, Any], contract: Preprocessing) -> dict[str, Any]:
@@ -22,7 +26,9 @@ def describe(exports: dict[str, Any], contract: Preprocessing) -> dict[str, Any]
         ((file, its checks, how many failed) each) and "programs" ((where it runs, code) each).
     """
     return {
-        "sentence": f"Compared with the Keras model on {exports['images']} {exports['origin']}, "
+        "sentence": _UNFINISHED
+        * exports.get("unfinished", False)
+        + f"Compared with the Keras model on {exports['images']} {exports['origin']}, "
         "each file in a process of its own.",
         "files": _files(exports),
         "checks": [(name, *_checks(file["checks"])) for name, file in exports["files"].items()],

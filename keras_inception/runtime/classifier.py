@@ -15,7 +15,7 @@ from keras_inception import buckets
 from keras_inception.buckets import is_remote
 from keras_inception.identity import Identity
 from keras_inception.preprocessing import Preprocessing
-from keras_inception.runtime.engine import Engine
+from keras_inception.runtime.engine import FILE_ENGINES, Engine, FileEngine, of_file
 
 BATCH = 64  # images that an engine is given at once
 
@@ -23,7 +23,9 @@ BATCH = 64  # images that an engine is given at once
 class Classifier:
     """A trained network with all that it takes to use it.
 
-    `load_classifier` makes one of a run folder, a model or a file.
+    `load_classifier` makes one of a run folder, a model or a file. Any number of threads may ask
+    it at once. It can be pickled for other processes: that of an exported file opens the file anew
+    there, that of a Keras model takes its weights along.
 
     Args:
         engine: What runs the network.
@@ -128,8 +130,8 @@ class Classifier:
 
         Raises:
             ValueError: the images have another rank, size or number of channels, or values that
-                are not finite or outside 0..255. The engines themselves would crash or, worse,
-                answer.
+                are not finite or outside 0..255, for which the engines themselves would crash or,
+                worse, answer; or the answers are not finite, or the engine fails.
         """
         images = np.asarray(images)
         if images.ndim != 4 or images.shape[1:] != self.input_shape:
@@ -152,7 +154,13 @@ class Classifier:
         for first in range(0, len(images), batch_size):
             batch = self.preprocessing.scale(images[first : first + batch_size])
             answers.append(np.asarray(self.engine(batch), np.float32))
-        return np.concatenate(answers)
+        found = np.concatenate(answers)
+        if not np.isfinite(found).all():
+            raise ValueError(
+                f"{self!r} gives answers that are not finite numbers: its weights are damaged, or "
+                "its layers overflow."
+            )
+        return found
 
     def classify(self, image: np.ndarray, top: int = 5) -> list[tuple[str, float]]:
         """The best classes of one image of any size.
@@ -170,9 +178,10 @@ class Classifier:
 
     def __repr__(self) -> str:
         what = self.identity.variant or "a network"
+        file = f" ({self.engine.path})" if isinstance(self.engine, FileEngine) else ""
         height, width, channels = self.input_shape
         return (
-            f"<Classifier: {what} in {self.engine.name}, {height} x {width} x {channels} -> "
+            f"<Classifier: {what} in {self.engine.name}{file}, {height} x {width} x {channels} -> "
             f"{self.engine.classes} classes>"
         )
 
@@ -246,9 +255,10 @@ def _open(source: Any, threads: int | None) -> tuple[Engine, Identity]:
 
         return keras_engine.of_weights(source)
     if path.is_dir() and (path / "saved_model.pb").exists():
-        from keras_inception.runtime import saved_model
+        from keras_inception.runtime.saved_model import SavedModelEngine
 
-        return saved_model.read(path)
+        engine = SavedModelEngine(path)
+        return engine, engine.identity
     if path.is_dir() and (path / "optimize.json").exists():
         from keras_inception.runtime import optimized
 
@@ -260,18 +270,8 @@ def _open(source: Any, threads: int | None) -> tuple[Engine, Identity]:
             f"{path} is neither a run folder, which has a config.json, nor a SavedModel, which has "
             "a saved_model.pb, nor a folder of `optimize`, which has an optimize.json."
         )
-    if path.suffix == ".tflite" and path.is_file():
-        from keras_inception.runtime import litert
-
-        return litert.read(path, threads)
-    if path.suffix == ".onnx" and path.is_file():
-        from keras_inception.runtime import onnx
-
-        return onnx.read(path, threads)
-    if path.suffix == ".xml" and path.is_file():
-        from keras_inception.runtime import openvino
-
-        return openvino.read(path, threads)
+    if path.suffix in FILE_ENGINES and path.is_file():
+        return of_file(path, threads)
     from keras_inception.runtime import keras as keras_engine
 
     if path.is_dir():

@@ -1,17 +1,35 @@
-"""What runs a network, and what all engines share: one message for whatever goes wrong."""
+"""What runs a network, and what the engines of files share: any threads, pickling, one error."""
 
 from __future__ import annotations
 
+import abc
 import contextlib
-from collections.abc import Iterable, Iterator
+import importlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+
+from keras_inception.budget import Refused
+from keras_inception.identity import Identity
+from keras_inception.messages import printable
+
+LONGEST_REASON = 500
+# Shapes of a file's inputs and of its outputs; whatever is no number in them is free.
+Ends = tuple[Iterable[Sequence[Any]], Iterable[Sequence[Any]]]
+# Modules and classes of the engines that run files, by the files' endings.
+FILE_ENGINES = {
+    ".tflite": ("litert", "LiteRTEngine"),
+    ".onnx": ("onnx", "OnnxEngine"),
+    ".xml": ("openvino", "OpenVINOEngine"),
+}
 
 
 class Engine(Protocol):
     """What runs a network: Keras, a SavedModel, LiteRT, onnxruntime, OpenVINO.
+
+    Any number of threads may call one at once, and it can be pickled for other processes.
 
     Attributes:
         name: Name of the engine, for messages.
@@ -27,75 +45,137 @@ class Engine(Protocol):
         """The probabilities (batch, classes) of float32 images, at least one, of `input_shape`."""
 
 
+class FileEngine(abc.ABC):
+    """Runs a file. Pickled it is the file's path, which the other process opens anew.
+
+    Args:
+        path: The file or folder.
+        threads: How many threads a call computes with; None lets the runtime choose.
+        precision: Of the features: "float32", or "bfloat16" where the runtime knows it.
+
+    Attributes:
+        identity: What the file says of its network.
+
+    Raises:
+        ValueError: the runtime is missing, or the file cannot be opened or is no classifier.
+    """
+
+    name: str
+    kind: str  # of file, such as "a .tflite file"
+    extra: str  # the optional extra that installs the runtime
+
+    def __init__(self, path: Path, threads: int | None = None, precision: str = "float32") -> None:
+        self.path, self.threads, self.precision = path, threads, precision
+        self._idle: list[Any] = []
+        with self._one_error("loaded"):
+            images, answers = self._open()
+            self._batch, self.input_shape, self.classes = _shapes([*images], [*answers])
+            self.identity = Identity.from_metadata(self._said())
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.path.absolute(), self.threads, self.precision)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        # A runtime may resize a fixed batch, and what it computes then need not be the network.
+        size = self._batch or len(images)
+        given = np.concatenate([images, images[-1:].repeat(-len(images) % size, 0)])
+        with self._one_error("run"), self._request() as request:
+            parts = [self._answers(request, part) for part in np.split(given, len(given) // size)]
+            answers = np.concatenate(parts)
+            if answers.shape != (len(given), self.classes):
+                raise ValueError(f"{len(given)} images get answers of shape {answers.shape}")
+        return answers[: len(images)]
+
+    @abc.abstractmethod
+    def _open(self) -> Ends:
+        """Opens the file."""
+
+    @abc.abstractmethod
+    def _said(self) -> Mapping[str, str]:
+        """What the file says of its network, as `Identity.to_metadata` writes it."""
+
+    @abc.abstractmethod
+    def _answers(self, request: Any, images: np.ndarray) -> np.ndarray:
+        """The probabilities of a batch."""
+
+    def _new_request(self) -> Any:  # noqa: B027
+        """An object of the runtime's that answers one call at a time, where there is one."""
+
+    @contextlib.contextmanager
+    def _request(self) -> Iterator[Any]:
+        """An idle request, or a new one: as many as threads ask at once."""
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = self._new_request()
+        yield request
+        self._idle.append(request)  # one that failed is not asked again
+
+    @contextlib.contextmanager
+    def _one_error(self, what: str) -> Iterator[None]:
+        """Turns whatever a runtime raises into one ValueError of a line that names the file."""
+        try:
+            yield
+        except ImportError as error:
+            raise ValueError(
+                f"{self.path} needs the package {error.name}: "
+                f"pip install 'keras-inception[{self.extra}]'"
+            ) from error
+        except Exception as error:  # the runtimes' own classes have no public base
+            reason = " ".join(str(error).split()) or "no reason given"
+            if isinstance(error, LookupError | TypeError | AttributeError | RecursionError):
+                reason = f"{type(error).__name__}: {reason}"
+            said = f"{self.path} cannot be {what} as {self.kind}: "
+            raise Refused(printable(said + reason, len(said) + LONGEST_REASON)) from error
+
+
+def of_file(path: Path, *options: Any) -> tuple[Engine, Identity]:
+    """The engine of a file with one of `FILE_ENGINES`' endings, and the identity in the file."""
+    module, name = FILE_ENGINES[path.suffix]
+    kind = getattr(importlib.import_module(f"keras_inception.runtime.{module}"), name)
+    engine = kind(path, *options)
+    return engine, engine.identity
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities (batch, classes) of logits (batch, classes)."""
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
-@contextlib.contextmanager
-def loading(path: Path, what: str, extra: str = "", line: int = 0) -> Iterator[None]:
-    """Turns the errors of a runtime that opens a file into one line.
-
-    Args:
-        path: The file.
-        what: What it should be, such as "a .onnx file".
-        extra: The package's optional extra that installs the runtime.
-        line: Which line of the runtime's message says why.
+def _shapes(
+    images: list[Sequence[Any]], answers: list[Sequence[Any]]
+) -> tuple[int | None, tuple[int | None, int | None, int], int]:
+    """A classifier's batch, (height, width, channels) and number of classes; None where it is free.
 
     Raises:
-        ValueError: the runtime is missing, or cannot open the file.
+        ValueError: it has several inputs or outputs, or they are no images and no classes.
     """
-    try:
-        yield
-    except ImportError as error:
+    if len(images) != 1 or len(answers) != 1:
         raise ValueError(
-            f"{path} needs the package {error.name}: pip install 'keras-inception[{extra}]'"
-        ) from error
-    except Exception as error:  # the runtimes' own classes have no public base
-        reason = (str(error).strip().splitlines() or ["no reason given"])[line]
-        raise ValueError(f"{path} cannot be loaded as {what}: {reason}") from error
-
-
-def one_of_each(path: Path, inputs: list, outputs: list) -> tuple:
-    """The one input and the one output of a classifier.
-
-    Raises:
-        ValueError: there are several.
-    """
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise ValueError(
-            f"{path}: a classifier has one input and one output. "
-            f"Received: {len(inputs)} inputs, {len(outputs)} outputs"
+            "a classifier has one input and one output. "
+            f"Received: {len(images)} inputs, {len(answers)} outputs"
         )
-    return inputs[0], outputs[0]
-
-
-def image_shape(path: Path, sides: list) -> tuple[int | None, int | None, int]:
-    """(height, width, channels) of a classifier's input; None where a side is free.
-
-    Args:
-        path: The file.
-        sides: Of the whole input, the batch's included; what is no number is free.
-
-    Raises:
-        ValueError: the input is no batch of images, or its channels are free.
-    """
-    numbers = [n if isinstance(n, int) else None for n in sides]
-    if len(numbers) != 4 or numbers[3] is None:
+    image, answer = (
+        [int(n) if isinstance(n, int | np.integer) and n >= 0 else None for n in shape]
+        for shape in (images[0], answers[0])
+    )
+    batch, height, width, channels = image if len(image) == 4 else [None] * 4
+    classes = answer[1] if len(answer) == 2 else None
+    if not channels or not classes:
         raise ValueError(
-            f"{path}: a classifier's input has 4 dimensions and a number of channels. "
-            f"Received: {sides}"
+            "a classifier takes images (batch, height, width, channels), channels last, and "
+            f"returns (batch, classes). Received: {tuple(image)} -> {tuple(answer)}"
         )
-    return numbers[1], numbers[2], numbers[3]
+    return batch, (height, width, channels), classes
 
 
-def check_finite(what: str, weights: Iterable[tuple[str, np.ndarray]]) -> None:
+def check_finite(weights: Iterable[tuple[str, np.ndarray]], what: str = "") -> None:
     """Answers do not show it everywhere: oneDNN's convolution with bias and ReLU makes NaN 0.
 
     Args:
-        what: What the weights are of, as the message's subject.
         weights: Names and arrays.
+        what: How the message begins.
 
     Raises:
         ValueError: some hold NaN or infinity.
@@ -107,6 +187,6 @@ def check_finite(what: str, weights: Iterable[tuple[str, np.ndarray]]) -> None:
             broken.append(name)
     if broken:
         raise ValueError(
-            f"{what} cannot be used: {len(broken)} of its {count} weights hold numbers that are "
-            f"not finite, the first one is {broken[0]}."
+            f"{what}{len(broken)} of its {count} weights hold numbers that are not finite, the "
+            f"first one is {broken[0]}."
         )

@@ -48,8 +48,8 @@ class KerasEngine:
                 f"returns (batch, classes). Received: {image.shape} -> {output.shape}"
             )
         check_finite(
-            f"The model {self.model.name!r}",
             ((weight.path, keras.ops.convert_to_numpy(weight)) for weight in self.model.weights),
+            f"The model {self.model.name!r} cannot be used: ",
         )
         self.input_shape = tuple(image.shape[1:])
         self.classes = output.shape[-1]

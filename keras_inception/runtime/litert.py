@@ -2,86 +2,76 @@
 
 from __future__ import annotations
 
+import io
+import json
 import zipfile
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from keras_inception import archives, files
-from keras_inception.budget import Budget, refusing
-from keras_inception.identity import Identity
-from keras_inception.runtime.engine import image_shape, loading, one_of_each, softmax
+from keras_inception.budget import LARGEST_FILE, Budget
+from keras_inception.runtime.engine import Ends, FileEngine, softmax
 
 # Members of the zip archive that ends a .tflite file with metadata.
 LABELS, IDENTITY = "labels.txt", "identity.json"
 
 
-class LiteRTEngine:
-    """Runs a .tflite file's signature.
-
-    Args:
-        path: The file.
-        threads: How many threads to compute with; None lets the runtime choose.
+class LiteRTEngine(FileEngine):
+    """Runs a .tflite file's signature, in an interpreter for each thread that asks at once.
 
     Attributes:
-        interpreter: The runtime's own object.
+        interpreter: The runtime's own object; the others are like it.
         runner: Its signature, called by names.
-
-    Raises:
-        ValueError: the file cannot be loaded, or has no signature of a classifier.
     """
 
-    name = "LiteRT"
+    name, kind, extra = "LiteRT", "a .tflite file", "litert"
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
-        with loading(path, "a .tflite file"):
-            self.interpreter = interpreter(path, threads)
-            self.runner = self.interpreter.get_signature_runner()
-        (self._image, self._input), (self._answer, self._output) = one_of_each(
-            path,
-            list(self.runner.get_input_details().items()),
-            list(self.runner.get_output_details().items()),
-        )
-        sides = [None if n == -1 else int(n) for n in self._input["shape_signature"]]
-        self.input_shape = image_shape(path, sides)
-        self._any_batch = sides[0] is None
-        self.classes = int(self._output["shape"][-1])
+    def _open(self) -> Ends:
+        self._content = files.read(self.path, LARGEST_FILE)  # what is at the path later may be another network
+        self.interpreter = interpreter(self._content, self.threads)
+        self.runner = self.interpreter.get_signature_runner()
+        self._idle.append(self.runner)
+        inputs, outputs = self.runner.get_input_details(), self.runner.get_output_details()
+        self._ends = [*inputs.items(), *outputs.items()]
+        image, answer = ([one["shape_signature"] for one in e.values()] for e in (inputs, outputs))
+        return image, answer
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        # A resize of a fixed input is not refused, and what it computes then is not the network.
-        parts = [images] if self._any_batch else np.split(images, len(images))
-        answers = [
-            self.runner(**{self._image: _quantized(part, self._input)})[self._answer]
-            for part in parts
-        ]
-        found = _dequantized(np.concatenate(answers), self._output)
-        return softmax(found) if self._answer == "logits" else found
+    def _said(self) -> Mapping[str, str]:
+        file = io.BytesIO(self._content)
+        if not zipfile.is_zipfile(file):
+            return {}
+        budget = Budget.of(len(self._content))
+        archive, said = archives.Zip(file, budget), {}
+        if IDENTITY in archive.names:
+            said = budget.json(archive.read(IDENTITY), f"its {IDENTITY}")
+        if LABELS in archive.names and said.get("class_names", "[]") == "[]":
+            names = archive.read(LABELS).decode("utf-8").split("\n")[:-1]
+            said["class_names"] = json.dumps(names)
+        return said
+
+    def _new_request(self) -> Any:
+        return interpreter(self._content, self.threads).get_signature_runner()
+
+    def _answers(self, request: Any, images: np.ndarray) -> np.ndarray:
+        (image, taken), (answer, given) = self._ends
+        found = _dequantized(request(**{image: _quantized(images, taken)})[answer], given)
+        return softmax(found) if answer == "logits" else found
 
 
-def interpreter(path: Path, threads: int | None = None) -> Any:
-    """LiteRT's interpreter; TensorFlow's own, which announces its removal, where it is missing."""
+def interpreter(content: bytes, threads: int | None = None) -> Any:
+    """LiteRT's interpreter; TensorFlow's own, which announces its removal, where it is missing.
+
+    Args:
+        content: Of a .tflite file.
+        threads: How many threads to compute with; None lets the runtime choose.
+    """
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
         from tensorflow.lite import Interpreter
-    return Interpreter(str(path), num_threads=threads)
-
-
-def read(path: Path, threads: int | None = None) -> tuple[LiteRTEngine, Identity]:
-    """The engine of a .tflite file, and the identity in its metadata."""
-    said: dict[str, str] = {}
-    names: tuple[str, ...] = ()
-    with refusing(path, ".tflite"), files.opened(path) as file:
-        if zipfile.is_zipfile(file):
-            budget = Budget.of(path.stat().st_size)
-            archive = archives.Zip(file, budget)
-            if IDENTITY in archive.names:
-                said = budget.json(archive.read(IDENTITY), f"its {IDENTITY}")
-            if LABELS in archive.names:
-                names = tuple(archive.read(LABELS).decode("utf-8").split("\n")[:-1])
-        identity = Identity.from_metadata(said)
-    return LiteRTEngine(path, threads), identity.replace(class_names=identity.class_names or names)
+    return Interpreter(model_content=content, num_threads=threads)
 
 
 def _quantized(images: np.ndarray, details: dict[str, Any]) -> np.ndarray:

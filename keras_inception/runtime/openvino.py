@@ -4,69 +4,55 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from keras_inception import files
-from keras_inception.identity import Identity
-from keras_inception.runtime.engine import check_finite, image_shape, loading, one_of_each
+from keras_inception.runtime.engine import Ends, FileEngine, check_finite
 
 # Where a file's run-time information holds what the network is, as JSON.
 IDENTITY = ["keras_inception", "identity"]
+_HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
-def compiled(path: Path, threads: int | None = None, precision: str = "float32") -> tuple[Any, Any]:
-    """OpenVINO's model of a file, and the same compiled for the CPU.
+class OpenVINOEngine(FileEngine):
+    """Runs an OpenVINO model on the CPU: a .xml file, beside which the .bin file lies.
 
-    Args:
-        path: The .xml file.
-        threads: How many threads to compute with; None lets the runtime choose.
-        precision: "float32" or "bfloat16"; the runtime's own default may be either.
-
-    Raises:
-        ValueError: OpenVINO is missing, or cannot open the file.
+    Its weights have to be finite.
     """
-    files.regular(path.with_suffix(".bin"))
-    with loading(path, "an OpenVINO model", "openvino", line=-1):
+
+    name, kind, extra = "OpenVINO", "an OpenVINO model", "openvino"
+
+    def _open(self) -> Ends:
         import openvino
 
-        hint = {"float32": "f32", "bfloat16": "bf16"}[precision]
-        settings: dict[str, object] = {"INFERENCE_PRECISION_HINT": hint}
-        if threads:
-            settings["INFERENCE_NUM_THREADS"] = threads
+        files.regular(self.path.with_suffix(".bin"))
+        # The runtime's own default may be either.
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": _HINTS[self.precision]}
+        if self.threads:
+            settings["INFERENCE_NUM_THREADS"] = self.threads
         core = openvino.Core()
-        model = core.read_model(str(path))
-        return model, core.compile_model(model, "CPU", settings)
+        self.model = core.read_model(str(self.path))
+        self.compiled = core.compile_model(self.model, "CPU", settings)
+        check_finite(_weights(self.model))
+        inputs, outputs = (
+            [[n.get_length() if n.is_static else None for n in one.partial_shape] for one in ends]
+            for ends in (self.model.inputs, self.model.outputs)
+        )
+        return inputs, outputs
 
+    def _said(self) -> Mapping[str, str]:
+        if not self.model.has_rt_info(IDENTITY):
+            return {}
+        return json.loads(self.model.get_rt_info(IDENTITY).value)
 
-class OpenVINOEngine:
-    """Runs an OpenVINO model.
+    def _new_request(self) -> Any:
+        return self.compiled.create_infer_request()
 
-    Args:
-        path: The .xml file; the .bin file lies beside it.
-        threads: How many threads to compute with; None lets the runtime choose.
-        precision: "float32" or "bfloat16".
-
-    Raises:
-        ValueError: OpenVINO is missing, or the file cannot be opened, is no classifier or has
-            weights that are not finite.
-    """
-
-    name = "OpenVINO"
-
-    def __init__(self, path: Path, threads: int | None = None, precision: str = "float32") -> None:
-        self.model, self._compiled = compiled(path, threads, precision)
-        check_finite(str(path), _weights(self.model))
-        image, answer = one_of_each(path, self.model.inputs, self.model.outputs)
-        sides = [n.get_length() if n.is_static else None for n in image.partial_shape]
-        self.input_shape = image_shape(path, sides)
-        self.classes = int(answer.partial_shape[1].get_length())
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        return np.asarray(self._compiled(images)[0])
+    def _answers(self, request: Any, images: np.ndarray) -> np.ndarray:
+        return np.array(request.infer([images])[0])
 
 
 def _weights(model: Any) -> Iterator[tuple[str, np.ndarray]]:
@@ -76,14 +62,3 @@ def _weights(model: Any) -> Iterator[tuple[str, np.ndarray]]:
             continue
         if operation.get_element_type().is_real() and math.prod(operation.shape) > 1:
             yield operation.get_friendly_name(), operation.get_data(dtype=np.float32)
-
-
-def read(
-    path: Path, threads: int | None = None, precision: str = "float32"
-) -> tuple[OpenVINOEngine, Identity]:
-    """The engine of an OpenVINO model, and the identity in its run-time information."""
-    engine = OpenVINOEngine(path, threads, precision)
-    said = {}
-    if engine.model.has_rt_info(IDENTITY):
-        said = json.loads(engine.model.get_rt_info(IDENTITY).value)
-    return engine, Identity.from_metadata(said)

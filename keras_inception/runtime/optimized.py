@@ -8,12 +8,16 @@ from pathlib import Path
 
 from keras_inception import files
 from keras_inception.identity import Identity
-from keras_inception.runtime.engine import Engine
+from keras_inception.runtime.engine import FILE_ENGINES, Engine, of_file
 
 RECORD = "optimize.json"  # what was chosen, and what was measured
-KERAS_FILE, LITERT_FILE, ONNX_FILE = "model.keras", "model.tflite", "model.onnx"
-OPENVINO_FILES = ("model.xml", "model.bin")
-FILES = (RECORD, KERAS_FILE, LITERT_FILE, ONNX_FILE, *OPENVINO_FILES)
+FILES = {  # by the engine that runs them
+    "keras": "model.keras",
+    "tensorflow": "model.keras",
+    "litert": "model.tflite",
+    "onnx": "model.onnx",
+    "openvino": "model.xml",
+}
 
 
 def processors() -> int:
@@ -43,30 +47,22 @@ def opened(
     Raises:
         ValueError: the file cannot be loaded, or the engine is unknown.
     """
-    if engine == "litert":
-        from keras_inception.runtime import litert
-
-        return litert.read(folder / LITERT_FILE, threads or processors())
-    if engine == "onnx":
-        from keras_inception.runtime import onnx
-
-        return onnx.read(folder / ONNX_FILE, threads)
-    if engine == "openvino":
-        from keras_inception.runtime import openvino
-
-        return openvino.read(folder / OPENVINO_FILES[0], threads, precision)
-    if engine not in ("keras", "tensorflow"):
+    if engine not in FILES:
         raise ValueError(f"{folder} names an engine that is not known here: {engine!r}.")
+    path = folder / FILES[engine]
+    if path.suffix in FILE_ENGINES:
+        threads = threads or (processors() if engine == "litert" else None)
+        return of_file(path, threads, precision)
     from keras_inception.runtime import keras as keras_engine
 
-    found, identity = keras_engine.of_file(folder / KERAS_FILE)
+    found, identity = keras_engine.of_file(path)
     if engine == "keras":
         return found, identity
     from keras_inception.models.fusion import fuse
     from keras_inception.runtime.tensorflow import TensorFlowEngine
 
     model = found.model if precision == "float32" else fuse(found.model, precision)
-    return TensorFlowEngine(model, frozen=frozen), identity
+    return TensorFlowEngine(model, frozen), identity
 
 
 def read(folder: Path, threads: int | None = None) -> tuple[Engine, Identity]:

@@ -3,62 +3,42 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
 from keras_inception import files
-from keras_inception.identity import Identity
-from keras_inception.runtime.engine import check_finite, loading
+from keras_inception.runtime.engine import Ends, FileEngine, check_finite
 
 # Where a SavedModel's folder holds what it is; the format leaves this folder to its users.
 IDENTITY = "assets.extra/identity.json"
 
 
-class SavedModelEngine:
-    """Runs the signature serving_default.
+class SavedModelEngine(FileEngine):
+    """Runs a SavedModel's signature serving_default. Its weights have to be finite."""
 
-    Args:
-        path: The folder.
+    name, kind, extra = "SavedModel", "a SavedModel", "tf"
 
-    Raises:
-        ValueError: the folder cannot be loaded, its signature is not one of a classifier, or its
-            weights are not finite.
-    """
+    def _open(self) -> Ends:
+        import tensorflow as tf
 
-    name = "SavedModel"
-
-    def __init__(self, path: Path) -> None:
-        for file in path.rglob("*"):
+        for file in self.path.rglob("*"):
             if not file.is_dir():
                 files.regular(file)
-        with loading(path, "a SavedModel", "tf"):
-            import tensorflow as tf
+        self._tf, self.loaded = tf, tf.saved_model.load(str(self.path))
+        self._signature = self.loaded.signatures["serving_default"]
+        check_finite((v.name, v.numpy()) for v in self._signature.variables)
+        inputs = self._signature.structured_input_signature[1]
+        outputs = self._signature.structured_outputs
+        self._image = next(iter(inputs), "")
+        self._answer = "probabilities" if "probabilities" in outputs else next(iter(outputs), "")
+        answers = [outputs["probabilities"]] if "probabilities" in outputs else outputs.values()
+        return [list(one.shape) for one in inputs.values()], [list(one.shape) for one in answers]
 
-            self.loaded = tf.saved_model.load(str(path))
-            signature = self.loaded.signatures["serving_default"]
-        inputs, outputs = signature.structured_input_signature[1], signature.structured_outputs
-        if len(inputs) != 1 or "probabilities" not in outputs and len(outputs) != 1:
-            raise ValueError(
-                f"{path}: a classifier's serving_default has one input and one output. "
-                f"Received: {sorted(inputs)} -> {sorted(outputs)}"
-            )
-        ((self._image, image),) = inputs.items()
-        check_finite(str(path), ((v.name, v.numpy()) for v in signature.variables))
-        self._answer = "probabilities" if "probabilities" in outputs else next(iter(outputs))
-        self._signature, self._tf = signature, tf
-        self.input_shape = tuple(image.shape[1:])
-        self.classes = outputs[self._answer].shape[-1]
+    def _said(self) -> Mapping[str, str]:
+        path = self.path / IDENTITY
+        return json.loads(files.read(path)) if path.exists() else {}
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
+    def _answers(self, request: None, images: np.ndarray) -> np.ndarray:
         answers = self._signature(**{self._image: self._tf.constant(images)})
         return answers[self._answer].numpy()
-
-
-def read(path: Path) -> tuple[SavedModelEngine, Identity]:
-    """The engine of a SavedModel's folder, and the identity that lies in it."""
-    said: dict[str, Any] = {}
-    if (path / IDENTITY).exists():
-        said = json.loads(files.read(path / IDENTITY))
-    return SavedModelEngine(path), Identity.from_metadata(said)

@@ -24,10 +24,10 @@ class TensorFlowEngine:
 
     name = "TensorFlow"
 
-    def __init__(self, model: keras.Model, *, frozen: bool = False) -> None:
+    def __init__(self, model: keras.Model, frozen: bool = False) -> None:
         checked = KerasEngine(model)
         self.input_shape, self.classes = checked.input_shape, checked.classes
-        self.model = checked.model
+        self.model, self._frozen = checked.model, frozen
         gives_logits = final_activation(self.model) == "linear"
 
         @tf.function(
@@ -44,6 +44,9 @@ class TensorFlowEngine:
             )
 
             self._answer = convert_variables_to_constants_v2(self._answer)
+
+    def __reduce__(self) -> tuple:
+        return TensorFlowEngine, (self.model, self._frozen)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         answers = self._answer(tf.constant(images, tf.float32))

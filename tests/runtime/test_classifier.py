@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import multiprocessing
+import pickle
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import keras
 import numpy as np
 import pytest
 
 from keras_inception import Classifier, Preprocessing, get_model, load_classifier, save_weights
-from keras_inception.exporting import SavedModel, TFLite
+from keras_inception.exporting import Onnx, OpenVINO, SavedModel, TFLite
 from keras_inception.identity import Identity, attach, identity_of
 from keras_inception.runtime import onnx
 from keras_inception.runtime.engine import check_finite
 from keras_inception.runtime.keras import in_float32
+from keras_inception.runtime.tensorflow import TensorFlowEngine
 
 CONTRACT = Preprocessing(size=(12, 10), crop_fraction=0.9, mean=(120.0, 110.0, 100.0), std=60.0)
 # Latin, Cyrillic, Greek, Devanagari, Chinese, Arabic; matplotlib's own markup; a line separator.
@@ -68,6 +73,58 @@ def test_every_engine_gives_the_models_probabilities(kind, files, model, images)
     assert classifier.input_shape == (12, 10, 3)
     label, probability = classifier.classify(np.repeat(images[0], 3, axis=0))[0]
     assert label in LABELS and 0 < probability <= 1
+
+
+ENGINES = ("Keras", "TensorFlow", "frozen", "SavedModel", "LiteRT", "onnx", "openvino")
+
+
+@pytest.fixture(scope="module")
+def classifiers(model, files):
+    """A classifier of each engine that is installed."""
+    known = load_classifier(model)
+    found = {
+        "Keras": known,
+        "TensorFlow": Classifier(TensorFlowEngine(model), known.identity),
+        "frozen": Classifier(TensorFlowEngine(model, frozen=True), known.identity),
+        "SavedModel": load_classifier(files["SavedModel"]),
+        "LiteRT": load_classifier(files["LiteRT"]),
+    }
+    folder = files["Keras"].parent
+    if importlib.util.find_spec("tf2onnx"):
+        found["onnx"] = load_classifier(Onnx().write(model, folder / "toy.onnx"))
+    if importlib.util.find_spec("openvino"):
+        found["openvino"] = load_classifier(OpenVINO().write(model, folder / "openvino"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def colors():
+    """160 images of one color each, whose answers differ by more than rounding."""
+    values = np.random.default_rng(1).integers(0, 256, (160, 1, 1, 3)).astype(np.uint8)
+    return values.repeat(12, 1).repeat(10, 2)
+
+
+@pytest.mark.parametrize("kind", ENGINES)
+def test_threads_and_pickled_copies_get_their_own_answers(kind, classifiers, colors):
+    """LiteRT's interpreter gave threads each other's answers, OpenVINO's default request too."""
+    if kind not in classifiers:
+        pytest.skip(f"{kind} is not installed")
+    classifier = classifiers[kind]
+    want = classifiers["Keras"].predict(colors)
+    assert np.abs(want[:-1] - want[1:]).max(1).min() > 1e-5
+    with ThreadPoolExecutor(8) as pool:
+        got = list(pool.map(lambda image: classifier.predict(image[None])[0], colors))
+    np.testing.assert_allclose(got, want, atol=1e-6)
+    copy = pickle.loads(pickle.dumps(classifier))
+    np.testing.assert_allclose(copy.predict(colors), want, atol=1e-6)
+    assert copy.class_names == LABELS and copy.preprocessing == classifier.preprocessing
+
+
+def test_processes_open_the_file_themselves(classifiers, colors):
+    with ProcessPoolExecutor(4, multiprocessing.get_context("spawn")) as pool:
+        answers = list(pool.map(classifiers["LiteRT"].predict, np.split(colors, 4)))
+    want = classifiers["Keras"].predict(colors)
+    np.testing.assert_allclose(np.concatenate(answers), want, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["SavedModel", "LiteRT", "free batch"])
