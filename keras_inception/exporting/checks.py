@@ -18,6 +18,14 @@ class ExportCheckError(Exception):
     """An exported file does not do what the model does; the message names check and limit."""
 
 
+_SUSPECTS = (
+    "a contract (`preprocessing`) that is not the network's, such as another scaling; of eight "
+    "bits, a network that is unsure of its answers, `calibration` images that are too few or "
+    "unlike those that are classified, or small probabilities, which an int8 softmax makes 0 "
+    '(`outputs="logits"` leaves it out)'
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Check:
     """One comparison: what was measured, and the limit to keep; None if it is only reported."""
@@ -134,15 +142,11 @@ def _run_fresh(
     return answers
 
 
-def require(checks: list[Check], what: str, why: str) -> None:
-    """Raises ExportCheckError naming the checks that failed.
-
-    Args:
-        checks: All checks of a file.
-        what: The file.
-        why: What to suspect, as a sentence without a period.
-    """
+def require(checks: list[Check], what: str) -> None:
+    """Raises ExportCheckError naming what was exported and the checks that failed."""
     failed = [check for check in checks if not check.passed]
     if failed:
         listed = "; ".join(str(check).removeprefix("FAILED ") for check in failed)
-        raise ExportCheckError(f"{what} failed its checks and was not kept: {listed}. {why}")
+        raise ExportCheckError(
+            f"{what} failed its checks and was not kept: {listed}. Usual reasons: {_SUSPECTS}"
+        )

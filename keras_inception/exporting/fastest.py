@@ -288,23 +288,17 @@ def _record(rows: Sequence[Row], trial: _Trial) -> dict[str, Any]:
             }
             for row in rows
         ],
-        "machine": {"processor": _processor(), "processors": optimized.processors()},
+        "machine": {
+            "name": platform.node(),
+            "architecture": platform.machine(),
+            "processors": optimized.processors(),
+        },
         "versions": {
             "keras-inception": keras_inception.__version__,
             "keras": keras.__version__,
             "tensorflow": tf.__version__,
         },
     }
-
-
-def _processor() -> str:
-    """The processor's name, for people."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return (named or [platform.machine()])[0]
 
 
 def table(exact: Classifier, rows: Sequence[Row], batch_size: int) -> str:

@@ -27,15 +27,6 @@ SCRATCH = ".export-"  # begins the name of the folder in which an export is writ
 GRAPH_BYTES = 500_000  # what a file may hold besides weights
 
 
-_SCALING = "a contract (`preprocessing`) that is not the network's, such as another scaling"
-_EIGHT_BITS = "a network that is unsure of its answers, which eight bits move most; " + _SCALING
-_CALIBRATION = (
-    "too few `calibration` images, or some that are unlike those that are classified; small "
-    'probabilities, which an int8 softmax makes 0 (`outputs="logits"` leaves it out); '
-    + _EIGHT_BITS
-)
-
-
 @dataclasses.dataclass(frozen=True)
 class Precision:
     """What numbers of fewer bits save, and what they may cost (see `checks.agreement`).
@@ -45,13 +36,11 @@ class Precision:
         largest: Limit of the largest difference of a probability from the Keras model's; None: it
             is only reported.
         mean: Limit of the mean over the images of the probability mass that moved.
-        suspect: Why what is written usually departs from its limits.
     """
 
     bytes_a_weight: int
     largest: float | None
     mean: float
-    suspect: str = _SCALING
 
 
 # By quantization. float32 differs by rounding. Quantised weights cost an uncertain network more
@@ -61,8 +50,8 @@ class Precision:
 PRECISIONS = {
     "float32": Precision(4, 1e-4, 1e-4),
     "float16": Precision(2, 0.05, 0.01),
-    "dynamic": Precision(1, None, 0.1, _EIGHT_BITS),
-    "int8": Precision(1, None, 0.1, _CALIBRATION),
+    "dynamic": Precision(1, None, 0.1),
+    "int8": Precision(1, None, 0.1),
 }
 
 

@@ -114,7 +114,7 @@ def test_a_failed_check_keeps_the_earlier_export(
     run = RunFolder(shutil.copytree(finished_run.path, tmp_path / "run"))
     before = contents(run.path)
     assert run.path / "model.tflite" in before
-    monkeypatch.setitem(PRECISIONS, "dynamic", Precision(1, -1.0, -1.0, "a contract"))
+    monkeypatch.setitem(PRECISIONS, "dynamic", Precision(1, -1.0, -1.0))
     with pytest.raises(
         ExportCheckError, match="model_int8.tflite failed.*largest difference.*limit -1.*contract"
     ):
