@@ -102,8 +102,11 @@ class Identity:
         names = _parsed(metadata, "class_names", [], list)
         if any(not isinstance(name, str) for name in names):
             raise ValueError("`class_names` in a file should be texts.")
+        variant = metadata.get("variant", "")
+        if not isinstance(variant, str):
+            raise ValueError(f"`variant` in a file should be a text. Received: {variant!r:.80}")
         return cls.create(
-            metadata.get("variant", ""),
+            variant,
             _parsed(metadata, "builder_arguments", {}, dict),
             Preprocessing.from_dict(contract) if contract else None,
             names,

@@ -121,7 +121,7 @@ DOORS = {
     "shard of a SavedModel": of_file(
         "saved/variables/variables.index", lambda path: with_an_empty_graph(path.parents[1])
     ),
-    "LiteRT": of_file("model.tflite", litert.read),
+    "LiteRT": of_file("model.tflite", litert.LiteRTEngine),
     "statistics": of_file("statistics.npz", read_statistics),
     "table": table,
     "shards": shards,
@@ -175,11 +175,11 @@ BOMBS = {
     "a statistic's header": (lambda: archive(mu_npy=header_only((2**40,))), read_statistics),
     "the identity in a .tflite": (
         lambda: bytes(1000) + archive(identity_json=bytes(SIZE)),
-        litert.read,
+        litert.LiteRTEngine,
     ),
     "the identity's lists": (
         lambda: bytes(1000) + archive(identity_json=b"[" + b"[]," * 10**7),
-        litert.read,
+        litert.LiteRTEngine,
     ),
     "predictions": (lambda: archive(top_npy=bytes(SIZE)), archives.arrays),
 }

@@ -29,7 +29,9 @@ class LiteRTEngine(FileEngine):
     name, kind, extra = "LiteRT", "a .tflite file", "litert"
 
     def _open(self) -> Ends:
-        self._content = files.read(self.path, LARGEST_FILE)  # what is at the path later may be another network
+        # Kept, since what is at the path later may be another network.
+        self._content = files.read(self.path, LARGEST_FILE)
+        self._metadata = _metadata(self._content)
         self.interpreter = interpreter(self._content, self.threads)
         self.runner = self.interpreter.get_signature_runner()
         self._idle.append(self.runner)
@@ -39,17 +41,7 @@ class LiteRTEngine(FileEngine):
         return image, answer
 
     def _said(self) -> Mapping[str, str]:
-        file = io.BytesIO(self._content)
-        if not zipfile.is_zipfile(file):
-            return {}
-        budget = Budget.of(len(self._content))
-        archive, said = archives.Zip(file, budget), {}
-        if IDENTITY in archive.names:
-            said = budget.json(archive.read(IDENTITY), f"its {IDENTITY}")
-        if LABELS in archive.names and said.get("class_names", "[]") == "[]":
-            names = archive.read(LABELS).decode("utf-8").split("\n")[:-1]
-            said["class_names"] = json.dumps(names)
-        return said
+        return self._metadata
 
     def _new_request(self) -> Any:
         return interpreter(self._content, self.threads).get_signature_runner()
@@ -72,6 +64,20 @@ def interpreter(content: bytes, threads: int | None = None) -> Any:
     except ImportError:
         from tensorflow.lite import Interpreter
     return Interpreter(model_content=content, num_threads=threads)
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """What the archive at a file's end says of the network."""
+    if not zipfile.is_zipfile(file := io.BytesIO(content)):
+        return {}
+    budget = Budget.of(len(content))
+    archive, said = archives.Zip(file, budget), {}
+    if IDENTITY in archive.names:
+        said = budget.json(archive.read(IDENTITY), f"its {IDENTITY}")
+    if LABELS in archive.names and said.get("class_names", "[]") == "[]":
+        names = archive.read(LABELS).decode("utf-8").split("\n")[:-1]
+        said["class_names"] = json.dumps(names)
+    return said
 
 
 def _quantized(images: np.ndarray, details: dict[str, Any]) -> np.ndarray:
