@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,7 @@ import keras
 import tensorflow as tf
 
 from keras_inception.identity import Identity
-from keras_inception.preprocessing import Preprocessing
-from keras_inception.runtime import Classifier, load_classifier
+from keras_inception.runtime import Classifier
 from keras_inception.runtime.keras import KerasEngine, final_activation, in_float32
 
 
@@ -109,21 +107,6 @@ class Exportable:
             lambda images: watched(self.preprocessing.scale(images), training=False),
             autograph=False,
         )
-
-
-def exportable(
-    source: Any,
-    preprocessing: Preprocessing | None = None,
-    class_names: Sequence[str] | None = None,
-) -> Exportable:
-    """The functions of whatever `load_classifier` takes.
-
-    Raises:
-        ValueError: it is no Keras classifier, or contract or class names do not fit it.
-    """
-    if isinstance(source, Exportable):
-        return source
-    return Exportable(load_classifier(source, preprocessing=preprocessing, class_names=class_names))
 
 
 def write_archive(archive: keras.export.ExportArchive, folder: Path) -> None:

@@ -18,7 +18,7 @@ import tensorflow as tf
 from keras_inception import buckets, data
 from keras_inception.evaluation.metrics import wilson_interval
 from keras_inception.exporting import checks, named
-from keras_inception.exporting.exportable import Exportable, exportable
+from keras_inception.exporting.exportable import Exportable
 from keras_inception.exporting.samples import Samples, held_out, made_up
 from keras_inception.exporting.targets import (
     SCRATCH,
@@ -30,6 +30,7 @@ from keras_inception.files import exchange, write
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
 from keras_inception.runs import EXPORTS, RunFolder
+from keras_inception.runtime import load_classifier
 
 IMAGES = 128  # held-out images that an export is compared on
 CALIBRATION = 100  # training images that an int8 export measures its activations on
@@ -85,7 +86,9 @@ def export(
             raise ValueError(f"`{name}` should be at least 1. Received: {name}={count}")
     run = _run_of(source)
     place, folder = _place(output, run, chosen)
-    network = exportable(buckets.local(source), preprocessing, class_names)
+    network = Exportable(
+        load_classifier(buckets.local(source), preprocessing=preprocessing, class_names=class_names)
+    )
     for target in chosen:
         target.check_network(network)
     opened = _opened(dataset, run)

@@ -16,12 +16,13 @@ import numpy as np
 from keras_inception import data
 from keras_inception.exporting import checks
 from keras_inception.exporting.checks import Check
-from keras_inception.exporting.exportable import Exportable, exportable
+from keras_inception.exporting.exportable import Exportable
 from keras_inception.exporting.samples import Samples
 from keras_inception.files import exchange
 from keras_inception.messages import some
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.runs import EXPORTS
+from keras_inception.runtime import load_classifier
 
 SCRATCH = ".export-"  # begins the name of the folder in which an export is written and checked
 GRAPH_BYTES = 500_000  # what a file may hold besides weights
@@ -102,7 +103,7 @@ class Target(abc.ABC):
         path = Path(path)
         self.check_packages()
         self.check_place(path)
-        network = exportable(source)
+        network = Exportable(load_classifier(source))
         self.check_network(network)
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=path.parent) as scratch:
@@ -192,17 +193,12 @@ def check_holds(folder: Path, names: Collection[str], mark: str = "") -> None:
         return
     if not folder.is_dir():
         raise ValueError(f"{folder} should be a folder, or not exist yet.")
-    others = sorted(p.name for p in folder.iterdir() if p.name not in names)
-    others = [name for name in others if not name.startswith(SCRATCH)]
-    if others:
+    there = {p.name for p in folder.iterdir() if not p.name.startswith(SCRATCH)}
+    others = sorted(there - set(names))
+    if others or (mark and there and mark not in there):
         raise ValueError(
             f"An export's folder should be new, or one of an earlier export, which is replaced. "
-            f"{folder} also holds {some(others)}."
-        )
-    if mark and any(folder.iterdir()) and not (folder / mark).exists():
-        raise ValueError(
-            f"An export's folder should be new, or one of an earlier export, which is replaced. "
-            f"{folder} has no {mark}."
+            f"{folder} {f'also holds {some(others)}' if others else f'has no {mark}'}."
         )
 
 

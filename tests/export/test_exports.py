@@ -19,7 +19,7 @@ from keras_inception.data import open_run, open_source
 from keras_inception.exporting import ExportCheckError, SavedModel, TFLite, export_run
 from keras_inception.exporting import run as run_module
 from keras_inception.exporting.checks import agreement, answers_of, at_most
-from keras_inception.exporting.exportable import exportable
+from keras_inception.exporting.exportable import Exportable
 from keras_inception.exporting.samples import held_out
 from keras_inception.exporting.saved_model import SIGNATURES
 from keras_inception.exporting.targets import PRECISIONS, Precision
@@ -96,7 +96,7 @@ def test_a_wrong_input_convention_moves_more_than_the_limits(finished_run, expor
     """What the checks are for: an export that was fed in another convention must not pass."""
     classifier = load_classifier(finished_run.path)
     source = open_run(finished_run)
-    images = held_out(source, exportable(classifier), 32).images
+    images = held_out(source, Exportable(classifier), 32).images
     got = classifier.predict(images / 255.0 if wrong == "scaled" else 255.0 - images)
     limits = PRECISIONS["int8"]
     checks = agreement(wrong, got, classifier.predict(images), limits.largest, limits.mean)
