@@ -58,7 +58,7 @@ def test_accuracy_is_of_all_outputs_also_where_the_data_lack_a_class(finished_ru
     labels = np.searchsorted([0, 2, 3], split.labels[there])
     test = dataclasses.replace(split.subset(there), labels=labels)
     lacking = dataclasses.replace(source, class_names=names, splits={"test": test})
-    network = exportable(finished_run.path)
+    network = Exportable(load_classifier(finished_run.path))
     assert held_out(lacking, network, len(there)).labels.tolist() == split.labels[there].tolist()
     foreign = dataclasses.replace(lacking, class_names=("a", "b", "c"))
     assert held_out(foreign, network, 8).labels is None

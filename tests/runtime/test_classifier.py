@@ -274,10 +274,10 @@ def test_the_weights_of_an_onnx_file_are_seen_without_its_runtime(tmp_path):
     path.write_bytes(field(7, b"".join(good)))
     found = {name: array.tolist() for name, array in onnx.weights(path)}
     assert found == {"half": [1, 2], "packed": [3, 4]}
-    check_finite("it", onnx.weights(path))
+    check_finite(onnx.weights(path))
     path.write_bytes(field(7, tensor(b"bad", 1, np.float32([1, np.nan])) + good[0]))
     with pytest.raises(ValueError, match="1 of its 2 weights .* the first one is bad"):
-        check_finite("it", onnx.weights(path))
+        check_finite(onnx.weights(path))
 
 
 def test_a_contract_of_other_channels_is_refused_at_once(model):

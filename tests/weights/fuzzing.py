@@ -107,7 +107,8 @@ def gzip_mutated(data, rng):
 
 def table_mutated(data, rng):
     """A table of TensorFlow's with one of its blocks mutated in place and its checksum right."""
-    from keras_inception.weights.readers import budget, protobuf, tf_table
+    from keras_inception import budget, protobuf
+    from keras_inception.weights.readers import tf_table
 
     blocks, numbers, at = [], [], len(data) - 48
     for _ in range(4):

@@ -21,10 +21,10 @@ import keras
 import numpy as np
 import pytest
 
-from keras_inception import InceptionV3, load_model
+from keras_inception import InceptionV3, load_model, protobuf
 from keras_inception.budget import Budget
 from keras_inception.weights import readers
-from keras_inception.weights.readers import caffemodel, protobuf, tf_table, torch_pickle
+from keras_inception.weights.readers import caffemodel, tf_table, torch_pickle
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "goldens"))
 import native  # noqa: E402

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from keras_inception.budget import Budget
+from keras_inception.protobuf import Message, varint
 from keras_inception.weights.readers.layers import Layers, add
-from keras_inception.weights.readers.protobuf import Message, varint
 
 # Field numbers of caffe.proto.
 _NET_V1_LAYERS, _NET_LAYER = 2, 100

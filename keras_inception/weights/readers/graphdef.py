@@ -18,8 +18,8 @@ import numpy as np
 
 from keras_inception import files
 from keras_inception.budget import Budget
+from keras_inception.protobuf import Message, fields, varint
 from keras_inception.weights.readers.layers import Layers, add
-from keras_inception.weights.readers.protobuf import Message, fields, varint
 
 # What stands for retrain.py's classifier: it gave it two scopes and, over the years, many names.
 RETRAINED = "final_training_ops"

@@ -12,9 +12,9 @@ import numpy as np
 
 from keras_inception import files
 from keras_inception.budget import Budget
+from keras_inception.protobuf import Message, fields, varint
 from keras_inception.weights.readers import tf_table
 from keras_inception.weights.readers.layers import Layers, add
-from keras_inception.weights.readers.protobuf import Message, fields, varint
 from keras_inception.weights.readers.tf_table import masked_crc32c
 
 # A further file of a V2 checkpoint, by what follows its prefix

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_inception.budget import Budget
-from keras_inception.weights.readers.protobuf import varint
+from keras_inception.protobuf import varint
 
 MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
 _FOOTER = 48

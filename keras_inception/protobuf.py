@@ -1,4 +1,4 @@
-"""The wire format of protocol buffers, as far as weights need it: no generated classes."""
+"""The wire format of protocol buffers, as far as files of weights and of graphs need it."""
 
 from __future__ import annotations
 
