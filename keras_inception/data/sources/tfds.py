@@ -74,9 +74,10 @@ def open_builder(builder: Any, opening: Opening) -> Source:
         part: [(state, parts[part], i) for i in range(len(split))] for part, split in usable.items()
     }
     provenance = {"tfds": f"{builder.name}/{builder.version}", "splits": parts}
-    return check_images(
-        Source(builder.name, names, usable, provenance, decoding=opening.decoding), states
-    )
+    # What is kept of its images is kept for each way to slice it.
+    called = " ".join([builder.name, *filter(None, parts.values())])
+    source = Source(called, names, usable, provenance, decoding=opening.decoding)
+    return check_images(source, states)
 
 
 def _own_parts(name: str, have: set[str], validation_fraction: float) -> dict[str, str]:
