@@ -177,3 +177,11 @@ def test_damaged_tflite_files(tflite, tmp_path):
     pytest.importorskip("ai_edge_litert")
     wrong, ended = wrong_mutants(tflite, tmp_path, MUTANTS)
     assert not wrong and not ended, "\n".join([*wrong, *ended])
+
+
+def test_the_engines_of_files_need_no_keras():
+    """An export is checked in a process without it, as on a phone."""
+    code = "import sys; sys.modules['keras'] = sys.modules['tensorflow'] = None; "
+    code += "from keras_inception.runtime import classifier, litert, onnx, openvino, saved_model"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr[-500:]
