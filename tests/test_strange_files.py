@@ -145,8 +145,21 @@ def test_no_door_waits_for_a_pipe(door, tmp_path, monkeypatch):
 
 def test_a_kept_file_that_is_a_pipe_is_computed_anew(tmp_path, caplog):
     path = strange("pipe", tmp_path / "facts.npz")
-    assert kept.load_kept(path, {"a"}) is None
+    assert kept.load_kept(path, {"a": np.zeros(0)}) is None
     assert "is a pipe" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [{"a": np.zeros(3, "U2")}, {"a": np.zeros((3, 2))}, {"a": np.array(1.0)}, {"b": np.zeros(3)}],
+    ids=["texts", "a matrix", "a number", "another name"],
+)
+def test_kept_columns_of_another_kind_are_computed_anew(columns, tmp_path, caplog):
+    np.savez(tmp_path / "facts.npz", **columns)
+    assert kept.load_kept(tmp_path / "facts.npz", {"a": np.zeros(0)}) is None
+    assert "its columns are not those that are kept" in caplog.text
+    np.savez(tmp_path / "facts.npz", a=np.ones(3, np.float32))
+    assert kept.load_kept(tmp_path / "facts.npz", {"a": np.zeros(0)})["a"].tolist() == [1, 1, 1]
 
 
 SIZE = 100 * 2**20

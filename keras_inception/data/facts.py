@@ -110,7 +110,7 @@ def _still_true(path: Path) -> Facts:
     been missing; so is one whose PNG is gone.
     """
     none = _nothing(0) | {"key": np.zeros((0, 16), np.uint8)}
-    before = load_kept(path, none.keys())
+    before = load_kept(path, none)
     if before is None:
         return none
     if len({len(column) for column in before.values()}) > 1:

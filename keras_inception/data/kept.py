@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -38,16 +38,14 @@ def _state(file: str) -> tuple[str, int, int]:
     return file, int(stat.length), int(stat.mtime_nsec)
 
 
-def kept_arrays(
-    kind: str, state: object, columns: Set[str], compute: Callable[[], Arrays]
-) -> Arrays:
+def kept_arrays(kind: str, state: object, like: Arrays, compute: Callable[[], Arrays]) -> Arrays:
     """The arrays that `compute` gave when it was last called for this `state`, else now.
 
     They lie in $KERAS_HOME/datasets/keras_inception (or ~/.keras); where that cannot be written,
-    each run computes them. `columns` are their names.
+    each run computes them. `like` is what `load_kept` takes.
     """
     path = kept_path(kind, state)
-    arrays = load_kept(path, columns)
+    arrays = load_kept(path, like)
     if arrays is None:
         arrays = compute()
         save_kept(path, arrays)
@@ -97,20 +95,24 @@ def folder_of_kept() -> Path:
     return cache_folder("datasets") / "keras_inception"
 
 
-def load_kept(path: Path, columns: Set[str]) -> Arrays | None:
+def load_kept(path: Path, like: Arrays) -> Arrays | None:
     """The arrays in a kept file.
 
     Args:
         path: The file.
-        columns: The names of its arrays.
+        like: Arrays of the same names, kinds and shapes, but of any length.
 
     Returns:
         None if there is no file, or if it is damaged or not of these columns, which is said.
     """
     try:
         arrays = archives.arrays(path)
-        if arrays.keys() != columns:
-            raise ValueError(f"its columns should be {sorted(columns)}, not {sorted(arrays)}")
+        kinds, wanted = (
+            {name: (a.dtype.kind, a.ndim, a.shape[1:]) for name, a in columns.items()}
+            for columns in (arrays, like)
+        )
+        if kinds != wanted:
+            raise ValueError("its columns are not those that are kept")
         return arrays
     except FileNotFoundError:
         return None

@@ -37,7 +37,9 @@ _LARGEST_GROWTH = 20
 SEQUENTIAL_BYTES = 16 * 2**30
 BLOCK_BYTES = 4 * 2**20
 WINDOW_BYTES = 256 * 2**20  # of the examples that are shuffled among each other
-_INDEX = {"shard", "offset", "length", "labels", "named", "names"}  # the columns that are kept
+# The columns that are kept.
+_INDEX = {name: np.zeros(0, int) for name in ("shard", "offset", "length", "labels", "named")}
+_INDEX["names"] = np.zeros(0, str)
 _VERSION = 2  # counted up when what they mean changes
 _HEAD, _TAIL = 12, 4  # bytes before a record (length, its checksum) and after it (its checksum)
 
@@ -219,7 +221,7 @@ def index_shards(paths: Sequence[str], keys: Keys, root: Any) -> Records:
     state = (state_of(shards), keys, _VERSION)
     found = kept_arrays("index", state, _INDEX, lambda: _scan(shards, called, keys))
     named = zip(found["named"].tolist(), found["names"].tolist(), strict=True)
-    columns = {key: found[key] for key in _INDEX - {"named", "names"}}
+    columns = {key: found[key] for key in _INDEX.keys() - {"named", "names"}}
     return Records(shards, called, keys, names=dict(named), **columns)
 
 
