@@ -24,6 +24,13 @@
 the results. With `--part validation` nothing of the test part is read: that is for choosing settings
 (`--change learning_rate=0.001` changes a field of the recipe). `rows` prints the results as
 docs/fine_tuning.json holds them, a line a way; pages.py makes the picture and the table of that.
+
+Whether the recipes `probe` and `finetune` should take the whole image is measured by
+
+    for set in elpvv emojiv fashion50v; do for seed in 0 1 2; do for crop in 0.875 1.0; do
+      for way in probe finetune; do python benchmarks/finetuning.py run --folder data --set $set \
+        --way $way --seed $seed --part test --change crop_fraction=$crop \
+        --weights data/nsfwjs.safetensors --results crops.json; done; done; done; done
 """  # noqa: E501
 
 from __future__ import annotations

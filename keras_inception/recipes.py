@@ -98,6 +98,11 @@ class Recipe:
         150_000_000, "images with more pixels count as unreadable", least=1, most=2**31 - 1
     )
     background: str = _data("ffffff", "color behind transparent pixels, six hex digits: RRGGBB")
+    bands: str = _data(
+        "",
+        "bands of TIFFs that are red, green and blue, such as 4,3,2, or the one that is gray; "
+        "empty for images of one or three",
+    )
     crop_fraction: float = _data(
         1.0, "share of the image's side that an evaluation's central crop keeps", above=0, most=1
     )
@@ -243,6 +248,11 @@ class Recipe:
         red, green, blue = bytes.fromhex(self.background)
         return red, green, blue
 
+    @property
+    def band_numbers(self) -> tuple[int, ...]:
+        """The numbers in `bands`."""
+        return tuple(map(int, self.bands.split(","))) if self.bands else ()
+
     def check(self) -> None:
         """Raises ValueError for the first field that has a wrong type or is out of range."""
         settings.check(self)
@@ -251,6 +261,11 @@ class Recipe:
             raise ValueError(
                 "`background` should be a color in six hexadecimal digits, such as ffffff for "
                 f"white. Received: background={self.background!r}"
+            )
+        if not re.fullmatch("|[1-9][0-9]{0,3}(,[1-9][0-9]{0,3}){2}|[1-9][0-9]{0,3}", self.bands):
+            raise ValueError(
+                "`bands` should be one number or three with commas between, the first band is 1. "
+                f"Received: bands={self.bands!r}"
             )
         if not self.epochs and not self.probe:
             raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from dataclasses import fields
 
 HELP = "what a data set holds: parts, classes, sizes, and what is wrong with it"
 
@@ -18,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keys", default="", metavar="IMAGE,LABEL", help="as train's --keys")
     parser.add_argument("--validation_fraction", type=float, default=0.05, metavar="SHARE")
     parser.add_argument("--seed", type=int, default=0, help="draws the parts that are missing [0]")
-    parser.add_argument("--max_pixels", type=int, default=0, help="a limit for images' sizes")
+    parser.add_argument("--max_pixels", type=int, help="a limit for images' sizes")
+    parser.add_argument("--bands", default="", help="of TIFFs, as train's --bands: 4,3,2")
     parser.add_argument("--download", action="store_true", help="let TFDS fetch a data set")
     parser.add_argument(
         "--near", action="store_true", help="search for images that look alike across the parts"
@@ -30,22 +32,16 @@ def run(arguments: argparse.Namespace) -> None:
     """Prints what a data set holds; what training would refuse ends with code 2."""
     if arguments.output and not arguments.output.endswith(".html"):
         raise ValueError(f"--output should end in .html. Received: {arguments.output}")
-    from keras_inception.data import inspection, open_source
-    from keras_inception.data.decode import MAX_PIXELS
+    from keras_inception.data import inspection, open_for
+    from keras_inception.recipes import Recipe
 
+    given = {field.name: getattr(arguments, field.name, None) for field in fields(Recipe)}
+    recipe = Recipe(**{name: value for name, value in given.items() if value is not None})
+    recipe.check()
     level = logging.getLogger().level
     logging.getLogger().setLevel(logging.ERROR)  # the lines below say what warnings would say
     try:
-        source = open_source(
-            arguments.dataset,
-            data_dir=arguments.data_dir,
-            split=arguments.split,
-            keys=arguments.keys,
-            validation_fraction=arguments.validation_fraction,
-            seed=arguments.seed,
-            download=arguments.download,
-            max_pixels=arguments.max_pixels or MAX_PIXELS,
-        )
+        source = open_for(recipe, download=arguments.download)
     finally:
         logging.getLogger().setLevel(level)
     for line in inspection.inspect(source, near=arguments.near):

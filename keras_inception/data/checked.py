@@ -14,7 +14,7 @@ from keras_inception.data.decode import SIXTEEN_BITS, Decoding
 from keras_inception.data.facts import find_facts
 from keras_inception.data.headers import FORMATS
 from keras_inception.data.listing import FOLLOWED, LEFTOVER
-from keras_inception.data.plain import FIRST_NEED, PROBLEMS
+from keras_inception.data.plain import NEEDS
 from keras_inception.data.splits import Source, Split
 from keras_inception.messages import printable, some
 
@@ -41,9 +41,9 @@ def check_images(source: Source, states: Mapping[str, Sequence[object]]) -> Sour
     for part, split in source.splits.items():
         where = f"{source.name} {part}"
         facts = find_facts(split.image, states[part], source.decoding, where)
-        lacks_package = facts["problem"] >= FIRST_NEED
+        lacks_package = np.isin(facts["problem"], list(NEEDS.values()))
         for i in np.flatnonzero(lacks_package):
-            kind = f"images of which {PROBLEMS[facts['problem'][i]]}"
+            kind = f"images of which {facts['problem'][i]}"
             left_out.setdefault(kind, []).append(split.name(int(i)))
         converted.update(FORMATS[code] for code in facts["format"][facts["odd"] == 1])
         splits[part] = dataclasses.replace(split, facts=facts).subset(
@@ -67,9 +67,11 @@ def check_images(source: Source, states: Mapping[str, Sequence[object]]) -> Sour
 
 
 def _without_unreadable(source: Source) -> Source:
-    bad = {part: np.flatnonzero(split.facts["problem"]) for part, split in source.splits.items()}
+    bad = {
+        part: np.flatnonzero(split.facts["problem"] != "") for part, split in source.splits.items()
+    }
     names = tuple(
-        f"{source.describe(part, int(i))} ({PROBLEMS[source.splits[part].facts['problem'][i]]})"
+        f"{source.describe(part, int(i))} ({source.splits[part].facts['problem'][i]})"
         for part, numbers in bad.items()
         for i in numbers
     )

@@ -42,8 +42,10 @@ class Decoding:
     Attributes:
         background: Red, green and blue, 0..255, of what lies behind transparent pixels.
         max_pixels: Larger images are refused by their headers, before they are decoded.
-        white: The value of a 16-bit PNG that becomes 255. Cameras and scanners of 12 bits write
+        white: The value of 16-bit images that becomes 255. Cameras and scanners of 12 bits write
             values up to 4095; `open_source` finds the range of a data set.
+        bands: Which bands of TIFFs are red, green and blue, or gray, counted from 1, such as
+            (4, 3, 2). Empty for images of one or three bands; others are refused then.
 
     Raises:
         ValueError: a field is outside its range.
@@ -52,9 +54,11 @@ class Decoding:
     background: tuple[int, int, int] = (255, 255, 255)
     max_pixels: int = MAX_PIXELS
     white: int = SIXTEEN_BITS
+    bands: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "background", tuple(self.background))
+        object.__setattr__(self, "bands", tuple(self.bands))
         if len(self.background) != 3 or not all(0 <= c <= 255 for c in self.background):
             raise ValueError(
                 "`background` should be red, green and blue, each in 0..255. "
@@ -66,10 +70,16 @@ class Decoding:
             )
         if not 255 <= self.white <= SIXTEEN_BITS:
             raise ValueError(f"`white` should be in 255..65535. Received: white={self.white}")
+        if len(self.bands) not in (0, 1, 3) or not all(1 <= band <= 65535 for band in self.bands):
+            raise ValueError(
+                "`bands` should be one or three numbers of bands, the first of which is 1. "
+                f"Received: bands={self.bands}"
+            )
 
     def to_dict(self) -> dict:
         """The record as JSON holds it."""
-        return dataclasses.asdict(self) | {"background": list(self.background)}
+        lists = {"background": list(self.background), "bands": list(self.bands)}
+        return dataclasses.asdict(self) | lists
 
     def decode(
         self,

@@ -10,13 +10,14 @@ Facts are columns, an entry an image:
     maximum      int32, the largest value of a 16-bit PNG, 0 for others
     bytes        int64, the length of its encoded form
     digest       uint8 (n, 16), BLAKE2b of its encoded form
-    problem      uint8, a place in `plain.PROBLEMS`
+    problem      object, a sentence that says why the image cannot be used, else ""
 
 Height, width, orientation, plain and maximum of an odd image are those of its PNG.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 import sys
@@ -28,18 +29,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception.data.decode import Decoding, sixteen_bit_maximum
-from keras_inception.data.headers import FORMATS
+from keras_inception.data.headers import FORMATS, CannotRead
 from keras_inception.data.iteration import Batches
 from keras_inception.data.kept import kept_path, load_kept, save_kept
-from keras_inception.data.plain import (
-    CANNOT_BE_READ,
-    TOO_LARGE,
-    CannotRead,
-    as_png,
-    format_of,
-    png_path,
-    read_header,
-)
+from keras_inception.data.plain import as_png, format_of, png_path, read_header
 from keras_inception.data.stream import stream
 from keras_inception.files import write
 
@@ -54,10 +47,11 @@ _COLUMNS = {
     "odd": np.uint8,
     "maximum": np.int32,
     "bytes": np.int64,
-    "problem": np.uint8,
 }
+# What is said of an image until it has been decoded.
+_UNREAD = "it cannot be read"
 # Counted up when the decoding changes: what was kept before is then computed anew.
-_VERSION = 2
+_VERSION = 3
 
 
 def digest(content: bytes) -> np.ndarray:
@@ -73,6 +67,9 @@ def find_facts(
 ) -> Facts:
     """Reads and decodes every image once; those of an unchanged state are known from before.
 
+    An image that cannot be used is looked at again, since a disk may have failed or a package been
+    missing.
+
     Args:
         image: int64 scalar tensor i -> the encoded bytes of image i.
         states: For each image, what changes when its content does, such as path, size and time.
@@ -81,8 +78,8 @@ def find_facts(
     """
     keys = np.array([digest(repr(s).encode(errors="surrogateescape")) for s in states], np.uint8)
     keys = keys.reshape(-1, 16)
-    path = kept_path("facts", (where, _VERSION, decoding.max_pixels))
-    before = _still_true(path)
+    path = kept_path("facts", (where, _VERSION, decoding.max_pixels, decoding.bands))
+    before = _still_true(path, decoding)
     rows = {key: row for row, key in enumerate(as_scalars(before["key"]).tolist())}
     place = np.array([rows.get(key, -1) for key in as_scalars(keys).tolist()], int)
     known = place >= 0
@@ -93,32 +90,33 @@ def find_facts(
         found = _look(image, np.flatnonzero(~known), decoding)
         for name, column in facts.items():
             column[~known] = found[name]
-        save_kept(path, facts | {"key": keys})
+        good = facts["problem"] == ""
+        columns = facts | {"key": keys}
+        save_kept(path, {name: columns[name][good] for name in before if name != "problem"})
     return facts
 
 
 def _nothing(count: int) -> Facts:
     """All columns for so many images, with nothing noted yet."""
     facts: Facts = {name: np.zeros(count, dtype) for name, dtype in _COLUMNS.items()}
-    return facts | {"digest": np.zeros((count, 16), np.uint8)}
+    rest = {"digest": np.zeros((count, 16), np.uint8), "problem": np.full(count, "", object)}
+    return facts | rest
 
 
-def _still_true(path: Path) -> Facts:
-    """What was kept, with the column "key", of the images of which it cannot have changed.
-
-    An image that could not be read is looked at again, since a disk may have failed or a package
-    been missing; so is one whose PNG is gone.
-    """
+def _still_true(path: Path, decoding: Decoding) -> Facts:
+    """What was kept, with the column "key", but for images whose PNG is gone."""
     none = _nothing(0) | {"key": np.zeros((0, 16), np.uint8)}
-    before = load_kept(path, none)
+    kept = {name: column for name, column in none.items() if name != "problem"}
+    before = load_kept(path, kept)
     if before is None:
         return none
     if len({len(column) for column in before.values()}) > 1:
         logging.warning("%s is damaged (columns of several lengths) and is computed anew.", path)
         return none
-    good = (before["problem"] == 0) | (before["problem"] == TOO_LARGE)
-    for i in np.flatnonzero(good & (before["odd"] == 1)):
-        good[i] = png_path(before["digest"][i]).exists()
+    before["problem"] = np.full(len(before["key"]), "", object)
+    good = before["problem"] == ""
+    for i in np.flatnonzero(before["odd"] == 1):
+        good[i] = png_path(before["digest"][i], decoding).exists()
     return {name: column[good] for name, column in before.items()}
 
 
@@ -137,16 +135,16 @@ def _look(
 ) -> Facts:
     """The facts of some images: by their headers, then by decoding them once."""
     facts = _nothing(len(numbers))
-    facts["problem"][:] = CANNOT_BE_READ
+    facts["problem"][:] = _UNREAD
 
     def note(row: np.ndarray, content: bytes) -> np.ndarray:
         """What the header says: orientation, `plain`, and whether the graph decodes the image."""
         facts["digest"][row], facts["bytes"][row] = digest(content), len(content)
         facts["format"][row] = FORMATS.index(format_of(content))
         try:
-            header = read_header(content, decoding.max_pixels)
+            header = read_header(content, decoding)
         except CannotRead as error:
-            facts["problem"][row] = error.problem
+            facts["problem"][row] = str(error)
             return np.array([1, 0, 0], np.int32)
         for name in ("height", "width", "orientation", "plain", "odd"):
             facts[name][row] = getattr(header, name)
@@ -180,7 +178,7 @@ def _look(
             if height:
                 for name, value in (("height", height), ("width", width), ("maximum", maximum)):
                     facts[name][row.numpy()] = value
-                facts["problem"][row.numpy()] = 0
+                facts["problem"][row.numpy()] = ""
             if time.monotonic() - shown > 10:
                 shown = time.monotonic()
                 print(f"checked {done} of {len(numbers)} images", file=sys.stderr, flush=True)
@@ -195,21 +193,24 @@ def _make_plain(
 
     def make(row: int) -> bytes:
         content = image(tf.constant(numbers[row], tf.int64)).numpy()
-        read_header(content, decoding.max_pixels)
-        png = as_png(content)
-        write(png_path(facts["digest"][row]), png)
+        read_header(content, decoding)
+        png = as_png(content, decoding.bands)
+        write(png_path(facts["digest"][row], decoding), png)
         return png
 
     # Of what has no header that Pillow reads there is no height.
-    rows = np.flatnonzero((facts["problem"] == CANNOT_BE_READ) & (facts["height"] > 0))
+    rows = np.flatnonzero((facts["problem"] == _UNREAD) & (facts["height"] > 0))
     for row, png in stream(rows.tolist(), make):
         facts["odd"][row] = isinstance(png, bytes)
-        if isinstance(png, CannotRead | tf.errors.OpError):
+        if isinstance(png, CannotRead):
+            facts["problem"][row] = str(png)
+            continue
+        if isinstance(png, tf.errors.OpError):
             continue
         if isinstance(png, Exception):
             raise png
-        header = read_header(png, decoding.max_pixels)
-        facts["problem"][row], facts["orientation"][row] = 0, 1
+        header = read_header(png, dataclasses.replace(decoding, bands=()))
+        facts["problem"][row], facts["orientation"][row] = "", 1
         for name in ("height", "width", "plain"):
             facts[name][row] = getattr(header, name)
         facts["maximum"][row] = sixteen_bit_maximum(tf.constant(png))

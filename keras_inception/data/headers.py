@@ -7,6 +7,11 @@ import tensorflow as tf
 # Formats by their places in this tuple. The graph decodes the first five after "unknown".
 FORMATS = ("unknown", "JPEG", "PNG", "GIF", "BMP", "WebP", "TIFF", "JPEG 2000", "HEIC", "AVIF")
 
+
+class CannotRead(OSError):
+    """An image that cannot be used; the message is the reason."""
+
+
 # A rare branch of a conditional that is a function of its own costs nothing where it is not taken;
 # inlined, each of its operations would be visited for every image.
 outlined = tf.function(autograph=False, experimental_attributes={"_noinline": True})

@@ -1,7 +1,8 @@
 """Pillow looks at every image, and makes a PNG of what the graph's decoder is not for.
 
 Odd are the formats that TensorFlow does not read (TIFF, HEIC, AVIF, JPEG 2000) and the images that
-it reads wrongly: animations, transparent GIF, BMP of other than 24 bits a pixel.
+it reads wrongly: animations, transparent GIF, BMP of other than 24 bits a pixel. Of TIFFs that
+Pillow does not read as they are, `data.tiff` gives the values.
 """
 
 from __future__ import annotations
@@ -17,27 +18,18 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception.data.decode import Decoding
-from keras_inception.data.headers import FORMATS
+from keras_inception.data.headers import FORMATS, CannotRead
 from keras_inception.data.kept import kept_file
+from keras_inception.data.tiff import Tiff
 
 _NAMES = ("", "JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "JPEG2000", "HEIF", "AVIF")
 _PILLOWS_NAMES = dict(zip(FORMATS, _NAMES, strict=True))
-_NEEDS = {
+# What is said of an image of a format that only a package reads.
+NEEDS = {
     "HEIC": "HEIC needs the package pillow-heif",
     "AVIF": "AVIF needs Pillow 11.3 or later",
 }
-# What a first pass may find wrong with an image. The last ones are mended by a package.
-PROBLEMS = ("", "cannot be read", "has more pixels than max_pixels", *_NEEDS.values())
-CANNOT_BE_READ, TOO_LARGE, FIRST_NEED = 1, 2, 3
 _ORIENTATION = 0x0112
-
-
-class CannotRead(OSError):
-    """An image that cannot be used; the message is the reason, `problem` a place in `PROBLEMS`."""
-
-    def __init__(self, reason: str, problem: int = CANNOT_BE_READ) -> None:
-        super().__init__(reason)
-        self.problem = problem
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,21 +53,29 @@ class Header:
     odd: bool
 
 
-def read_header(content: bytes, max_pixels: int) -> Header:
+def read_header(content: bytes, decoding: Decoding) -> Header:
     """Reads an image's header; its pixels are not decoded.
 
     Args:
         content: The bytes of an image.
-        max_pixels: The most pixels, height times width, that an image may have.
+        decoding: The most pixels that an image may have, and the bands of a TIFF that are used.
 
     Raises:
-        CannotRead: the bytes are no image that Pillow knows, it is too large, or needs a package.
+        CannotRead: the bytes are no image that Pillow knows, it is too large, needs a package, or
+            does not say how its values are meant.
     """
     kind = format_of(content)
+    if kind == "TIFF":
+        tiff = _tiff(content, decoding.bands)
+        # Of many bands all are read before some are taken.
+        _check_size(tiff.height * tiff.width * max(1, tiff.count // 4), decoding)
+        if not tiff.is_pillows:
+            return Header(kind, tiff.height, tiff.width, 1, 0, True)
+    elif decoding.bands not in ((), (1, 2, 3)):
+        raise CannotRead(f"it is no TIFF, and `bands={decoding.bands}` names bands of TIFFs")
     image = _opened(content, kind)
     width, height = image.size
-    if width * height > max_pixels:
-        raise CannotRead(f"it has more than max_pixels={max_pixels} pixels", TOO_LARGE)
+    _check_size(height * width, decoding)
     try:
         plain, odd = _fitness(image, content, kind)
     except Exception as error:  # Pillow's plugins raise almost anything on damaged files
@@ -86,17 +86,27 @@ def read_header(content: bytes, max_pixels: int) -> Header:
     return Header(kind, height, width, orientation, plain if orientation == 1 else 0, odd)
 
 
-def as_png(content: bytes) -> bytes:
+def as_png(content: bytes, bands: tuple[int, ...] = ()) -> bytes:
     """The first frame of an image as an upright PNG: gray or RGB with or without alpha, or 16 bits.
 
+    Args:
+        content: The bytes of an image.
+        bands: Of a TIFF, the bands that are used; see `Decoding`.
+
     Raises:
-        CannotRead: Pillow cannot read the image, or its values have no range.
+        CannotRead: the image cannot be read, or its values have no range.
     """
     from PIL import Image, ImageOps
 
-    image = _opened(content, format_of(content))
-    if image.mode in ("F", "I"):
-        raise CannotRead(f"its values are of 32 bits (mode {image.mode}), of an unknown range")
+    kind = format_of(content)
+    if kind == "TIFF" and not (tiff := _tiff(content, bands)).is_pillows:
+        try:
+            return tf.io.encode_png(tiff.pixels()).numpy()
+        except CannotRead:
+            raise
+        except Exception as error:  # as Pillow's plugins
+            raise _unread(error, "tifffile") from error
+    image = _opened(content, kind)
     try:
         frame = _frame(image)
         image.load()
@@ -134,18 +144,19 @@ def pixels_of(content: bytes, decoding: Decoding, channels: int = 3) -> np.ndarr
         CannotRead: the bytes are no image that can be read, or it has more than
             `decoding.max_pixels` pixels.
     """
-    header = read_header(content, decoding.max_pixels)
+    header = read_header(content, decoding)
     try:
         if not header.odd:
             return decoding.decode(tf.constant(content), channels, header.orientation).numpy()
     except tf.errors.OpError:
         pass  # Pillow says better what is wrong with it, or can read it
-    return decoding.decode(tf.constant(as_png(content)), channels).numpy()
+    return decoding.decode(tf.constant(as_png(content, decoding.bands)), channels).numpy()
 
 
-def png_path(digest: np.ndarray) -> Path:
+def png_path(digest: np.ndarray, decoding: Decoding) -> Path:
     """Where the PNG of an odd image is kept, by its `data.facts.digest`."""
-    return kept_file("plain", f"{digest.tobytes().hex()}.png")
+    bands = "".join(f"-{band}" for band in decoding.bands)
+    return kept_file("plain", f"{digest.tobytes().hex()}{bands}.png")
 
 
 def format_of(content: bytes) -> str:
@@ -192,9 +203,23 @@ def _opened(content: bytes, kind: str) -> Any:
         raise _unread(error) from error
 
 
-def _unread(error: Exception) -> CannotRead:
+def _tiff(content: bytes, bands: tuple[int, ...]) -> Tiff:
+    try:
+        return Tiff(content, bands)
+    except CannotRead:
+        raise
+    except Exception as error:  # as Pillow's plugins
+        raise _unread(error) from error
+
+
+def _check_size(num_pixels: int, decoding: Decoding) -> None:
+    if num_pixels > decoding.max_pixels:
+        raise CannotRead(f"it has more than max_pixels={decoding.max_pixels} pixels")
+
+
+def _unread(error: Exception, package: str = "Pillow") -> CannotRead:
     reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-    return CannotRead(f"Pillow cannot read it: {reason}")
+    return CannotRead(f"{package} cannot read it: {reason}")
 
 
 @functools.cache
@@ -211,8 +236,8 @@ def _plugin(kind: str) -> Any:
             pillow_heif.register_heif_opener()
     Image.init()
     if _PILLOWS_NAMES[kind] not in Image.OPEN:
-        if kind in _NEEDS:
-            raise CannotRead(_NEEDS[kind], PROBLEMS.index(_NEEDS[kind]))
+        if kind in NEEDS:
+            raise CannotRead(NEEDS[kind])
         raise CannotRead(f"this Pillow was built without {kind}")
     return Image.OPEN[_PILLOWS_NAMES[kind]][0]
 

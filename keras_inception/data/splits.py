@@ -146,7 +146,7 @@ class Split:
         if not odd.any():
             return None
         paths = [
-            str(png_path(digest)) if is_odd else ""
+            str(png_path(digest, self.decoding)) if is_odd else ""
             for is_odd, digest in zip(odd, self.facts["digest"], strict=True)
         ]
         with tf.init_scope():  # not of the graph that happens to ask first

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from keras_inception.buckets import is_remote
-from keras_inception.data import Source, open_run, open_source, views
+from keras_inception.data import Source, decoding_of, open_run, open_source, views
+from keras_inception.data.decode import Decoding
 from keras_inception.data.stream import stream
 from keras_inception.evaluation import results
 from keras_inception.evaluation.metrics import KEPT_ROWS, Predictions
@@ -198,12 +199,13 @@ def _open(
     """The data set; a run's in the parts that the run had."""
     if isinstance(dataset, Source):
         return dataset
-    if not ground_truth:
-        for run in filter(None, map(run_of, models)):
-            # Drawn anew, the test part would hold images that the run has trained on.
-            if run.recipe.dataset == dataset:
-                return open_run(run)
-    return open_source(dataset, data_dir=data_dir, ground_truth=ground_truth)
+    runs = [run for run in map(run_of, models) if run]
+    for run in runs:
+        # Drawn anew, the test part would hold images that the run has trained on.
+        if run.recipe.dataset == dataset and not ground_truth:
+            return open_run(run)
+    decoding = decoding_of(runs[0]) if runs else Decoding()
+    return open_source(dataset, data_dir=data_dir, decoding=decoding, ground_truth=ground_truth)
 
 
 def _answer(task: Task, notes: Notes, progress: Progress | None) -> dict[str, np.ndarray]:

@@ -87,6 +87,7 @@ def test_a_number_out_of_its_range_is_one_line(name, value, capsys):
         ({"learning_rate": 10**400}, "`learning_rate` should be a finite number"),
         ({"learning_rate": float("nan")}, "`learning_rate` should be a finite number"),
         ({"model": ["InceptionV1"]}, "`model` should be text"),
+        ({"aspect": "fit"}, "`aspect` should be one of weights, crop, pad, stretch"),
         ({"dataset": "folder:/a\nb"}, "`dataset` should be text without control characters"),
         ({"optimizer": "adam"}, "`optimizer` should be one of adamw, lion, rmsprop, sgd"),
         ({"optimizer": {}}, "`optimizer` should be one of"),
@@ -152,6 +153,13 @@ def test_the_limit_of_pixels_is_the_decoders():
     from keras_inception.data.decode import MAX_PIXELS
 
     assert Recipe().max_pixels == MAX_PIXELS
+
+
+def test_bands_are_one_number_or_three():
+    assert [Recipe(bands=b).band_numbers for b in ("", "8", "4,3,12")] == [(), (8,), (4, 3, 12)]
+    for wrong in ("4,3", "0,1,2", "4;3;2", "nir", "-1"):
+        with pytest.raises(ValueError, match="`bands` should be one number or three"):
+            Recipe(bands=wrong).check()
 
 
 def test_a_background_is_a_color():

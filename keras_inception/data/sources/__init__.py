@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception.buckets import as_path
-from keras_inception.data.decode import MAX_PIXELS, SIXTEEN_BITS, Decoding
+from keras_inception.data.decode import Decoding
 from keras_inception.data.duplicates import say_duplicates
 from keras_inception.data.fingerprint import Changes, Fingerprint
 from keras_inception.data.sources import tfds as tfds_sets
@@ -82,8 +82,7 @@ def open_source(
     validation_fraction: float = 0.1,
     seed: int = 0,
     download: bool = False,
-    max_pixels: int = MAX_PIXELS,
-    background: tuple[int, int, int] = (255, 255, 255),
+    decoding: Decoding | None = None,
     ground_truth: str | os.PathLike | None = None,
     keys: str = "",
     parts: Fingerprint | None = None,
@@ -103,8 +102,8 @@ def open_source(
             data set has none of its own.
         seed: Decides which examples those are.
         download: Whether TFDS may download what is not prepared yet.
-        max_pixels: Images with more pixels are taken for unreadable, by their headers.
-        background: Red, green and blue, 0..255, of what lies behind transparent pixels.
+        decoding: How encoded images become pixels: such as the most that they may have, what lies
+            behind transparent ones, and which bands of TIFFs are used.
         ground_truth: A list of the classes of "imagenet:PATH"; see `sources.imagenet`.
         keys: "IMAGE,LABEL", the keys of TFRecord shards or the features of a TFDS data set; empty
             for the usual ones, or those that are found by their types.
@@ -119,7 +118,9 @@ def open_source(
             unreadable images.
     """
     kind, opener = _opener(dataset, split, ground_truth, keys)
-    decoding = Decoding(background, max_pixels, parts.white if parts else Decoding().white)
+    decoding = decoding or Decoding()
+    if parts:
+        decoding = dataclasses.replace(decoding, white=parts.white)
     listed = Path(ground_truth) if ground_truth else None
     opening = Opening(data_dir, split, validation_fraction, seed, download, decoding, listed, keys)
     try:
@@ -189,8 +190,7 @@ def open_for(recipe: Recipe, parts: Fingerprint | None = None, download: bool = 
         validation_fraction=recipe.validation_fraction,
         seed=recipe.seed,
         download=download,
-        max_pixels=recipe.max_pixels,
-        background=recipe.background_color,
+        decoding=decoding_for(recipe),
         keys=recipe.keys,
         parts=parts,
     )
@@ -213,9 +213,15 @@ def decoding_of(run: RunFolder) -> Decoding:
     Raises:
         ValueError: its config.json or its record of the data is damaged.
     """
-    recipe, record = run.recipe, run.data_path
-    white = Fingerprint.read(record).white if record.exists() else SIXTEEN_BITS
-    return Decoding(recipe.background_color, recipe.max_pixels, white)
+    decoding, record = decoding_for(run.recipe), run.data_path
+    if record.exists():
+        decoding = dataclasses.replace(decoding, white=Fingerprint.read(record).white)
+    return decoding
+
+
+def decoding_for(recipe: Recipe) -> Decoding:
+    """How a recipe's images are decoded, before the range of those of 16 bits is known."""
+    return Decoding(recipe.background_color, recipe.max_pixels, bands=recipe.band_numbers)
 
 
 def _with_parts(source: Source, before: Fingerprint) -> Source:
