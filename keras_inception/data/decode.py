@@ -1,7 +1,7 @@
 """Encoded images -> pixels in the graph: one decode for training, evaluation and exported graphs.
 
-JPEG, PNG, WebP, GIF and BMP as TensorFlow decodes them, told outlined by their content, never by a
-file's name. `data.plain` knows which images are decoded rightly here, and makes PNGs of all others.
+JPEG, PNG and WebP as TensorFlow decodes them, told apart by their content, never by a file's name.
+`data.plain` knows which images are decoded rightly here, and makes PNGs of all others.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ import tensorflow as tf
 from keras_inception.data.headers import (
     FORMATS,
     bytes_at,
-    first_frame,
     image_format,
     jpeg_orientation,
-    little_endian,
     outlined,
     stored_size,
 )
@@ -143,9 +141,8 @@ class Decoding:
     def decode_request(self, encoded: tf.Tensor, channels: int = 3) -> tf.Tensor:
         """Decodes one image of which nothing but its bytes is known, as a server is sent it.
 
-        The orientation is read from a JPEG's EXIF data, and from no other format's. An animated
-        WebP, a BMP of other than 24 bits a pixel, and a GIF whose first frame is transparent or
-        not the whole image are errors, since TensorFlow alone would decode them wrongly.
+        The orientation is read from a JPEG's EXIF data, and from no other format's. Animated WebP,
+        GIF and BMP are errors, since TensorFlow decodes many of them wrongly.
 
         Args:
             encoded, channels: As for `decode`.
@@ -237,12 +234,9 @@ def _decoder(decoding: Decoding, channels: int) -> Callable[[tf.Tensor, tf.Tenso
         pixels = tf.switch_case(
             image_format(encoded),
             [
-                # TensorFlow's own message says that the format is unknown.
-                lambda: tf.io.decode_image(encoded, channels, expand_animations=False),
+                lambda: _refused(channels),
                 lambda: _jpeg(encoded, channels),
                 lambda: outlined(decoding._png)(encoded, channels),
-                lambda: outlined(_gif)(encoded, channels),
-                lambda: outlined(_bmp)(encoded, channels),
                 lambda: outlined(decoding._webp)(encoded, channels),
             ],
         )
@@ -268,19 +262,10 @@ def _jpeg(encoded: tf.Tensor, channels: int, box: tf.Tensor | None = None) -> tf
     return tf.cond(cmyk, lambda: with_channels(decoded(3), 1), lambda: decoded(1))
 
 
-def _gif(encoded: tf.Tensor, channels: int) -> tf.Tensor:
-    pixels = tf.io.decode_image(first_frame(encoded), 3, expand_animations=False)
-    return with_channels(tf.ensure_shape(pixels, (None, None, 3)), channels)
-
-
-def _bmp(encoded: tf.Tensor, channels: int) -> tf.Tensor:
-    head = bytes_at(encoded, 0, 34)
-    # TensorFlow takes a palette's places for grays, and knows no compression.
-    plain = (little_endian(head, 14, 4) >= 40) & tf.reduce_all(head[28:] == [24, 0, 0, 0, 0, 0])
-    complaint = ["A BMP of other than 24 bits a pixel, or compressed, is not decoded here."]
-    with tf.control_dependencies([tf.debugging.Assert(plain, complaint)]):
-        pixels = tf.io.decode_image(tf.identity(encoded), 3, expand_animations=False)
-    return with_channels(tf.ensure_shape(pixels, (None, None, 3)), channels)
+def _refused(channels: int) -> tf.Tensor:
+    known = tf.debugging.Assert(False, ["Only JPEG, PNG and WebP are decoded here."])
+    with tf.control_dependencies([known]):
+        return tf.zeros((0, 0, channels), tf.uint8)
 
 
 def sixteen_bit_maximum(encoded: tf.Tensor) -> tf.Tensor:

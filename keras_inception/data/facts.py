@@ -51,7 +51,7 @@ _COLUMNS = {
 # What is said of an image until it has been decoded.
 _UNREAD = "it cannot be read"
 # Counted up when the decoding changes: what was kept before is then computed anew.
-_VERSION = 3
+_VERSION = 4
 
 
 def digest(content: bytes) -> np.ndarray:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-# Formats by their places in this tuple. The graph decodes the first five after "unknown".
-FORMATS = ("unknown", "JPEG", "PNG", "GIF", "BMP", "WebP", "TIFF", "JPEG 2000", "HEIC", "AVIF")
+# Formats by their places in this tuple. The graph decodes the first three after "unknown".
+FORMATS = ("unknown", "JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "JPEG 2000", "HEIC", "AVIF")
 
 
 class CannotRead(OSError):
@@ -27,8 +27,6 @@ def image_format(encoded: tf.Tensor) -> tf.Tensor:
     is_a = [
         begins(b"\xff\xd8\xff"),
         begins(b"\x89PNG\r\n\x1a\n"),
-        begins(b"GIF8"),
-        begins(b"BM"),
         begins(b"RIFF") & begins(b"WEBP", 8),
     ]
     return tf.reduce_sum(tf.stack([tf.where(yes, i, 0) for i, yes in enumerate(is_a, 1)]))
@@ -46,19 +44,12 @@ def stored_size(encoded: tf.Tensor) -> tf.Tensor:
         kind = tf.where(head[15] == ord("X"), 0, tf.where(head[15] == ord("L"), 1, 2))
         return tf.gather(tf.stack([extended, lossless, lossy]), kind)
 
-    def signed(value: tf.Tensor) -> tf.Tensor:
-        return tf.where(value >= 2**31, value - 2**32, value)
-
     return tf.switch_case(
         image_format(encoded),
         [
             lambda: tf.zeros(2, tf.int64),
             lambda: tf.cast(tf.io.extract_jpeg_shape(encoded)[:2], tf.int64),
             lambda: tf.stack([big_endian(head, 20, 4), big_endian(head, 16, 4)]),
-            lambda: tf.stack([little_endian(head, 8, 2), little_endian(head, 6, 2)]),
-            lambda: tf.abs(
-                tf.stack([signed(little_endian(head, 22, 4)), signed(little_endian(head, 18, 4))])
-            ),
             webp,
         ],
     )
@@ -100,40 +91,6 @@ def _tiff_orientation(encoded: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
     values = tf.boolean_mask(number(entries[:, 8:10]), here)
     value = tf.reduce_sum(values[:1])
     return tf.cast(tf.where((value >= 1) & (value <= 8), value, 1), tf.int32)
-
-
-def first_frame(gif: tf.Tensor) -> tf.Tensor:
-    """The bytes of a GIF up to the end of its first frame.
-
-    TensorFlow decodes all frames of an animation before it drops them, so that a small file could
-    fill the memory, and makes transparent pixels and those around a smaller frame black.
-
-    Raises:
-        tf.errors.InvalidArgumentError: the frame is transparent, or smaller than the canvas.
-    """
-    head = bytes_at(gif, 0, 13)
-
-    def palette_bytes(flags: tf.Tensor) -> tf.Tensor:
-        return tf.where(flags & 0x80 > 0, 3 * 2 ** (1 + flags % 8), tf.constant(0, tf.int64))
-
-    # Blocks begin at `at`, or the data of a block: parts of at most 255 bytes, the last is empty.
-    def body(at, in_data, framed, usual, _):  # type: ignore[no-untyped-def]
-        now = bytes_at(gif, at, 10)
-        extension, frame = ~in_data & (now[0] == 0x21), ~in_data & (now[0] == 0x2C)
-        usual &= ~(extension & (now[1] == 0xF9) & (now[3] & 1 > 0))
-        usual &= ~frame | (tf.reduce_all(now[1:5] == 0) & tf.reduce_all(now[5:9] == head[6:10]))
-        ended, framed = in_data & (now[0] == 0), framed | frame
-        length = tf.where(frame, 11 + palette_bytes(now[9]), tf.constant(2, tf.int64))
-        more = (in_data | extension | frame) & ~(ended & framed)
-        return at + tf.where(in_data, now[0] + 1, length), ~ended, framed, usual, more
-
-    no, yes = tf.constant(False), tf.constant(True)
-    begin = (13 + palette_bytes(head[10]), no, no, yes, yes)
-    end, _, framed, usual, _ = tf.while_loop(lambda *v: v[-1], body, begin)
-    complaint = ["A GIF without a frame, or with one that is transparent or not the whole image."]
-    with tf.control_dependencies([tf.debugging.Assert(framed & usual, complaint)]):
-        end = tf.minimum(end, tf.cast(tf.strings.length(gif), tf.int64))
-        return tf.strings.substr(gif, tf.constant(0, tf.int64), end) + b";"
 
 
 def bytes_at(encoded: tf.Tensor, start: tf.Tensor | int, count: tf.Tensor | int) -> tf.Tensor:

@@ -1,8 +1,8 @@
 """Pillow looks at every image, and makes a PNG of what the graph's decoder is not for.
 
-Odd are the formats that TensorFlow does not read (TIFF, HEIC, AVIF, JPEG 2000) and the images that
-it reads wrongly: animations, transparent GIF, BMP of other than 24 bits a pixel. Of TIFFs that
-Pillow does not read as they are, `data.tiff` gives the values.
+Odd are the formats that TensorFlow does not read (TIFF, HEIC, AVIF, JPEG 2000) or often reads
+wrongly (GIF, BMP), and animations. Of TIFFs that Pillow does not read as they are, `data.tiff`
+gives the values.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from keras_inception.data.headers import FORMATS, CannotRead
 from keras_inception.data.kept import kept_file
 from keras_inception.data.tiff import Tiff
 
-_NAMES = ("", "JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "JPEG2000", "HEIF", "AVIF")
+_NAMES = ("", "JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "HEIF", "AVIF")
 _PILLOWS_NAMES = dict(zip(FORMATS, _NAMES, strict=True))
 # What is said of an image of a format that only a package reads.
 NEEDS = {
@@ -250,11 +250,6 @@ def _fitness(image: Any, content: bytes, kind: str) -> tuple[int, bool]:
         return (2 if content[24] <= 8 and not image.has_transparency_data else 0), False
     if kind == "WebP" and not image.is_animated:
         return (0 if image.has_transparency_data else 1), False
-    if kind == "GIF" and not image.is_animated and not image.has_transparency_data:
-        return 1, _frame(image) is not None
-    # Not compressed, 24 bits a pixel, and a header that says so at this place.
-    if kind == "BMP" and content[14] >= 40 and content[28:34] == b"\x18\0\0\0\0\0":
-        return 1, False
     return 0, True
 
 

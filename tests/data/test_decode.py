@@ -138,8 +138,11 @@ def test_pixels_are_pillows(name):
 
 # What a server is sent and TensorFlow alone would decode wrongly.
 REFUSED = {
+    "GIF",
     "transparent GIF",
+    "animated GIF",
     "animated transparent GIF",
+    "BMP",
     "BMP of 1 bit",
     "gray BMP",
     "BMP with a palette",
@@ -154,7 +157,7 @@ REFUSED = {
 def test_a_request_is_decoded_as_a_file_or_is_an_error(name):
     content = tf.constant(IMAGES[name])
     if name in REFUSED:
-        with pytest.raises(tf.errors.InvalidArgumentError, match="not decoded here|A GIF"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="decoded here"):
             Decoding().decode_request(content)
         return
     decoding = Decoding()
@@ -171,7 +174,7 @@ def test_a_frame_stands_where_it_belongs_on_the_background():
     want = np.full((23, 33, 3), (9, 99, 199))
     want[2:14, 4:20] = np.asarray(SMALL.quantize(16).convert("RGB"))
     np.testing.assert_array_equal(pixels, want)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="not the whole image"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Only JPEG, PNG and WebP"):
         Decoding().decode_request(tf.constant(content))
 
 
@@ -262,18 +265,11 @@ def test_a_limit_of_pixels_is_read_from_the_header(kind):
     assert pixels_of(content, Decoding(max_pixels=23 * 33)).shape == (23, 33, 3)
     with pytest.raises(CannotRead, match=f"more than max_pixels={23 * 33 - 1} pixels"):
         pixels_of(content, Decoding(max_pixels=23 * 33 - 1))
-    if kind != "TIFF":
+    if kind in ("JPEG", "PNG", "WEBP"):
         content = tf.constant(content)
         assert Decoding(max_pixels=23 * 33).decode_request(content).shape == (23, 33, 3)
         with pytest.raises(tf.errors.InvalidArgumentError, match="more pixels than the limit"):
             Decoding(max_pixels=23 * 33 - 1).decode_request(content)
-
-
-def test_a_compressed_bmp_is_pillows():
-    content = IMAGES["BMP"].replace(b"\x18\0\0\0\0\0", b"\x18\0\x01\0\0\0", 1)
-    assert content != IMAGES["BMP"] and read_header(content, 23 * 33).odd
-    with pytest.raises(tf.errors.InvalidArgumentError, match="compressed, is not decoded here"):
-        Decoding().decode_request(tf.constant(content))
 
 
 def test_a_turned_tiff_is_turned_once():
