@@ -75,7 +75,9 @@ def test_infrared_that_is_marked_as_alpha_is_laid_over_nothing(values):
     pixels = pixels_of(content, Decoding(white=white, bands=(4, 3, 2)))
     np.testing.assert_array_equal(pixels, np.round(values[..., [3, 2, 1]] * (255 / white)))
     # Transparency that hides nothing is none.
-    opaque = np.concatenate([values[..., :3], np.full_like(values[..., :1], 2**16 - 1)], -1)
+    opaque = np.concatenate(
+        [values[..., :3], np.full_like(values[..., :1], np.iinfo(values.dtype).max)], -1
+    )
     pixels = pixels_of(tiff(opaque, extrasamples=["unassalpha"]), Decoding(white=white))
     np.testing.assert_array_equal(pixels, np.round(values[..., :3] * (255 / white)))
 
