@@ -224,7 +224,12 @@ def _answer(task: Task, notes: Notes, progress: Progress | None) -> dict[str, np
     """
     looks = {entrant.look(task.split) for entrant in task.entrants}
     kinds = {(look.decoding, look.channels) for look in looks}
-    splits = {d: dataclasses.replace(task.split, decoding=d) for d, _ in kinds}
+    # Which bands of a file are taken was decided when the data set was opened.
+    bands = task.split.decoding.bands
+    splits = {
+        d: dataclasses.replace(task.split, decoding=dataclasses.replace(d, bands=bands))
+        for d, _ in kinds
+    }
 
     def see(number: int) -> Seen:
         image = task.split.encoded(number)
