@@ -119,11 +119,11 @@ def test_pixels_are_pillows(name):
     want_gray = np.asarray(Image.fromarray(want.astype(np.uint8)).convert("L")).astype(int)
     assert np.abs(gray - want_gray).max() <= max(largest, 1)
 
-    header = read_header(content, 23 * 33)
+    header = read_header(content, Decoding())
     assert (header.height, header.width) == want.shape[:2] and header.format in name
     if header.odd:
         content = as_png(content)
-        header = read_header(content, 23 * 33)
+        header = read_header(content, Decoding())
         assert not header.odd and header.orientation == 1
     part = decode_crop(tf.constant(content), header.orientation).numpy()
     height, width = want.shape[:2]
@@ -234,7 +234,7 @@ def exif(order, value, entries=1):
 def test_orientation_wherever_it_is_noted(content, want):
     assert int(jpeg_orientation(tf.constant(content))) == want
     if content.startswith(IMAGES["JPEG"][:2]) and len(content) > len(IMAGES["JPEG"]):
-        assert read_header(content, 23 * 33).orientation == want
+        assert read_header(content, Decoding()).orientation == want
 
 
 BROKEN = {
