@@ -150,7 +150,8 @@ def _padded_by_pillow(contract: Preprocessing) -> str:
     whole = tuple(round(side / contract.crop_fraction) for side in sides)
     mean = contract.mean if isinstance(contract.mean, tuple) else (contract.mean,) * 3
     color = tuple(int(value + 0.5) for value in mean)
-    how = f"Image.{contract.interpolation.upper()}, {color}"
+    # Of an odd rest the smaller half comes first, as in the contract; Pillow rounds 9.5 to 10.
+    how = f"Image.{contract.interpolation.upper()}, {color}, (0.4999, 0.4999)"
     expression = f"ImageOps.pad(image, {whole}, {how})"
     if whole == sides:
         return expression
