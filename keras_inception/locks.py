@@ -109,14 +109,16 @@ class FolderLock:
     def _owner(self) -> dict[str, Any]:
         """What the owner wrote last; empty without one."""
         try:
-            owner = json.loads(buckets.read(self._owner_path))
+            with buckets.naming(self._owner_path):
+                owner = json.loads(buckets.read(self._owner_path))
         except (OSError, ValueError, RecursionError):
             return {}
         return owner if isinstance(owner, dict) else {}
 
     def _owner_lives(self, is_held: bool) -> bool:
         """Whether the owner that is written down lives; `is_held`: the system's lock is ours."""
-        owner = self._owner()
+        # Some file systems lack a file for the moment in which it is replaced.
+        owner = self._owner() or self._owner()
         if not owner:
             return False
         if is_held and owner.get("machine") == _machine():
@@ -129,7 +131,7 @@ class FolderLock:
         )
         deadline = time.monotonic() + 3 * SECONDS_BETWEEN_BEATS
         while time.monotonic() < deadline:
-            now = self._owner()
+            now = self._owner() or self._owner()
             if now != owner:
                 return bool(now)
             time.sleep(SECONDS_BETWEEN_BEATS / 20)

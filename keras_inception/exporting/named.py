@@ -49,7 +49,8 @@ def of_names(formats: Sequence[str], quantization: Sequence[str], **options: Any
     """
     forms = [f"{TFLite.format}:{form}" for form in quantization]
     each = [forms if kind == TFLite.format else [kind] for kind in formats]
-    found = [target(name) for name in dict.fromkeys(sum(each, []))]
+    known = {*formats} <= {*KINDS} and {*quantization} <= {*tflite.QUANTIZATIONS}
+    found = [target(name) for name in dict.fromkeys(sum(each, []))] if known else []
     if not found:
         raise ValueError(
             f"`formats` should name some of {', '.join(KINDS)}, and `quantization` some of "

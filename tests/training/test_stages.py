@@ -16,7 +16,6 @@ import tensorflow as tf
 from keras_inception import get_model, get_weights, save_weights
 from keras_inception.data import open_run, open_source
 from keras_inception.exporting import SavedModel, TFLite
-from keras_inception.exporting.exportable import Exportable
 from keras_inception.models.registry import default_preprocessing
 from keras_inception.recipes import Recipe, named
 from keras_inception.runs import RunFolder
@@ -169,7 +168,7 @@ def test_a_probe_fits_the_classifier_and_ends_as_every_run_does(
     want = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
     part = open_run(run).splits["train"]
     images = np.stack([run.preprocessing.crop_and_resize(part.pixels(i).numpy()) for i in range(8)])
-    network = Exportable(load_classifier(run.path))
+    network = load_classifier(run.path)
     SavedModel().write(network, tmp_path / "saved_model")
     TFLite().write(network, tmp_path / "model.tflite")
     for form in (run.path, tmp_path / "saved_model", tmp_path / "model.tflite"):
