@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from keras_inception import evaluation, exporting, training
 from keras_inception import report as pages
-from keras_inception.data import Held, Source
+from keras_inception.data import Source
 from keras_inception.evaluation import results
 from keras_inception.locks import FolderLock
 from keras_inception.messages import nearest
@@ -128,14 +128,12 @@ def load_run(path: str | os.PathLike) -> Run:
 
 
 def train(
-    data: Any = None,
+    data: str | None = None,
     recipe: str | Recipe = "finetune",
     run_dir: str | os.PathLike | None = None,
     *,
     model: str | None = None,
     weights: str | None = None,
-    validation: Any = None,
-    test: Any = None,
     evaluate: bool = True,
     export: bool = True,
     report: bool = True,
@@ -146,19 +144,13 @@ def train(
 ) -> Run:
     """Trains a network, evaluates it, exports it, checks the exports and writes a report.
 
-    The same call goes on after an interruption.
+    The same call goes on after an interruption, and does again only what is missing.
 
     Args:
-        data: The images: what `--dataset` takes, such as "folder:PATH"; the path of a folder or a
-            CSV file; (images, labels) or (images, labels, class names), with an array of values in
-            0..255 or a list of paths, and whole numbers or class names as labels; a pandas table
-            with the columns path and label, and split if it has parts; or a finite
-            `tf.data.Dataset` of (image, label). By default the recipe's.
+        data: What `--dataset` takes, such as "folder:PATH"; by default the recipe's.
         recipe: The name of a recipe (`keras-inception recipes` lists them), or a `Recipe`.
         run_dir: The run folder; by default runs/<dataset>-<model>.
         model, weights: The variant, and the weights to start from; by default the recipe's.
-        validation, test: These parts of data that is no path, in the same forms; by default they
-            are drawn out of it.
         evaluate: Whether the test part is measured.
         export: Whether the formats of the recipe are written and checked.
         report: Whether report.html is written.
@@ -177,10 +169,7 @@ def train(
         keras_inception.training.Ending: the run ended early; what was saved is good.
         keras_inception.exporting.ExportCheckError: an exported file differs from the network.
     """
-    if "dataset" in fields:
-        raise TypeError("`train` takes the data set as `data`, its first argument.")
-    name, held = _dataset(data, validation, test)
-    given = fields | {"dataset": name, "model": model, "weights": weights}
+    given = fields | {"dataset": data, "model": model, "weights": weights}
     recipe, options = _settings(recipe, run_dir, fresh, strategy, given)
     if export:
         exporting.check_recipe(recipe)
@@ -193,7 +182,7 @@ def train(
             "keep_parts": options.keep_parts,
             "download": options.download,
         }
-        source = training.open_bound(recipe, RunFolder(options.run_dir), held=held, **opening)
+        source = training.open_bound(recipe, RunFolder(options.run_dir), **opening)
         folder = training.train(
             recipe,
             options.run_dir,
@@ -208,19 +197,6 @@ def train(
         if training.is_chief(devices):
             _finish(folder, source, evaluate, export, report, verbose)
     return Run(options.run_dir)
-
-
-def _dataset(data: Any, validation: Any, test: Any) -> tuple[str | None, Held | None]:
-    """What the recipe calls the data set, and what a program holds of it."""
-    if data is not None and not isinstance(data, str | os.PathLike):
-        held = Held(data, validation, test)
-        return held.kind, held
-    if validation is not None or test is not None:
-        raise ValueError(
-            "`validation` and `test` go with arrays, tables and `tf.data` data sets; folders and "
-            f"files have their own parts. Received: data={data!r}"
-        )
-    return (None if data is None else os.fspath(data)), None
 
 
 def _settings(
@@ -269,7 +245,7 @@ def _finish(
     """What follows a training: each stage reads the run folder and adds its part."""
     with training.naming_lost_images(source, "test"):
         if evaluate:
-            result = evaluation.evaluate(folder.address, source=source, verbose=verbose)
+            result = evaluation.evaluate(folder.address, source=source)
             if verbose:
                 print(evaluation.table(result), flush=True)
         if export:

@@ -84,7 +84,6 @@ SECTIONS = {
     "Weights": ("weights",),
     "Measuring and drawing": ("models.measure", "drawing", "models.imagenet"),
     "Changing and saving": ("models.",),
-    "Training": ("complete_run",),
     "Running": ("runtime",),
     "Evaluating": ("evaluation",),
     "Exporting": ("exporting",),

@@ -9,7 +9,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_inception.bar import Bar
 from keras_inception.data.stream import stream
 from keras_inception.explain.network import Inside
 from keras_inception.preprocessing import Preprocessing
@@ -21,6 +20,8 @@ BATCH = 32
 RESIZES = ("tf1", "clean", "pytorch")
 SIDE = 299
 
+Progress = Callable[[int, int], None] | None
+
 
 def features(
     model: Any,
@@ -28,7 +29,7 @@ def features(
     *,
     layer: str | None = None,
     batch_size: int = BATCH,
-    verbose: int = 1,
+    progress: Progress = None,
 ) -> np.ndarray:
     """What a network's classifier sees of images: its pooled last map.
 
@@ -37,7 +38,7 @@ def features(
         images: What `predict` takes: a path, a folder, a pattern, arrays, or a list.
         layer: Another layer; a map is averaged over its places.
         batch_size: Images computed at once.
-        verbose: 1 shows the progress, 0 nothing.
+        progress: Called with (images done, images) now and then.
 
     Returns:
         float32 (images, channels of the layer), cropped and scaled by the network's contract.
@@ -48,7 +49,7 @@ def features(
     network = Inside.open(model)
     inside = keras.Model(network.model.inputs[0], _pooled(network, layer))
     scale = network.classifier.preprocessing.scale
-    return _through(inside, image_list(images), network.fitted, scale, batch_size, verbose)
+    return _through(inside, image_list(images), network.fitted, scale, batch_size, progress)
 
 
 def fid_features(
@@ -57,7 +58,7 @@ def fid_features(
     resize: str = "tf1",
     model: keras.Model | None = None,
     batch_size: int = BATCH,
-    verbose: int = 1,
+    progress: Progress = None,
 ) -> np.ndarray:
     """The features that the Frechet Inception distance is defined by.
 
@@ -69,7 +70,7 @@ def fid_features(
         model: `InceptionV3(weights="fid", classes=1008)`; None builds that (a download of 91 MiB,
             once).
         batch_size: Images computed at once.
-        verbose: 1 shows the progress, 0 nothing.
+        progress: Called with (images done, images) now and then.
 
     Returns:
         float32 (images, 2048), of the images that can be read; the others are named in a warning
@@ -95,7 +96,7 @@ def fid_features(
         return resized(pixels(image), resize)
 
     listed = image_list(images)
-    return _through(inside, listed, look, contract.scale, batch_size, verbose, tolerant=True)
+    return _through(inside, listed, look, contract.scale, batch_size, progress, tolerant=True)
 
 
 def fid_logits(features: np.ndarray, model: keras.Model) -> np.ndarray:
@@ -220,7 +221,7 @@ def _through(
     look: Callable[[Any], np.ndarray],
     scale: Callable[[np.ndarray], np.ndarray],
     batch_size: int,
-    verbose: int,
+    progress: Progress,
     tolerant: bool = False,
 ) -> np.ndarray:
     """What a model makes of images, batch by batch.
@@ -229,7 +230,7 @@ def _through(
         tolerant: Whether images that cannot be read are left out and named; else the first is an
             error.
     """
-    found, pending, progress = [], [], Bar(verbose)
+    found, pending = [], []
     for number, (image, seen) in enumerate(stream(listed, look), start=1):
         if not isinstance(seen, Exception):
             pending.append(seen)
@@ -242,7 +243,8 @@ def _through(
             answers = inside.predict_on_batch(scale(np.stack(pending)))
             found.append(np.asarray(answers, np.float32))
             pending = []
-            progress(number, len(listed))
+            if progress:
+                progress(number, len(listed))
     if not found:
         raise ValueError(f"None of the {len(listed)} images can be read.")
     return np.concatenate(found)
