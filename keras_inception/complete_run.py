@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import html
 import os
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -17,7 +18,7 @@ import tensorflow as tf
 
 from keras_inception import evaluation, exporting, training
 from keras_inception import report as pages
-from keras_inception.data import Source
+from keras_inception.data import Held, Source
 from keras_inception.evaluation import results
 from keras_inception.locks import FolderLock
 from keras_inception.messages import nearest
@@ -128,12 +129,14 @@ def load_run(path: str | os.PathLike) -> Run:
 
 
 def train(
-    data: str | None = None,
+    data: Any = None,
     recipe: str | Recipe = "finetune",
     run_dir: str | os.PathLike | None = None,
     *,
     model: str | None = None,
     weights: str | None = None,
+    validation: Any = None,
+    test: Any = None,
     evaluate: bool = True,
     export: bool = True,
     report: bool = True,
@@ -144,24 +147,25 @@ def train(
 ) -> Run:
     """Trains a network, evaluates it, exports it, checks the exports and writes a report.
 
-    The same call goes on after an interruption, and does again only what is missing.
+    The same call goes on after an interruption.
 
     Args:
-        data: What `--dataset` takes, such as "folder:PATH"; by default the recipe's.
+        data: The images: what `--dataset` takes, such as "folder:PATH"; the path of a folder or a
+            CSV file; (images, labels) or (images, labels, class names), with an array of values in
+            0..255 or a list of paths, and whole numbers or class names as labels; a pandas table
+            with the columns path and label, and split if it has parts; or a finite
+            `tf.data.Dataset` of (image, label). By default the recipe's.
         recipe: The name of a recipe (`keras-inception recipes` lists them), or a `Recipe`.
         run_dir: The run folder; by default runs/<dataset>-<model>.
         model, weights: The variant, and the weights to start from; by default the recipe's.
-        evaluate: Whether the test part is measured.
-        export: Whether the formats of the recipe are written and checked.
-        report: Whether report.html is written.
+        validation, test: These parts of data that is no path, by default drawn out of it.
+        evaluate, export, report: Whether the test part is measured, the recipe's formats are
+            written and checked, and report.html is written.
         fresh: Whether an earlier run's files in the folder are removed first.
         strategy: Which devices train: a name that `--strategy` takes, or a strategy.
         verbose: 1 prints the progress and what was measured, 0 nothing.
         **fields: Fields of the recipe, such as `epochs=2`, and the other options of a run, such as
             `download=True`: what `keras-inception train --help` lists.
-
-    Returns:
-        The run.
 
     Raises:
         TypeError: there is no such field.
@@ -169,34 +173,62 @@ def train(
         keras_inception.training.Ending: the run ended early; what was saved is good.
         keras_inception.exporting.ExportCheckError: an exported file differs from the network.
     """
-    given = fields | {"dataset": data, "model": model, "weights": weights}
-    recipe, options = _settings(recipe, run_dir, fresh, strategy, given)
+    name, held = _dataset(data, validation, test)
+    given = {"dataset": name, "model": model, "weights": weights}
+    recipe, options = _settings(recipe, run_dir, fresh, strategy, given, fields)
     if export:
         exporting.check_recipe(recipe)
+    finish = functools.partial(_finish, evaluate, export, report, verbose)
     with training.stop_at_once(), FolderLock(options.run_dir) as lock:
-        if options.deterministic:
-            training.repeat_bit_for_bit()
-        devices = _devices(options) if isinstance(strategy, str) else strategy
-        opening = {
-            "fresh": options.fresh,
-            "keep_parts": options.keep_parts,
-            "download": options.download,
-        }
-        source = training.open_bound(recipe, RunFolder(options.run_dir), **opening)
-        folder = training.train(
-            recipe,
-            options.run_dir,
-            strategy=devices,
-            steps_per_loop=options.steps_per_loop,
-            xla=options.xla,
-            source=source,
-            lock=lock,
-            verbose=verbose,
-            **opening,
-        )
-        if training.is_chief(devices):
-            _finish(folder, source, evaluate, export, report, verbose)
+        _carry_out(recipe, options, strategy, held, lock, verbose, finish)
     return Run(options.run_dir)
+
+
+def _carry_out(
+    recipe: Recipe,
+    options: Options,
+    strategy: str | tf.distribute.Strategy,
+    held: Held | None,
+    lock: FolderLock,
+    verbose: int,
+    finish: Callable[[RunFolder, Source], None],
+) -> None:
+    """Trains; on the chief, `finish` then takes the run folder and the data set."""
+    if options.deterministic:
+        training.repeat_bit_for_bit()
+    devices = _devices(options) if isinstance(strategy, str) else strategy
+    opening = {
+        "fresh": options.fresh,
+        "keep_parts": options.keep_parts,
+        "download": options.download,
+    }
+    source = training.open_bound(recipe, RunFolder(options.run_dir), held=held, **opening)
+    folder = training.train(
+        recipe,
+        options.run_dir,
+        strategy=devices,
+        steps_per_loop=options.steps_per_loop,
+        xla=options.xla,
+        source=source,
+        lock=lock,
+        verbose=verbose,
+        **opening,
+    )
+    if training.is_chief(devices):
+        finish(folder, source)
+
+
+def _dataset(data: Any, validation: Any, test: Any) -> tuple[str | None, Held | None]:
+    """What the recipe calls the data set, and what a program holds of it."""
+    if data is not None and not isinstance(data, str | os.PathLike):
+        held = Held(data, validation, test)
+        return held.kind, held
+    if validation is not None or test is not None:
+        raise ValueError(
+            "`validation` and `test` go with arrays, tables and `tf.data` data sets; folders and "
+            f"files have their own parts. Received: data={data!r}"
+        )
+    return (None if data is None else os.fspath(data)), None
 
 
 def _settings(
@@ -205,8 +237,12 @@ def _settings(
     fresh: bool,
     strategy: str | tf.distribute.Strategy,
     given: dict[str, Any],
+    fields: dict[str, Any],
 ) -> tuple[Recipe, Options]:
     """The recipe and the options of a call; of what is given, None stands for the recipe's."""
+    if "dataset" in fields:
+        raise TypeError("`train` takes the data set as `data`, its first argument.")
+    given = given | fields
     recipe_fields, option_fields = (
         [field.name for field in dataclasses.fields(kind)] for kind in (Recipe, Options)
     )
@@ -240,12 +276,12 @@ def _devices(options: Options) -> tf.distribute.Strategy:
 
 
 def _finish(
-    folder: RunFolder, source: Source, evaluate: bool, export: bool, report: bool, verbose: int
+    evaluate: bool, export: bool, report: bool, verbose: int, folder: RunFolder, source: Source
 ) -> None:
     """What follows a training: each stage reads the run folder and adds its part."""
     with training.naming_lost_images(source, "test"):
         if evaluate:
-            result = evaluation.evaluate(folder.address, source=source)
+            result = evaluation.evaluate(folder.address, source=source, verbose=verbose)
             if verbose:
                 print(evaluation.table(result), flush=True)
         if export:

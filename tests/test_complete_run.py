@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import short_googlenet
 
-from keras_inception import evaluate, load_classifier, load_run, train
+from keras_inception import evaluate, load_classifier, load_run, predict, train
+from keras_inception.data import open_run
 from keras_inception.models import inception_v1
 from keras_inception.runs import RunFolder
 
@@ -53,3 +54,26 @@ def test_what_a_run_cannot_be_is_said_before_anything_is_written(fields, error, 
 def test_a_folder_that_is_no_run(tmp_path):
     with pytest.raises(ValueError, match="no run folder"):
         load_run(tmp_path)
+
+
+def test_networks_answer_to_arrays(finished_run):
+    """All images are measured on, and whole numbers are the run's classes."""
+    run, split = load_run(finished_run.path), open_run(finished_run).splits["test"]
+    images = np.stack([split.pixels(i) for i in range(8)])
+    result = evaluate(run, (images, split.labels[:8]))
+    (one,) = result["results"]
+    right = sum(
+        record.top[0][0] == run.class_names[label]
+        for record, label in zip(predict(run, (images, split.labels)), split.labels, strict=False)
+    )
+    assert (result["images"], result["dataset"], one["trained_on"]) == (8, "arrays", 0)
+    assert round(one["accuracy"] * 8) == right
+    assert [row["name"] for row in one["per_class"]] == run.class_names
+    with pytest.raises(ValueError, match="Labels should be 0 to 3, for 4 class names"):
+        evaluate(run, (images, split.labels[:8] + 4))
+
+
+def test_parts_of_data_that_has_its_own(tmp_path):
+    with pytest.raises(ValueError, match="`validation` and `test` go with arrays"):
+        train("fake", run_dir=tmp_path / "run", test=(np.zeros((2, 8, 8, 3)), [0, 1]))
+    assert not (tmp_path / "run").exists()

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "keras_inception"
 # Bottom floor first. A module may import its own floor and those before it.
 FLOORS = [
     "messages",
+    "bar",
     "pictures",
     "files",
     "budget",

@@ -45,6 +45,20 @@ def test_every_public_name_is_documented(name):
         assert inspect.getdoc(public), f"keras_inception.{name} has no docstring"
 
 
+@pytest.mark.parametrize("name", sorted(keras_inception._PUBLIC))
+def test_every_argument_is_typed_and_described(name):
+    """What `help()`, editors and type checkers show of a function, which the stub passes on."""
+    public = getattr(keras_inception, name)
+    if inspect.isclass(public):
+        return
+    documented = inspect.getdoc(public)
+    signature = inspect.signature(public)
+    assert signature.return_annotation is not inspect.Signature.empty
+    for parameter in signature.parameters.values():
+        assert parameter.annotation is not inspect.Parameter.empty, parameter.name
+        assert re.search(rf"\b{parameter.name}\b", documented), parameter.name
+
+
 def test_the_stub_names_what_the_package_has():
     """Type checkers read `__init__.pyi`; Python reads the table of `__init__.py`."""
     stub = Path(keras_inception.__file__).with_name("__init__.pyi")

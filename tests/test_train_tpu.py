@@ -104,7 +104,7 @@ def test_one_command_opens_its_data_set_once(tmp_path, monkeypatch):
         (exporting, "export_run"),
         (report, "write_report"),
     ):
-        monkeypatch.setattr(module, name, lambda path, source, *_: seen.append(source))
+        monkeypatch.setattr(module, name, lambda path, source, *_, **__: seen.append(source))
     monkeypatch.setattr(evaluation, "table", lambda result: "")
     assert train.main(["x", "--dataset=fake", f"--run_dir={tmp_path}"]) == 0
     assert len(opened) == 1 and seen == opened * 4

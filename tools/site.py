@@ -84,6 +84,7 @@ SECTIONS = {
     "Weights": ("weights",),
     "Measuring and drawing": ("models.measure", "drawing", "models.imagenet"),
     "Changing and saving": ("models.",),
+    "Training": ("complete_run",),
     "Running": ("runtime",),
     "Evaluating": ("evaluation",),
     "Exporting": ("exporting",),

@@ -117,7 +117,6 @@ def _picture(arguments: argparse.Namespace) -> None:
 
 
 def _nearest(arguments: argparse.Namespace) -> None:
-    from keras_inception.cli.bar import Bar
     from keras_inception.explain import features, nearest
     from keras_inception.explain.heat import save_row
     from keras_inception.runtime import load_classifier
@@ -126,7 +125,7 @@ def _nearest(arguments: argparse.Namespace) -> None:
     listed = image_list(arguments.images)
     model = load_classifier(arguments.model)
     query = features(model, arguments.image, layer=arguments.layer)
-    others = features(model, listed, layer=arguments.layer, progress=Bar())
+    others = features(model, listed, layer=arguments.layer)
     numbers, similarity = nearest(query, others, arguments.count)
     found = [listed[i] for i in numbers[0]]
     for image, value in zip(found, similarity[0], strict=True):
@@ -138,7 +137,6 @@ def _nearest(arguments: argparse.Namespace) -> None:
 
 def _distance(arguments: argparse.Namespace) -> int:
     from keras_inception import explain
-    from keras_inception.cli.bar import Bar
     from keras_inception.models.inception_v3 import InceptionV3
     from keras_inception.runtime.predict import image_list
 
@@ -156,7 +154,7 @@ def _distance(arguments: argparse.Namespace) -> int:
     name = "inception_v3.fid" if arguments.weights == "fid" else Path(arguments.weights).name
     how = {"weights": name, "resize": arguments.resize}
     features: dict[str, Any] = {
-        one: explain.fid_features(images, resize=arguments.resize, model=model, progress=Bar())
+        one: explain.fid_features(images, resize=arguments.resize, model=model)
         for one, images in listed.items()
     }
     sets = [read.get(one) or explain.statistics(features[one], **how) for one in given]

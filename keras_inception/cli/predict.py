@@ -58,7 +58,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints a line a class, and at the end which images could not be read."""
-    from keras_inception.cli.bar import Bar
     from keras_inception.runtime.predict import image_list, predict
 
     with tempfile.TemporaryDirectory() as folder:
@@ -72,7 +71,6 @@ def run(arguments: argparse.Namespace) -> int:
             crops=arguments.crops,
             batch_size=arguments.batch_size,
             max_pixels=arguments.max_pixels,
-            progress=Bar() if len(listed) > arguments.batch_size else None,
         )
         if arguments.format == "csv":
             csv.writer(sys.stdout).writerow(["image", "rank", "label", "probability", "error"])

@@ -79,6 +79,9 @@ def draw_missing_parts(source: Source, validation_fraction: float, seed: int) ->
     Examples of equal content stay together. What was drawn stands in `provenance`.
     """
     splits, drawn = dict(source.splits), {}
+    if "train" not in splits:  # images that are only measured on
+        nothing = next(iter(splits.values())).subset(np.zeros(0, np.int64))
+        return dataclasses.replace(source, splits={p: splits.get(p, nothing) for p in SPLITS})
     for part, fraction in (("test", TEST_FRACTION), ("validation", validation_fraction)):
         if part not in splits:
             train = splits["train"]

@@ -10,14 +10,15 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from keras_inception.bar import Bar
 from keras_inception.buckets import is_remote
-from keras_inception.data import Source, decoding_of, open_run, open_source, views
+from keras_inception.data import Held, Source, decoding_of, open_run, open_source, views
 from keras_inception.data.decode import Decoding
 from keras_inception.data.stream import stream
 from keras_inception.evaluation import results
@@ -26,16 +27,16 @@ from keras_inception.evaluation.notes import Notes
 from keras_inception.evaluation.task import RESTRICTIONS, Look, Task, plan, run_of
 from keras_inception.messages import some
 from keras_inception.runs import RunFolder
+from keras_inception.runtime import load_classifier
 from keras_inception.runtime.classifier import BATCH
 
-Progress = Callable[[int, int], None]
 # What tells an image's content, and its views as each network sees them.
 Seen = tuple[np.ndarray, dict[Look, np.ndarray]]
 
 
 def evaluate(
     models: Any,
-    dataset: str | Source | None = None,
+    dataset: Any = None,
     *,
     crops: str = "",
     ensemble: bool = False,
@@ -47,7 +48,7 @@ def evaluate(
     output: str | os.PathLike | None = None,
     fresh: bool = False,
     batch_size: int = BATCH,
-    progress: Progress | None = None,
+    verbose: int = 1,
     source: Source | None = None,
 ) -> dict[str, Any]:
     """Measures networks on a data set.
@@ -58,9 +59,11 @@ def evaluate(
     Args:
         models: What `load_classifier` takes (a run folder, a file, a published name, a model), or
             a list of such.
-        dataset: What `--dataset` of training takes, or an opened `Source`. The data set of a run
-            among the models is opened in the parts that the run had. None for a run's own
-            evaluation, which takes none of the arguments from `crops` to `output`.
+        dataset: What `train` takes as data, or an opened `Source`. The data set of a run among the
+            models is opened in the parts that the run had. Of arrays, paths with labels, tables and
+            `tf.data` data sets all images are measured on; whole-number labels without names count
+            the first model's classes. None for a run's own evaluation, which takes none of the
+            arguments from `crops` to `output`.
         crops: Views: "1" (the default), "mirror", "10", "12" or "144"; see `data.views.views`.
         ensemble: Whether to measure the average of all models' probabilities, too.
         part: "test", "validation" or "train".
@@ -72,7 +75,7 @@ def evaluate(
         output: A folder for the results. An evaluation that was stopped goes on there.
         fresh: Start anew there.
         batch_size: Views that a network is given at once.
-        progress: Called with (images done, images) now and then.
+        verbose: 1 shows the progress, 0 nothing.
         source: With a run's own evaluation, the run's data set, if it is open already.
 
     Returns:
@@ -88,33 +91,31 @@ def evaluate(
     given = list(models) if isinstance(models, list | tuple) else [models]
     if dataset is None:
         chosen = (crops, ensemble, part != "test", ground_truth, data_dir, limit, restrict, output)
-        return _evaluate_run(_own_run(given, any(chosen)), source, fresh, batch_size, progress)
+        return _evaluate_run(_own_run(given, any(chosen)), source, fresh, batch_size, verbose)
     _check(given, crops, ensemble, restrict, output)
     opened = _open(dataset, ground_truth, data_dir, given)
     task = plan(given, opened, part, crops or "1", ensemble, limit, batch_size, restrict)
-    return _measure(task, Path(output) if output else None, fresh, progress)
+    return _measure(task, Path(output) if output else None, fresh, verbose)
 
 
 def _evaluate_run(
-    run: RunFolder, source: Source | None, fresh: bool, batch_size: int, progress: Progress | None
+    run: RunFolder, source: Source | None, fresh: bool, batch_size: int, verbose: int
 ) -> dict[str, Any]:
     """A run's own evaluation, whose images could all be read when the run began."""
     crops = {"center": "1"}.get(run.recipe.views, run.recipe.views)
     task = plan([run.address], source or open_run(run), "test", crops, batch_size=batch_size)
-    result = _measure(dataclasses.replace(task, tolerant=False), run.path, fresh, progress)
+    result = _measure(dataclasses.replace(task, tolerant=False), run.path, fresh, verbose)
     run.publish()
     return result
 
 
-def _measure(
-    task: Task, output: Path | None, fresh: bool, progress: Progress | None
-) -> dict[str, Any]:
+def _measure(task: Task, output: Path | None, fresh: bool, verbose: int) -> dict[str, Any]:
     """Asks, summarizes and writes."""
     noise = np.stack([entrant.answers_to_noise() for entrant in task.entrants])
     notes = Notes(output, task.protocol(), noise, fresh)
     if notes.rows:
         _check_contents(task, notes.rows)
-    rows = _answer(task, notes, progress)
+    rows = _answer(task, notes, Bar(verbose))
     result = results.collect(task, rows)
     if output:
         results.write(output, task, rows, result)
@@ -191,7 +192,7 @@ def _check(
 
 
 def _open(
-    dataset: str | Source,
+    dataset: Any,
     ground_truth: str | os.PathLike | None,
     data_dir: str,
     models: Sequence[Any],
@@ -200,21 +201,25 @@ def _open(
     if isinstance(dataset, Source):
         return dataset
     runs = [run for run in map(run_of, models) if run]
+    decoding = decoding_of(runs[0]) if runs else Decoding()
+    if not isinstance(dataset, str | os.PathLike):
+        first = run_of(models[0]) or load_classifier(models[0])
+        return open_source(Held(test=dataset, class_names=first.class_names), decoding=decoding)
+    dataset = os.fspath(dataset)
     for run in runs:
         # Drawn anew, the test part would hold images that the run has trained on.
         if run.recipe.dataset == dataset and not ground_truth:
             return open_run(run)
-    decoding = decoding_of(runs[0]) if runs else Decoding()
     return open_source(dataset, data_dir=data_dir, decoding=decoding, ground_truth=ground_truth)
 
 
-def _answer(task: Task, notes: Notes, progress: Progress | None) -> dict[str, np.ndarray]:
+def _answer(task: Task, notes: Notes, progress: Bar) -> dict[str, np.ndarray]:
     """Asks every network about every image.
 
     Args:
         task: Who is asked what.
         notes: The answers of an evaluation that was stopped, and where those of this one go.
-        progress: See `evaluate`.
+        progress: Told how many images are done.
 
     Returns:
         See `results.read_predictions`.
@@ -256,8 +261,7 @@ def _answer(task: Task, notes: Notes, progress: Progress | None) -> dict[str, np
             for name, array in _ask(task, pending).items():
                 rows.setdefault(name, []).append(array)
             pending = {}
-            if progress:
-                progress(len(task.numbers) - len(numbers) + done, len(task.numbers))
+            progress(len(task.numbers) - len(numbers) + done, len(task.numbers))
             notes.save(rows)
     if not rows:
         raise ValueError(

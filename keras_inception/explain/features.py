@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_inception.bar import Bar
 from keras_inception.data.stream import stream
 from keras_inception.explain.network import Inside
 from keras_inception.preprocessing import Preprocessing
@@ -20,8 +21,6 @@ BATCH = 32
 RESIZES = ("tf1", "clean", "pytorch")
 SIDE = 299
 
-Progress = Callable[[int, int], None] | None
-
 
 def features(
     model: Any,
@@ -29,7 +28,7 @@ def features(
     *,
     layer: str | None = None,
     batch_size: int = BATCH,
-    progress: Progress = None,
+    verbose: int = 1,
 ) -> np.ndarray:
     """What a network's classifier sees of images: its pooled last map.
 
@@ -38,7 +37,7 @@ def features(
         images: What `predict` takes: a path, a folder, a pattern, arrays, or a list.
         layer: Another layer; a map is averaged over its places.
         batch_size: Images computed at once.
-        progress: Called with (images done, images) now and then.
+        verbose: 1 shows the progress, 0 nothing.
 
     Returns:
         float32 (images, channels of the layer), cropped and scaled by the network's contract.
@@ -49,7 +48,7 @@ def features(
     network = Inside.open(model)
     inside = keras.Model(network.model.inputs[0], _pooled(network, layer))
     scale = network.classifier.preprocessing.scale
-    return _through(inside, image_list(images), network.fitted, scale, batch_size, progress)
+    return _through(inside, image_list(images), network.fitted, scale, batch_size, verbose)
 
 
 def fid_features(
@@ -58,7 +57,7 @@ def fid_features(
     resize: str = "tf1",
     model: keras.Model | None = None,
     batch_size: int = BATCH,
-    progress: Progress = None,
+    verbose: int = 1,
 ) -> np.ndarray:
     """The features that the Frechet Inception distance is defined by.
 
@@ -70,7 +69,7 @@ def fid_features(
         model: `InceptionV3(weights="fid", classes=1008)`; None builds that (a download of 91 MiB,
             once).
         batch_size: Images computed at once.
-        progress: Called with (images done, images) now and then.
+        verbose: 1 shows the progress, 0 nothing.
 
     Returns:
         float32 (images, 2048), of the images that can be read; the others are named in a warning
@@ -96,7 +95,7 @@ def fid_features(
         return resized(pixels(image), resize)
 
     listed = image_list(images)
-    return _through(inside, listed, look, contract.scale, batch_size, progress, tolerant=True)
+    return _through(inside, listed, look, contract.scale, batch_size, verbose, tolerant=True)
 
 
 def fid_logits(features: np.ndarray, model: keras.Model) -> np.ndarray:
@@ -221,7 +220,7 @@ def _through(
     look: Callable[[Any], np.ndarray],
     scale: Callable[[np.ndarray], np.ndarray],
     batch_size: int,
-    progress: Progress,
+    verbose: int,
     tolerant: bool = False,
 ) -> np.ndarray:
     """What a model makes of images, batch by batch.
@@ -230,7 +229,7 @@ def _through(
         tolerant: Whether images that cannot be read are left out and named; else the first is an
             error.
     """
-    found, pending = [], []
+    found, pending, progress = [], [], Bar(verbose)
     for number, (image, seen) in enumerate(stream(listed, look), start=1):
         if not isinstance(seen, Exception):
             pending.append(seen)
@@ -243,8 +242,7 @@ def _through(
             answers = inside.predict_on_batch(scale(np.stack(pending)))
             found.append(np.asarray(answers, np.float32))
             pending = []
-            if progress:
-                progress(number, len(listed))
+            progress(number, len(listed))
     if not found:
         raise ValueError(f"None of the {len(listed)} images can be read.")
     return np.concatenate(found)

@@ -41,7 +41,7 @@ def export(
     output: str | Path | None = None,
     targets: Sequence[Target | str] = ("saved_model", "tflite", "tflite:dynamic"),
     *,
-    dataset: str | data.Source | None = None,
+    dataset: Any = None,
     preprocessing: Preprocessing | None = None,
     class_names: Sequence[str] | None = None,
     num_images: int = IMAGES,
@@ -60,9 +60,9 @@ def export(
             `keras_inception.exporting`, with their options; or names, which stand for the same
             without options: "saved_model", "tflite", "tflite:float16", "tflite:dynamic",
             "tflite:int8", "web", and with their extras installed "onnx" and "openvino".
-        dataset: What `keras_inception.data.open_source` opens: its test part is what the files are
-            compared on, its training part what "tflite:int8" is calibrated with. By default the
-            run's. Without either the comparison is on made-up images.
+        dataset: What `train` takes as data: its test part is what the files are compared on, its
+            training part what "tflite:int8" is calibrated with. By default the run's. Without
+            either the comparison is on made-up images.
         preprocessing, class_names: Where `source` does not hold them.
         num_images: How many images the files are compared on.
         num_calibration: How many images "tflite:int8" is calibrated with.
@@ -171,12 +171,23 @@ def _run_of(source: Any) -> RunFolder | None:
     return run if run.config_path.exists() else None
 
 
-def _opened(dataset: str | data.Source | None, run: RunFolder | None) -> data.Source | None:
-    """The data set that is given, decoded as the run's images were, or the run's."""
-    if dataset is None and run is not None:
-        return data.open_run(run)
-    source = data.open_source(dataset) if isinstance(dataset, str) else dataset
-    return source.decoded_as(data.decoding_of(run)) if source and run else source
+def _opened(dataset: Any, run: RunFolder | None) -> data.Source | None:
+    """The data set that is given, decoded as the run's images were, or the run's.
+
+    What a program holds is in the parts that a run had which trained on it.
+    """
+    if dataset is None:
+        return data.open_run(run) if run is not None else None
+    if isinstance(dataset, data.Source):
+        source = dataset
+    elif isinstance(dataset, str | os.PathLike):
+        source = data.open_source(dataset)
+    else:
+        held = data.Held(dataset)
+        if run is not None and run.recipe.dataset == held.kind:
+            return data.open_run(run, held)
+        source = data.open_source(held)
+    return source.decoded_as(data.decoding_of(run)) if run else source
 
 
 def _place(

@@ -67,6 +67,9 @@ def endpoints(model: keras.Model) -> dict[str, keras.KerasTensor]:
 
     A block's layers are called `{block}_...`, so a block is a layer whose name others begin with.
 
+    Args:
+        model: A network of the family.
+
     Returns:
         Name ("mixed_6a", "block35_1", ...) -> symbolic feature map, 4-D.
     """

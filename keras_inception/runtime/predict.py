@@ -6,12 +6,13 @@ import dataclasses
 import glob
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from keras_inception import buckets, messages
+from keras_inception.bar import Bar
 from keras_inception.buckets import as_path
 from keras_inception.data import views
 from keras_inception.data.listing import LEFTOVER, SUFFIXES, list_images
@@ -50,21 +51,21 @@ def predict(
     crops: str = "1",
     batch_size: int = BATCH,
     max_pixels: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    verbose: int = 1,
 ) -> Iterator[Prediction]:
     """Names the best classes of images, one record after the other and in bounded memory.
 
     Args:
         model: What `load_classifier` takes: a run folder, a file, a published name, a model.
         images: The path of an image, of a folder (searched through and through) or a pattern such
-            as "photos/*.jpg"; an array uint8 (height, width, channels) in 0..255; or a list of
-            paths and arrays.
+            as "photos/*.jpg"; an array uint8 (height, width, channels) in 0..255; a list of paths
+            and arrays; or labelled images as `train` takes them, whose labels are not looked at.
         top: How many classes an image.
         crops: "1", "mirror", "10", "12" or "144" views whose probabilities are averaged.
         batch_size: Views that the network is given at once.
         max_pixels: Images with more pixels cannot be read, by their headers; by default those with
             more than 150 million.
-        progress: Called with (images done, images) now and then.
+        verbose: 1 shows the progress of more than one batch, 0 nothing.
 
     Returns:
         An iterator with a record an image, in the order of the paths. An image that cannot be read
@@ -80,7 +81,7 @@ def predict(
     listed = image_list(images)
     classifier = load_classifier(model)
     views.check(classifier.preprocessing, crops)
-    return _records(classifier, listed, top, crops, batch_size, max_pixels, progress)
+    return _records(classifier, listed, top, crops, batch_size, max_pixels, verbose)
 
 
 def _records(
@@ -90,13 +91,14 @@ def _records(
     crops: str,
     batch_size: int,
     max_pixels: int | None,
-    progress: Callable[[int, int], None] | None,
+    verbose: int,
 ) -> Iterator[Prediction]:
     def look(numbered: tuple[int, Any]) -> np.ndarray:
         image = pixels(numbered[1], classifier.input_shape[2], max_pixels, classifier.decoding)
         return views.take(image, classifier.preprocessing, crops)
 
     group = max(1, batch_size // views.CROPS[crops])
+    progress = Bar(verbose if len(listed) > group else 0)
     pending: list[tuple[str, Any]] = []
     for (number, image), seen in stream(enumerate(listed), look):
         name = f"image {number}" if isinstance(image, np.ndarray) else os.fspath(image)
@@ -104,8 +106,7 @@ def _records(
         if len(pending) == group or number + 1 == len(listed):
             yield from _named(classifier, pending, top, batch_size)
             pending = []
-            if progress:
-                progress(number + 1, len(listed))
+            progress(number + 1, len(listed))
 
 
 def _named(
@@ -177,6 +178,11 @@ def image_list(images: Any) -> list[Any]:
     """
     if isinstance(images, np.ndarray):
         return list(images) if images.ndim == 4 else [images]
+    pair = isinstance(images, tuple) and len(images) in (2, 3) and np.ndim(images[1]) in (1, 2)
+    if pair or hasattr(images, "columns") or hasattr(images, "element_spec"):
+        from keras_inception.data.sources.memory import images_of
+
+        return image_list(images_of(images))
     if not isinstance(images, str | os.PathLike):
         found = list(images) if isinstance(images, Iterable) else []
         if not found or not all(isinstance(i, str | os.PathLike | np.ndarray) for i in found):

@@ -17,6 +17,7 @@ from keras_inception.data import (
     ChangedData,
     Changes,
     Fingerprint,
+    Held,
     Source,
     inspection,
     open_for,
@@ -294,6 +295,7 @@ def open_bound(
     recipe: Recipe,
     folder: RunFolder,
     *,
+    held: Held | None = None,
     fresh: bool = False,
     keep_parts: bool = False,
     download: bool = False,
@@ -314,7 +316,7 @@ def open_bound(
     before = Fingerprint.read(folder.data_path) if begun else None
     anew = f"The run in {folder.path} is as it was. Start it anew with `fresh=True`"
     try:
-        source = open_for(recipe, before, download)
+        source = open_for(recipe, before, download, held)
     except ChangedData as error:
         raise ValueError(
             f"{error}. {anew}, give another `run_dir`, or put the data back as it was."

@@ -17,7 +17,7 @@ from keras_inception.cli import evaluate as command
 from keras_inception.data.sources import open_source
 from keras_inception.data.sources.imagenet import open_imagenet
 from keras_inception.data.views import take
-from keras_inception.evaluation import notes, results, task
+from keras_inception.evaluation import notes, protocol, results, task
 from keras_inception.evaluation.protocol import evaluate
 from keras_inception.evaluation.published import published_figures
 from keras_inception.identity import Identity, attach
@@ -56,6 +56,13 @@ FAKE = ("darkest", "dark", "bright", "brightest")
 def classifier(seed=0, names=FAKE, classes=4, **contract):
     contract = Preprocessing(size=(24, 24), **contract)
     return Classifier(Linear(classes, seed), Identity("", (), contract, tuple(names)))
+
+
+def stopped_by(stop, *arguments, **options):
+    """An evaluation that is stopped by what is told of its progress."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(protocol, "Bar", lambda verbose: stop)
+        evaluate(*arguments, **options)
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +104,7 @@ def test_a_stopped_evaluation_goes_on_and_another_is_refused(fake, tmp_path, mon
             raise KeyboardInterrupt
 
     stopped = {"crops": "mirror", "batch_size": 8, "output": tmp_path / "b"}
-    with pytest.raises(KeyboardInterrupt):
-        evaluate(classifier(), fake, progress=stop, **stopped)
+    stopped_by(stop, classifier(), fake, **stopped)
     with pytest.raises(ValueError, match="unfinished evaluation of other models"):
         evaluate(classifier(seed=1), fake, **stopped)
     with pytest.raises(ValueError, match="unfinished evaluation of other models"):
@@ -321,8 +327,7 @@ def test_a_stopped_evaluation_does_not_go_on_with_other_images(
         if done >= 64:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        evaluate(classifier(), opened([]), output=tmp_path, progress=stop, batch_size=8)
+    stopped_by(stop, classifier(), opened([]), output=tmp_path, batch_size=8)
     with pytest.raises(ValueError, match="1 of the 56 images that were answered .* have changed"):
         evaluate(classifier(), opened([5]), output=tmp_path)
     # One that was not answered yet is measured as it is now.
@@ -347,8 +352,7 @@ def test_what_could_not_be_read_is_tried_again_when_an_evaluation_goes_on(
         if done >= 64:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        evaluate(classifier(), source, output=tmp_path, progress=stop, batch_size=8)
+    stopped_by(stop, classifier(), source, output=tmp_path, batch_size=8)
     gone.clear()
     result = evaluate(classifier(), source, output=tmp_path)
     assert result["images"] == 128 and result["unreadable"] == []

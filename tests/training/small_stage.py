@@ -18,9 +18,9 @@ from keras_inception.training.step import Step
 KNOWN = Identity("InceptionV1")  # files are written of variants only
 
 
-def descent(recipe, path):
-    """The stage on the recipe's data set, in a run folder at `path`."""
-    source = open_source(recipe.dataset, validation_fraction=recipe.validation_fraction)
+def descent(recipe, path, source=None):
+    """The stage on a data set, by default the recipe's, in a run folder at `path`."""
+    source = source or open_source(recipe.dataset, validation_fraction=recipe.validation_fraction)
     keras.utils.set_random_seed(recipe.seed)
     x = inputs = keras.Input((recipe.image_size, recipe.image_size, 3))
     x = keras.layers.Rescaling(10.0, 50.0)(x)  # far from the statistics that BatchNorm begins with

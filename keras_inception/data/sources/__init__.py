@@ -29,6 +29,7 @@ from keras_inception.data.sources.labels import (
     check_training_images,
     in_order_of_numbers,
 )
+from keras_inception.data.sources.memory import KINDS, Held, open_held
 from keras_inception.data.sources.opening import Opening
 from keras_inception.data.sources.records import open_shards
 from keras_inception.data.sources.table import open_table
@@ -75,7 +76,7 @@ SOURCES: dict[str, tuple[str, Callable[[str, Opening], Source]]] = {
 
 
 def open_source(
-    dataset: str,
+    dataset: str | os.PathLike | Held,
     *,
     data_dir: str = "",
     split: str = "",
@@ -94,7 +95,8 @@ def open_source(
             folders for the parts above them), "csv:FILE" (a table with the columns path, label
             and, if it has parts, split), "tfds:NAME", "tfrecord:PATH" (a folder of TFRecord or
             ArrayRecord shards, or a pattern such as "data/*/*.tfrec"), "imagenet:PATH" (the images
-            of ImageNet's validation, for evaluation only) or "fake" (noise).
+            of ImageNet's validation, for evaluation only), "fake" (noise), the path of a folder or
+            of a CSV file, or what a program holds: see `sources.memory.Held`.
         data_dir: Where prepared TFDS data lies; empty for TFDS' default.
         split: TFDS' split strings of the training, validation and test part, or of training and
             test, with commas: "train[:80%],train[80%:90%],train[90%:]". Empty: the data set's own.
@@ -117,7 +119,9 @@ def open_source(
         ValueError: the data set is unknown, missing, has fewer than two classes or too many
             unreadable images.
     """
-    kind, opener = _opener(dataset, split, ground_truth, keys)
+    held = dataset if isinstance(dataset, Held) else None
+    dataset = dataset.kind if isinstance(dataset, Held) else _named(os.fspath(dataset))
+    kind, opener = _opener(dataset, held, split, ground_truth, keys)
     decoding = decoding or Decoding()
     if parts:
         decoding = dataclasses.replace(decoding, white=parts.white)
@@ -128,7 +132,8 @@ def open_source(
     except tf.errors.OpError as error:  # of a bucket, above all
         reason = (error.message.splitlines() or [type(error).__name__])[0]
         raise OSError(f"The data set {dataset} cannot be read: {reason}") from error
-    _check(source, ("test",) if kind == "imagenet" else ("train", "test"))
+    is_measured_on = kind == "imagenet" or (held and held.train is None)
+    _check(source, ("test",) if is_measured_on else ("train", "test"))
     source = in_order_of_numbers(source)
     for sentence in about_numbers(source.class_names):
         logging.warning("%s: %s", dataset, sentence)
@@ -136,8 +141,22 @@ def open_source(
     return dataclasses.replace(source, provenance=source.provenance | say_duplicates(source))
 
 
+def _named(dataset: str) -> str:
+    """The name of a data set, also of one that is given as the path of a folder or of a table."""
+    if not dataset or dataset.partition(":")[0] in (*SOURCES, *KINDS):
+        return dataset
+    path = _path(dataset)
+    if path.is_dir():
+        return f"folder:{dataset}"
+    return f"csv:{dataset}" if path.is_file() else dataset
+
+
 def _opener(
-    dataset: str, split: str, ground_truth: str | os.PathLike | None, keys: str
+    dataset: str,
+    held: Held | None,
+    split: str,
+    ground_truth: str | os.PathLike | None,
+    keys: str,
 ) -> tuple[str, Callable[[Opening], Source]]:
     """The kind of a data set, and what opens it.
 
@@ -146,6 +165,13 @@ def _opener(
     """
     kind, _, rest = dataset.partition(":")
     argument, opener = SOURCES.get(kind, ("", None))
+    if held:
+        argument, opener = "", lambda _, opening: open_held(held, opening)
+    elif dataset in KINDS:
+        raise ValueError(
+            f"The images came out of a program ({dataset}) and lie in no file that is known. Give "
+            "them again: to `train`, to `evaluate` or `export` as `dataset`."
+        )
     if opener is None or bool(argument) != bool(rest):
         known = ", ".join(k + f":{a}" * bool(a) for k, (a, _) in SOURCES.items())
         raise ValueError(f"The data set should be one of {known}. Received: {dataset!r}")
@@ -181,10 +207,18 @@ def _check(source: Source, needed: tuple[str, ...]) -> None:
         check_training_images(source)
 
 
-def open_for(recipe: Recipe, parts: Fingerprint | None = None, download: bool = False) -> Source:
-    """A recipe's data set; `parts`, `download` and what it raises are those of `open_source`."""
+def open_for(
+    recipe: Recipe,
+    parts: Fingerprint | None = None,
+    download: bool = False,
+    held: Held | None = None,
+) -> Source:
+    """A recipe's data set; `parts`, `download` and what it raises are those of `open_source`.
+
+    `held` is the data set of a recipe for what a program holds.
+    """
     return open_source(
-        recipe.dataset,
+        held or recipe.dataset,
         data_dir=recipe.data_dir,
         split=recipe.split,
         validation_fraction=recipe.validation_fraction,
@@ -196,15 +230,20 @@ def open_for(recipe: Recipe, parts: Fingerprint | None = None, download: bool = 
     )
 
 
-def open_run(run: RunFolder) -> Source:
+def open_run(run: RunFolder, held: Held | None = None) -> Source:
     """The data set of a run, divided as it was.
+
+    Args:
+        run: The run folder.
+        held: The data set of a run that trained on what a program held.
 
     Raises:
         ChangedData: it has changed since.
         ValueError: it cannot be opened.
     """
     record = run.data_path
-    return open_for(run.recipe, Fingerprint.read(record) if record.exists() else None)
+    parts = Fingerprint.read(record) if record.exists() else None
+    return open_for(run.recipe, parts, held=held)
 
 
 def decoding_of(run: RunFolder) -> Decoding:

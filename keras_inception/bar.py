@@ -12,19 +12,21 @@ _WIDTH = 30
 
 
 class Bar:
-    """Called with (done, total); total 0 where it is not known. Writes to stderr.
+    """Called with (done, total images); total 0 where it is not known. Writes to stderr.
 
     Args:
-        noun: What is counted.
+        verbose: 1 shows the progress, 0 nothing.
     """
 
-    def __init__(self, noun: str = "images") -> None:
-        self._noun = noun
+    def __init__(self, verbose: int = 1) -> None:
+        self._verbose = verbose
         self._terminal = sys.stderr.isatty()
         self._shown = time.monotonic()
         self._start: tuple[float, int] | None = None
 
     def __call__(self, done: int, total: int) -> None:
+        if not self._verbose:
+            return
         now = time.monotonic()
         if self._start is None:  # a run that goes on does not begin at 0
             self._start = (now, done)
@@ -35,7 +37,7 @@ class Bar:
         self._shown = now
         begun, first = self._start
         rate = (done - first) / max(now - begun, 1e-9)
-        line = f"{done} of {total} {self._noun}" if total else f"{done} {self._noun}"
+        line = f"{done} of {total} images" if total else f"{done} images"
         if rate:
             line += f", {rate:.1f} a second"
         if total and rate:

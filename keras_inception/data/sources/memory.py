@@ -1,0 +1,282 @@
+"""What a program holds: arrays, lists of paths with labels, tables and `tf.data` data sets."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from keras_inception.data.checked import check_images
+from keras_inception.data.kept import state_of
+from keras_inception.data.parts import draw_missing_parts
+from keras_inception.data.sources.files import ImageFile, check_class_names, split_of_files
+from keras_inception.data.sources.opening import PART_OF, Opening
+from keras_inception.data.splits import Source, array_split
+from keras_inception.messages import some
+
+KINDS = ("arrays", "paths", "table", "dataset")
+_EXPECTED = (
+    "Data should be a path, the name of a data set, (images, labels) or (images, labels, names) "
+    "with arrays or lists of paths, a table with the columns path and label, or a tf.data.Dataset "
+    "of (image, label)."
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Held:
+    """A data set that a program holds.
+
+    Attributes:
+        train: The training part, or all images: (images, labels) or (images, labels, names), where
+            images are an array (n, height, width, channels) or (n, height, width) in 0..255 or a
+            list of paths, and labels whole numbers or class names; a table with the columns path
+            and label, and split if it has parts; or a finite `tf.data.Dataset` of (image, label),
+            in batches or not. None where networks are only measured.
+        validation, test: These parts, in the same forms. None: drawn out of the training part.
+        class_names: What whole numbers mean where the data does not say it.
+    """
+
+    train: Any = None
+    validation: Any = None
+    test: Any = None
+    class_names: Sequence[str] | None = None
+
+    @property
+    def kind(self) -> str:
+        """One of `KINDS`. Raises ValueError if the data is something else."""
+        return kind_of(self.test if self.train is None else self.train)
+
+
+class _Part(NamedTuple):
+    """Images, uint8 or paths; the class name of each; and all class names, if they are known."""
+
+    images: Any
+    labels: list[str]
+    class_names: tuple[str, ...]
+
+
+def kind_of(data: Any) -> str:
+    """One of `KINDS`. Raises ValueError if the data is something else."""
+    if isinstance(data, tf.data.Dataset):
+        return "dataset"
+    if hasattr(data, "columns"):
+        return "table"
+    if isinstance(data, tuple) and len(data) in (2, 3) and not isinstance(data[0], str):
+        return "paths" if _are_paths(data[0]) else "arrays"
+    raise ValueError(f"{_EXPECTED} Received: {type(data).__name__}")
+
+
+def images_of(data: Any) -> Any:
+    """The images of what a program holds, without their labels: an array, or a list of paths."""
+    kind = kind_of(data)
+    if kind == "table":
+        return list(data["path"])
+    if kind == "paths":
+        return list(data[0])
+    return _read_dataset(data)[0] if kind == "dataset" else _pixels(data[0])
+
+
+def open_held(held: Held, opening: Opening) -> Source:
+    """What a program holds as a data set.
+
+    Raises:
+        ValueError: images, labels or names are not as they should be.
+    """
+    kind, parts = held.kind, dict[str, _Part]()
+    for part in ("train", "validation", "test"):
+        data = getattr(held, part)
+        for name, one in (_parts(data, part, held.class_names) if data is not None else {}).items():
+            if name in parts:
+                raise ValueError(f"The {name} part is given twice: in the table, and by itself.")
+            parts[name] = one
+    classes, numbers = _classes(parts, kind)
+    if len({isinstance(one.images, np.ndarray) for one in parts.values()}) > 1:
+        raise ValueError("The parts should all be paths, or all be arrays.")
+    if kind in ("paths", "table"):
+        paths = [path for one in parts.values() for path in one.images]
+        twice = [path for path, count in Counter(paths).items() if count > 1]
+        if twice:
+            raise ValueError(f"Each path should be given once. Received twice: {some(twice)}")
+    splits, states, size = {}, {}, sum(len(one.images) for one in parts.values())
+    for part, (images, labels, _) in parts.items():
+        if isinstance(images, np.ndarray):
+            splits[part] = array_split(images, numbers[part], _noun(part))
+        else:
+            files = [
+                ImageFile(path, path, i) for path, i in zip(images, numbers[part], strict=True)
+            ]
+            splits[part], states[part] = split_of_files(files), state_of(images)
+        if kind == "dataset":
+            names = _names_by_content(splits[part].facts["digest"], labels, part)
+            splits[part] = dataclasses.replace(splits[part], name=names.__getitem__)
+    source = Source(kind, classes, splits, {kind: f"{size:,} images"}, decoding=opening.decoding)
+    if states:
+        source = check_images(source, states)
+    return draw_missing_parts(source, opening.validation_fraction, opening.seed)
+
+
+def _noun(part: str) -> str:
+    return "image" if part == "train" else f"{part} image"
+
+
+def _names_by_content(digests: np.ndarray, labels: Sequence[str], part: str) -> list[str]:
+    """Names that stay the same where a data set gives its examples in another order each time."""
+    seen, names = Counter[str](), []
+    for digest, label in zip(digests, labels, strict=True):
+        name = f"{_noun(part)} {label}/{digest.tobytes().hex()[:12]}"
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return names
+
+
+def _classes(parts: dict[str, _Part], where: str) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """The class names, and int64 (n,) for each part."""
+    given = {one.class_names for one in parts.values() if one.class_names}
+    if len(given) > 1:
+        raise ValueError("All parts should have the same class names, in the same order.")
+    found = {label for one in parts.values() for label in one.labels}
+    classes = given.pop() if given else tuple(sorted(found))
+    check_class_names(classes, where)
+    unknown = sorted(found - set(classes))
+    if unknown:
+        raise ValueError(f"Labels should be among the class names. Received: {some(unknown)}")
+    number = {name: i for i, name in enumerate(classes)}
+    return classes, {
+        part: np.array([number[label] for label in one.labels], np.int64)
+        for part, one in parts.items()
+    }
+
+
+def _parts(data: Any, part: str, default: Sequence[str] | None) -> dict[str, _Part]:
+    """One part, or those of a table's column split."""
+    kind = kind_of(data)
+    if kind == "table":
+        return _table_parts(data, part, default)
+    images, labels, names = _read_dataset(data) if kind == "dataset" else (*data, None)[:3]
+    if kind == "paths":
+        images = [os.fspath(path) for path in images]
+    elif kind == "arrays":
+        if getattr(images, "dtype", np.uint8) != np.uint8:
+            logging.warning("The images' values are kept as whole numbers of 0 to 255.")
+        images = _pixels(images)
+    return {part: _labelled(images, labels, default if names is None else names)}
+
+
+def _table_parts(data: Any, part: str, default: Sequence[str] | None) -> dict[str, _Part]:
+    lacking = [name for name in ("path", "label") if name not in data.columns]
+    if lacking:
+        raise ValueError(
+            "A table should have the columns path and label, and may have split. "
+            f"Received: {some(map(str, data.columns), 8)}"
+        )
+    paths = [os.fspath(path) for path in data["path"]]
+    whole = _labelled(paths, list(data["label"]), default)
+    if "split" not in data.columns:
+        return {part: whole}
+    own = [PART_OF.get(str(name).strip().lower(), "") for name in data["split"]]
+    if "" in own or (part != "train" and part not in own):
+        raise ValueError(
+            "A table's column split should be train, validation or test in every row. "
+            f"Received: {some(dict.fromkeys(map(str, data['split'])))}"
+        )
+    # What is given as the test part of something is the table's own test part.
+    chosen = dict.fromkeys(own) if part == "train" else [part]
+    return {
+        name: _Part(
+            [path for path, its in zip(paths, own, strict=True) if its == name],
+            [label for label, its in zip(whole.labels, own, strict=True) if its == name],
+            whole.class_names,
+        )
+        for name in chosen
+    }
+
+
+def _labelled(images: Any, labels: Any, names: Sequence[str] | None) -> _Part:
+    """Images with the class name of each; a whole number is a place among the names."""
+    given = np.asarray(labels)
+    if given.ndim == 2 and given.shape[1] == 1:  # as `keras.datasets.cifar10` has them
+        given = given[:, 0]
+    texts = [label for label in given.ravel().tolist() if isinstance(label, str)]
+    are_numbers = given.dtype.kind in "iu"
+    if given.shape != (len(images),) or not (are_numbers or len(texts) == given.size):
+        raise ValueError(
+            f"Labels should be a whole number or a class name for each of the {len(images)} "
+            f"images. Received: {given.dtype.name} of shape {given.shape}"
+        )
+    known = tuple(map(str, names or ()))
+    if not are_numbers or not given.size:
+        return _Part(images, texts, known)
+    if known and not 0 <= given.min() <= given.max() < len(known):
+        raise ValueError(
+            f"Labels should be 0 to {len(known) - 1}, for {len(known)} class names. "
+            f"Received: {given.min()} to {given.max()}"
+        )
+    return _Part(images, [known[i] if known else str(i) for i in given.tolist()], known)
+
+
+def _pixels(images: Any) -> np.ndarray:
+    """uint8 (n, height, width, channels); other kinds of numbers are rounded."""
+    try:
+        given = np.asarray(images)
+    except ValueError as error:  # of several sizes
+        raise ValueError(
+            "Images in an array should all have one size; give others as paths."
+        ) from error
+    if given.ndim == 3:
+        given = given[..., None]
+    if given.ndim != 4 or given.shape[3] not in (1, 3) or given.dtype.kind not in "fiu":
+        raise ValueError(
+            "Images should be numbers (n, height, width, 3 or 1) or (n, height, width). "
+            f"Received: {given.dtype.name} of shape {given.shape}"
+        )
+    if given.dtype == np.uint8 or not given.size:
+        return given.astype(np.uint8, copy=False)
+    low, high = float(given.min()), float(given.max())
+    is_scaled = given.dtype.kind == "f" and 0 < high <= 1
+    if is_scaled or not (0 <= low and high <= 255):  # NaN fails both
+        raise ValueError(
+            "Images should have values in 0..255, not scaled: training scales them as the weights "
+            f"ask for. Received: values in [{low:g}, {high:g}]"
+        )
+    return np.rint(given).astype(np.uint8)
+
+
+def _read_dataset(dataset: Any) -> tuple[np.ndarray, np.ndarray, Sequence[str] | None]:
+    """The images, labels and perhaps class names of a `tf.data.Dataset`, which is read once."""
+    spec = dataset.element_spec
+    if not isinstance(spec, tuple) or len(spec) != 2:
+        raise ValueError(f"A tf.data.Dataset should give (image, label). Received: {spec}")
+    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise ValueError("A tf.data.Dataset should end: give it without `repeat()`.")
+    images, labels = [], []
+    for image, label in dataset.as_numpy_iterator():
+        is_batch = np.ndim(image) == 4
+        images.append(_pixels(image if is_batch else image[None]))
+        labels.append(label if is_batch else np.asarray(label)[None])
+    if not images:
+        raise ValueError("A tf.data.Dataset should give at least one image. Received: none")
+    if len({batch.shape[1:] for batch in images}) > 1:
+        raise ValueError("A tf.data.Dataset's images should all have one size.")
+    whole = np.concatenate(images)
+    logging.warning(
+        "The tf.data.Dataset was read once, into memory, as whole numbers: %d images, %.0f MB.",
+        len(whole),
+        whole.nbytes / 1e6,
+    )
+    return whole, np.concatenate(labels), getattr(dataset, "class_names", None)
+
+
+def _are_paths(images: Any) -> bool:
+    if isinstance(images, np.ndarray) and images.dtype.kind not in "UO":
+        return False
+    return (
+        isinstance(images, list | tuple | np.ndarray)
+        and len(images) > 0
+        and isinstance(images[0], str | os.PathLike)
+    )

@@ -1,0 +1,190 @@
+"""Arrays, paths with labels, tables and `tf.data` data sets, as a program holds them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_inception.data import Held, open_source
+
+SIZE = (20, 24)
+NAMES = ("cat", "dog")
+
+
+class Table(dict):
+    """A table as pandas has them, as far as it is looked at."""
+
+    @property
+    def columns(self):
+        return list(self)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """15 images a class, of one size."""
+    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for name in NAMES:
+        (root / name).mkdir()
+        for i in range(15):
+            pixels = rng.integers(0, 256, (*SIZE, 3), np.uint8)
+            (root / name / f"{i:02d}.png").write_bytes(tf.io.encode_png(pixels).numpy())
+    return root
+
+
+def held(root, kind):
+    """The images of the folder, in the order of their paths."""
+    paths = sorted(root.rglob("*.png"))
+    labels = np.array([NAMES.index(path.parent.name) for path in paths])
+    if kind == "arrays":
+        return arrays(paths), labels, NAMES
+    if kind == "paths":
+        return paths, labels, NAMES
+    if kind == "table":
+        return Table(path=list(map(str, paths)), label=[NAMES[i] for i in labels])
+    return keras.utils.image_dataset_from_directory(
+        root, image_size=SIZE, shuffle=kind == "shuffled", batch_size=4, verbose=False
+    )
+
+
+def arrays(paths):
+    return np.stack([tf.io.decode_png(path.read_bytes()).numpy() for path in paths])
+
+
+def pixels(source, part):
+    split = source.splits[part]
+    return np.stack([split.pixels(i) for i in range(len(split))])
+
+
+@pytest.mark.parametrize("kind", ["arrays", "paths", "table", "dataset"])
+def test_the_same_images_are_the_same_parts(root, kind):
+    folder = open_source(f"folder:{root}", validation_fraction=0.2, seed=3)
+    source = open_source(Held(held(root, kind)), validation_fraction=0.2, seed=3)
+    assert source.class_names == folder.class_names and source.name == kind
+    assert source.drawn == folder.drawn
+    for part, split in folder.splits.items():
+        np.testing.assert_array_equal(source.splits[part].labels, split.labels)
+        np.testing.assert_array_equal(pixels(source, part), pixels(folder, part))
+    assert open_source(Held(held(root, kind)), parts=source.fingerprint()).fingerprint() == (
+        source.fingerprint()
+    )
+
+
+def test_a_shuffled_data_set_comes_back_in_its_parts(root):
+    source = open_source(Held(held(root, "shuffled")))
+    before = source.fingerprint()
+    again = open_source(Held(held(root, "shuffled")), parts=before)
+    assert again.fingerprint() == before
+    for part in before.parts:
+        np.testing.assert_array_equal(pixels(again, part), pixels(source, part))
+
+
+def test_parts_of_ones_own(root):
+    images, labels, names = held(root, "arrays")
+    texts = np.array(names)[labels]
+    source = open_source(
+        Held((images, texts), validation=(images[:4], labels[:4], names), test=(images, texts)),
+    )
+    assert {part: len(split) for part, split in source.splits.items()} == {
+        "train": 30,
+        "validation": 4,
+        "test": 30,
+    }
+    assert source.drawn == () and source.splits["test"].name(3) == "test image 3"
+    assert source.provenance["duplicates"]["test in train"]["count"] == 30
+    table = held(root, "table")
+    table["split"] = ["test", "train", "val"] * 10
+    source = open_source(Held(table))
+    assert [len(split) for split in source.splits.values()] == [10, 10, 10]
+    measured = open_source(Held(test=table))
+    assert [len(split) for split in measured.splits.values()] == [0, 0, 10]
+    labelled = open_source(Held(test=(images[:, :, :, 0], labels[:, None]), class_names=names))
+    assert labelled.class_names == names and len(labelled.splits["test"]) == 30
+    np.testing.assert_array_equal(labelled.splits["test"].pixels(0)[..., 2], images[0, :, :, 0])
+
+
+IMAGES, LABELS = np.zeros((4, 8, 8, 3), np.uint8), np.array([0, 1, 0, 1])
+ENDLESS = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).repeat()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (iter([]), "Received: list_iterator"),
+        ([IMAGES, LABELS], "Received: list"),
+        ((IMAGES + np.float32(0.5), LABELS), r"0..255, not scaled.*values in \[0.5, 0.5\]"),
+        ((IMAGES - 1.0, LABELS), "values in"),
+        ((np.full_like(IMAGES, np.nan, np.float32), LABELS), "values in"),
+        ((IMAGES[0, 0], LABELS), r"Received: uint8 of shape \(8, 3\)"),
+        (([IMAGES[0], IMAGES[1, :4]], LABELS[:2]), "should all have one size"),
+        ((IMAGES, LABELS[:3]), r"each of the 4 images. Received: int64 of shape \(3,\)"),
+        ((IMAGES, LABELS / 2), "Received: float64"),
+        ((IMAGES, np.eye(4)), r"Received: float64 of shape \(4, 4\)"),
+        ((IMAGES, LABELS, ("a",)), "should be 0 to 0, for 1 class names. Received: 0 to 1"),
+        ((IMAGES, ["a", "b", "c", "a"], ("a", "b")), "among the class names. Received: c"),
+        ((["a.png", "a.png"], LABELS[:2]), "Received twice: a.png"),
+        ((["a.png", "b.png"], LABELS[:2]), "paths cannot be read"),
+        (Table(file=[], label=[]), "columns path and label, and may have split. Received: file"),
+        (Table(path=["a"], label=["b"], split=["both"]), "in every row. Received: both"),
+        (ENDLESS, "without `repeat"),
+        (tf.data.Dataset.from_tensor_slices(IMAGES), "should give .image, label."),
+        (ENDLESS.take(0), "at least one image"),
+    ],
+)
+def test_what_is_no_data_set_is_one_line(data, message):
+    with pytest.raises((ValueError, OSError), match=message) as error:
+        open_source(Held(data))
+    assert len(str(error.value)) < 300 and "\n" not in str(error.value)
+
+
+def test_a_path_is_a_folder_or_a_table(root, tmp_path, monkeypatch):
+    """Names of data sets come first, whatever lies in the folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fake").mkdir()
+    table = "".join(f"{path},{path.parent.name}\n" for path in sorted(root.rglob("*.png")))
+    (tmp_path / "table.csv").write_text(f"path,label\n{table}")
+    assert open_source(root).name == f"folder:{root}"
+    assert open_source("table.csv").name == "csv:table.csv"
+    assert open_source("fake").name == "fake"
+
+
+def test_the_name_of_a_kind_is_no_data_set():
+    with pytest.raises(ValueError, match="came out of a program .arrays."):
+        open_source("arrays")
+
+
+TRAIN = f"""
+import sys
+sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(__file__).parents[1] / "training")!r}]
+from keras_inception.training import repeat_bit_for_bit
+repeat_bit_for_bit()
+import pathlib
+import numpy as np
+from small_stage import descent
+from test_memory import held
+from keras_inception.data import Held, open_source
+from keras_inception.recipes import Recipe
+root = pathlib.Path(sys.argv[1])
+recipe = Recipe(image_size=16, epochs=2, batch_size=8, augmentation="crop", precise_bn=8)
+trained = []
+for kind in ("folder", "arrays", "dataset"):
+    data = f"folder:{{root}}" if kind == "folder" else Held(held(root, kind))
+    stage = descent(recipe, root.parent / kind, open_source(data))
+    stage.run({{}})
+    trained.append(stage.model.get_weights())
+for others in trained[1:]:
+    assert all(np.array_equal(*pair) for pair in zip(trained[0], others, strict=True))
+print("equal", stage.step)
+"""
+
+
+def test_the_same_weights_come_of_a_folder_and_of_arrays(root, tmp_path):
+    process = subprocess.run(
+        [sys.executable, "-c", TRAIN, str(root)], capture_output=True, text=True, check=False
+    )
+    assert "equal 4" in process.stdout, process.stderr[-2000:]
