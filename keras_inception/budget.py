@@ -16,6 +16,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -139,3 +140,17 @@ def refuses(function: Callable[..., Result]) -> Callable[..., Result]:
             return function(path, *arguments, **options)
 
     return bounded
+
+
+def machine_memory() -> int | None:
+    """Bytes of memory that this process may use, as the machine and its container say."""
+    try:
+        sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    except (ValueError, OSError, AttributeError):
+        return None
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            sizes.append(int(Path(path).read_text()))
+        except (OSError, ValueError):
+            continue  # not this version of cgroups, or "max"
+    return min(size for size in sizes if size > 0)

@@ -153,8 +153,9 @@ def train(
         data: The images: what `--dataset` takes, such as "folder:PATH"; the path of a folder or a
             CSV file; (images, labels) or (images, labels, class names), with an array of values in
             0..255 or a list of paths, and whole numbers or class names as labels; a pandas table
-            with the columns path and label, and split if it has parts; or a finite
-            `tf.data.Dataset` of (image, label). By default the recipe's.
+            with the columns path and label, and split if it has parts; a finite `tf.data.Dataset`
+            of (image, label); or a Hugging Face data set with an Image and a ClassLabel column. By
+            default the recipe's.
         recipe: The name of a recipe (`keras-inception recipes` lists them), or a `Recipe`.
         run_dir: The run folder; by default runs/<dataset>-<model>.
         model, weights: The variant, and the weights to start from; by default the recipe's.

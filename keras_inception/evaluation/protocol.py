@@ -60,9 +60,9 @@ def evaluate(
         models: What `load_classifier` takes (a run folder, a file, a published name, a model), or
             a list of such.
         dataset: What `train` takes as data, or an opened `Source`. The data set of a run among the
-            models is opened in the parts that the run had. Of arrays, paths with labels, tables and
-            `tf.data` data sets all images are measured on; whole-number labels without names count
-            the first model's classes. None for a run's own evaluation, which takes none of the
+            models is opened in the parts that the run had. Of what a program holds without a test
+            part of its own, all images are measured on; whole-number labels without names count the
+            first model's classes. None for a run's own evaluation, which takes none of the
             arguments from `crops` to `output`.
         crops: Views: "1" (the default), "mirror", "10", "12" or "144"; see `data.views.views`.
         ensemble: Whether to measure the average of all models' probabilities, too.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -216,7 +216,7 @@ def _pooled(network: Inside, layer: str | None) -> Any:
 
 def _through(
     inside: keras.Model,
-    listed: list[Any],
+    listed: Sequence[Any],
     look: Callable[[Any], np.ndarray],
     scale: Callable[[np.ndarray], np.ndarray],
     batch_size: int,

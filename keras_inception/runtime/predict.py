@@ -6,7 +6,7 @@ import dataclasses
 import glob
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,8 +58,9 @@ def predict(
     Args:
         model: What `load_classifier` takes: a run folder, a file, a published name, a model.
         images: The path of an image, of a folder (searched through and through) or a pattern such
-            as "photos/*.jpg"; an array uint8 (height, width, channels) in 0..255; a list of paths
-            and arrays; or labelled images as `train` takes them, whose labels are not looked at.
+            as "photos/*.jpg"; an array uint8 (height, width, channels) in 0..255; a list of paths,
+            arrays and the bytes of image files; or labelled images as `train` takes them, whose
+            labels are not looked at.
         top: How many classes an image.
         crops: "1", "mirror", "10", "12" or "144" views whose probabilities are averaged.
         batch_size: Views that the network is given at once.
@@ -86,7 +87,7 @@ def predict(
 
 def _records(
     classifier: Classifier,
-    listed: list[Any],
+    listed: Sequence[Any],
     top: int,
     crops: str,
     batch_size: int,
@@ -101,7 +102,8 @@ def _records(
     progress = Bar(verbose if len(listed) > group else 0)
     pending: list[tuple[str, Any]] = []
     for (number, image), seen in stream(enumerate(listed), look):
-        name = f"image {number}" if isinstance(image, np.ndarray) else os.fspath(image)
+        is_path = isinstance(image, str | os.PathLike)
+        name = os.fspath(image) if is_path else f"image {number}"
         pending.append((name, seen))
         if len(pending) == group or number + 1 == len(listed):
             yield from _named(classifier, pending, top, batch_size)
@@ -128,7 +130,7 @@ def _named(
 
 
 def pixels(
-    image: str | os.PathLike | np.ndarray,
+    image: str | os.PathLike | np.ndarray | bytes,
     channels: int = 3,
     max_pixels: int | None = None,
     decoding: Any = None,
@@ -136,7 +138,7 @@ def pixels(
     """An image as uint8 (height, width, channels), decoded as everywhere in the package.
 
     Args:
-        image: A path, or an array in 0..255 that is given back.
+        image: A path, the bytes of an image file, or an array in 0..255 that is given back.
         channels: 3 (RGB) or 1 (gray).
         max_pixels: The largest image, height times width, that is decoded; by default that of
             `decoding`, or 150 million.
@@ -162,7 +164,7 @@ def pixels(
     if max_pixels:
         decoding = dataclasses.replace(decoding, max_pixels=max_pixels)
     try:
-        encoded = buckets.read(image, LARGEST_IMAGE)
+        encoded = image if isinstance(image, bytes) else buckets.read(image, LARGEST_IMAGE)
     except tf.errors.OpError as error:  # of a bucket
         raise OSError(error.message) from error
     if not encoded:
@@ -170,8 +172,8 @@ def pixels(
     return pixels_of(encoded, decoding, channels)
 
 
-def image_list(images: Any) -> list[Any]:
-    """The images that an argument means: paths and arrays.
+def image_list(images: Any) -> Sequence[Any]:
+    """The images that an argument means: paths, arrays and the bytes of files.
 
     Raises:
         ValueError: there are none.
@@ -179,16 +181,18 @@ def image_list(images: Any) -> list[Any]:
     if isinstance(images, np.ndarray):
         return list(images) if images.ndim == 4 else [images]
     pair = isinstance(images, tuple) and len(images) in (2, 3) and np.ndim(images[1]) in (1, 2)
-    if pair or hasattr(images, "columns") or hasattr(images, "element_spec"):
+    if pair or any(hasattr(images, name) for name in ("columns", "element_spec", "cast_column")):
         from keras_inception.data.sources.memory import images_of
 
-        return image_list(images_of(images))
+        found = images_of(images)
+        return list(found) if isinstance(found, np.ndarray) else found
     if not isinstance(images, str | os.PathLike):
         found = list(images) if isinstance(images, Iterable) else []
-        if not found or not all(isinstance(i, str | os.PathLike | np.ndarray) for i in found):
+        kinds = str | os.PathLike | np.ndarray | bytes
+        if not found or not all(isinstance(one, kinds) for one in found):
             raise ValueError(
-                "`images` should be a path, a pattern, an array, or a list of paths and arrays, at "
-                f"least one. Received: {messages.shown(images)}"
+                "`images` should be a path, a pattern, an array, or a list of paths, arrays and "
+                f"bytes of image files, at least one. Received: {messages.shown(images)}"
             )
         return found
     path = as_path(os.path.expanduser(images))

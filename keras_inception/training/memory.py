@@ -6,12 +6,11 @@ A system that runs out of memory ends the process without a word; GPUs and TPUs 
 from __future__ import annotations
 
 import math
-import os
-from pathlib import Path
 
 import keras
 import tensorflow as tf
 
+from keras_inception.budget import machine_memory
 from keras_inception.recipes import Recipe
 from keras_inception.training.strategy import is_multi_worker
 
@@ -69,17 +68,3 @@ def step_memory(model: keras.Model, images: int, bytes_a_number: int) -> int:
         # A frozen layer's output is thrown away once the next layer has used it.
         kept += numbers * (isinstance(layer, _KEPT) and trains)
     return images * max(kept, largest) * bytes_a_number + model.count_params() * _BYTES_A_WEIGHT
-
-
-def machine_memory() -> int | None:
-    """Bytes of memory that this process may use, as the machine and its container say."""
-    try:
-        sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    except (ValueError, OSError, AttributeError):
-        return None
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            sizes.append(int(Path(path).read_text()))
-        except (OSError, ValueError):
-            continue  # not this version of cgroups, or "max"
-    return min(size for size in sizes if size > 0)

@@ -1,7 +1,8 @@
-"""Arrays, paths with labels, tables and `tf.data` data sets, as a program holds them."""
+"""Arrays, paths, tables, data sets of tf.data and of Hugging Face, as a program holds them."""
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from keras_inception.data import Held, open_source
+from keras_inception.data.sources import memory
 
 SIZE = (20, 24)
 NAMES = ("cat", "dog")
@@ -23,6 +25,62 @@ class Table(dict):
     @property
     def columns(self):
         return list(self)
+
+
+@dataclasses.dataclass
+class Image:
+    """A feature of Hugging Face's `datasets`."""
+
+    decode: bool = True
+
+
+@dataclasses.dataclass
+class ClassLabel:
+    """A feature of Hugging Face's `datasets`."""
+
+    names: list[str]
+
+
+class HuggingFace:
+    """As much of `datasets.Dataset` as is looked at; images are files or their bytes."""
+
+    _fingerprint = None
+
+    def __init__(self, columns, features):
+        self.columns_, self.features = columns, features
+
+    def select_columns(self, names):
+        return HuggingFace(*({n: d[n] for n in names} for d in (self.columns_, self.features)))
+
+    def with_format(self, _):
+        return self
+
+    def cast_column(self, name, feature):
+        return HuggingFace(self.columns_, self.features | {name: feature})
+
+    def __len__(self):
+        return len(next(iter(self.columns_.values())))
+
+    def __getitem__(self, i):
+        assert not any(getattr(feature, "decode", False) for feature in self.features.values())
+        return {name: column[i] for name, column in self.columns_.items()}
+
+
+def hugging_face(paths, labels, names=NAMES):
+    """Every second image as bytes, the others as paths; of the package itself, if it is there."""
+    images = [
+        {"bytes": path.read_bytes() if i % 2 else None, "path": str(path)}
+        for i, path in enumerate(paths)
+    ]
+    columns = {"picture": images, "kind": list(map(int, labels)), "size": [0] * len(images)}
+    try:
+        import datasets as package
+    except ImportError:
+        features = {"picture": Image(), "kind": ClassLabel(list(names)), "size": None}
+        return HuggingFace(columns, features)
+    features = {"picture": package.Image(), "kind": package.ClassLabel(names=list(names))}
+    features |= {"size": package.Value("int32")}
+    return package.Dataset.from_dict(columns, package.Features(features))
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +103,8 @@ def held(root, kind):
         return arrays(paths), labels, NAMES
     if kind == "paths":
         return paths, labels, NAMES
+    if kind == "hugging_face":
+        return hugging_face(paths, labels)
     if kind == "table":
         return Table(path=list(map(str, paths)), label=[NAMES[i] for i in labels])
     return keras.utils.image_dataset_from_directory(
@@ -61,7 +121,7 @@ def pixels(source, part):
     return np.stack([split.pixels(i) for i in range(len(split))])
 
 
-@pytest.mark.parametrize("kind", ["arrays", "paths", "table", "dataset"])
+@pytest.mark.parametrize("kind", ["arrays", "paths", "table", "dataset", "hugging_face"])
 def test_the_same_images_are_the_same_parts(root, kind):
     folder = open_source(f"folder:{root}", validation_fraction=0.2, seed=3)
     source = open_source(Held(held(root, kind)), validation_fraction=0.2, seed=3)
@@ -108,6 +168,23 @@ def test_parts_of_ones_own(root):
     np.testing.assert_array_equal(labelled.splits["test"].pixels(0)[..., 2], images[0, :, :, 0])
 
 
+def test_splits_of_hugging_face_are_parts(root, caplog):
+    """As published sets have them: test images without labels, and splits beside the parts."""
+    paths, labels = sorted(root.rglob("*.png")), [0] * 15 + [1] * 15
+    whole, none = hugging_face(paths, labels), hugging_face(paths, [-1] * 30)
+    given = {"train": whole, "valid": hugging_face(paths[:4], labels[:4]), "test": none}
+    source = open_source(Held(given | {"unsupervised": none}))
+    assert [len(split) for split in source.splits.values()] == [24, 4, 6]
+    assert source.drawn == ("test",) and "split test has no labels and is left out" in caplog.text
+    assert "split unsupervised is named as no part is and is left out" in caplog.text
+    assert len(open_source(Held(test=given | {"test": whole})).splits["test"]) == 30
+    with pytest.raises(ValueError, match=r"Two splits are the validation part"):
+        open_source(Held(given | {"dev": whole}))
+    with pytest.raises(ValueError, match="One split is asked for, such as data.'train'."):
+        memory.images_of(given)
+    assert memory.images_of(whole)[29] == paths[29].read_bytes()
+
+
 IMAGES, LABELS = np.zeros((4, 8, 8, 3), np.uint8), np.array([0, 1, 0, 1])
 ENDLESS = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).repeat()
 
@@ -134,9 +211,13 @@ ENDLESS = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).repeat()
         (ENDLESS, "without `repeat"),
         (tf.data.Dataset.from_tensor_slices(IMAGES), "should give .image, label."),
         (ENDLESS.take(0), "at least one image"),
+        (ENDLESS.filter(lambda image, label: True), "more than 0.0 GB of images, or does not end"),
+        (hugging_face([], []).select_columns(["picture"]), "Received: 0 ClassLabel columns among"),
+        ({"test": hugging_face([], [])}, "has no train part. Received: test"),
     ],
 )
-def test_what_is_no_data_set_is_one_line(data, message):
+def test_what_is_no_data_set_is_one_line(data, message, monkeypatch):
+    monkeypatch.setattr(memory, "machine_memory", lambda: 1_000_000)
     with pytest.raises((ValueError, OSError), match=message) as error:
         open_source(Held(data))
     assert len(str(error.value)) < 300 and "\n" not in str(error.value)
@@ -161,7 +242,7 @@ def test_the_name_of_a_kind_is_no_data_set():
 TRAIN = f"""
 import sys
 sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(__file__).parents[1] / "training")!r}]
-from keras_inception.training import repeat_bit_for_bit
+from keras_inception.training import Interrupted, repeat_bit_for_bit
 repeat_bit_for_bit()
 import pathlib
 import numpy as np
@@ -171,10 +252,20 @@ from keras_inception.data import Held, open_source
 from keras_inception.recipes import Recipe
 root = pathlib.Path(sys.argv[1])
 recipe = Recipe(image_size=16, epochs=2, batch_size=8, augmentation="crop", precise_bn=8)
+
+def opened(kind, parts=None):
+    return open_source(root if kind == "folder" else Held(held(root, kind)), parts=parts)
+
 trained = []
-for kind in ("folder", "arrays", "dataset"):
-    data = f"folder:{{root}}" if kind == "folder" else Held(held(root, kind))
-    stage = descent(recipe, root.parent / kind, open_source(data))
+for kind in ("folder", "arrays", "table", "dataset"):
+    source = opened(kind)
+    if kind != "folder":
+        try:
+            descent(recipe, root.parent / kind, source).run({{"signal": 15}})
+        except Interrupted as stopped:
+            assert "step 1;" in str(stopped)
+        source = opened(kind, source.fingerprint())
+    stage = descent(recipe, root.parent / kind, source)
     stage.run({{}})
     trained.append(stage.model.get_weights())
 for others in trained[1:]:
@@ -183,7 +274,9 @@ print("equal", stage.step)
 """
 
 
-def test_the_same_weights_come_of_a_folder_and_of_arrays(root, tmp_path):
+@pytest.mark.slow  # seven small trainings in a process that repeats bit for bit
+def test_the_same_weights_come_of_every_kind(root, tmp_path):
+    """A folder in one go, and the others stopped after a step and gone on with."""
     process = subprocess.run(
         [sys.executable, "-c", TRAIN, str(root)], capture_output=True, text=True, check=False
     )

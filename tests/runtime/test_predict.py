@@ -77,6 +77,14 @@ EXPECTED = {"a.jpg": "bright", "b.PNG": "dark", "c.bmp": "dark", "d animated.gif
 EXPECTED |= {"e.png": "gray", "ü.webp": "gray"}
 
 
+def test_files_that_were_read_answer_as_their_paths(model, photos):
+    paths = [photos / "a.jpg", photos / "b.PNG", photos / "g empty.png"]
+    by_path = predict(model, paths)
+    by_content = list(predict(model, [path.read_bytes() for path in paths]))
+    assert [(r.top, r.error) for r in by_content] == [(r.top, r.error) for r in by_path]
+    assert by_content[1].image == "image 1"
+
+
 def test_a_folder_streams_and_the_unreadable_are_named(model, photos, capsys, monkeypatch):
     monkeypatch.setattr("keras_inception.bar._SECONDS_IN_A_LOG", 0.0)
     records = predict(model, photos, batch_size=4)

@@ -1,4 +1,4 @@
-"""What a program holds: arrays, lists of paths with labels, tables and `tf.data` data sets."""
+"""What a program holds: arrays, paths, tables, data sets of tf.data and of Hugging Face."""
 
 from __future__ import annotations
 
@@ -12,19 +12,24 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from keras_inception.budget import machine_memory
 from keras_inception.data.checked import check_images
 from keras_inception.data.kept import state_of
 from keras_inception.data.parts import draw_missing_parts
+from keras_inception.data.sources import hugging_face
 from keras_inception.data.sources.files import ImageFile, check_class_names, split_of_files
+from keras_inception.data.sources.hugging_face import Encoded
 from keras_inception.data.sources.opening import PART_OF, Opening
-from keras_inception.data.splits import Source, array_split
-from keras_inception.messages import some
+from keras_inception.data.splits import Source, Split, array_split
+from keras_inception.messages import printable, shown, some
 
-KINDS = ("arrays", "paths", "table", "dataset")
+KINDS = ("arrays", "paths", "table", "dataset", "hugging_face")
+# The share of the machine's memory that a `tf.data.Dataset` may take: it is copied twice.
+_SHARE_OF_MEMORY = 1 / 4
 _EXPECTED = (
     "Data should be a path, the name of a data set, (images, labels) or (images, labels, names) "
-    "with arrays or lists of paths, a table with the columns path and label, or a tf.data.Dataset "
-    "of (image, label)."
+    "with arrays or lists of paths, a table with the columns path and label, a tf.data.Dataset of "
+    "(image, label), or a data set of Hugging Face."
 )
 
 
@@ -36,8 +41,9 @@ class Held:
         train: The training part, or all images: (images, labels) or (images, labels, names), where
             images are an array (n, height, width, channels) or (n, height, width) in 0..255 or a
             list of paths, and labels whole numbers or class names; a table with the columns path
-            and label, and split if it has parts; or a finite `tf.data.Dataset` of (image, label),
-            in batches or not. None where networks are only measured.
+            and label, and split if it has parts; a finite `tf.data.Dataset` of (image, label), in
+            batches or not; or a `Dataset` or `DatasetDict` of Hugging Face's package `datasets`
+            with an Image and a ClassLabel column. None where networks are only measured.
         validation, test: These parts, in the same forms. None: drawn out of the training part.
         class_names: What whole numbers mean where the data does not say it.
     """
@@ -54,7 +60,7 @@ class Held:
 
 
 class _Part(NamedTuple):
-    """Images, uint8 or paths; the class name of each; and all class names, if they are known."""
+    """Images, uint8, paths or `Encoded`; the class name of each; and all class names, if known."""
 
     images: Any
     labels: list[str]
@@ -67,14 +73,20 @@ def kind_of(data: Any) -> str:
         return "dataset"
     if hasattr(data, "columns"):
         return "table"
+    if hugging_face.splits_of(data):
+        return "hugging_face"
     if isinstance(data, tuple) and len(data) in (2, 3) and not isinstance(data[0], str):
         return "paths" if _are_paths(data[0]) else "arrays"
     raise ValueError(f"{_EXPECTED} Received: {type(data).__name__}")
 
 
 def images_of(data: Any) -> Any:
-    """The images of what a program holds, without their labels: an array, or a list of paths."""
+    """The images of what a program holds, without their labels: an array, paths or bytes."""
     kind = kind_of(data)
+    if kind == "hugging_face":
+        if isinstance(data, dict):
+            raise ValueError(f"One split is asked for, such as data[{next(iter(data))!r}].")
+        return hugging_face.images_of(data)
     if kind == "table":
         return list(data["path"])
     if kind == "paths":
@@ -96,17 +108,20 @@ def open_held(held: Held, opening: Opening) -> Source:
                 raise ValueError(f"The {name} part is given twice: in the table, and by itself.")
             parts[name] = one
     classes, numbers = _classes(parts, kind)
-    if len({isinstance(one.images, np.ndarray) for one in parts.values()}) > 1:
-        raise ValueError("The parts should all be paths, or all be arrays.")
+    if len({type(one.images) for one in parts.values()}) > 1:
+        raise ValueError("The parts should all be of one kind: paths, arrays or Hugging Face's.")
     if kind in ("paths", "table"):
         paths = [path for one in parts.values() for path in one.images]
         twice = [path for path, count in Counter(paths).items() if count > 1]
         if twice:
             raise ValueError(f"Each path should be given once. Received twice: {some(twice)}")
-    splits, states, size = {}, {}, sum(len(one.images) for one in parts.values())
+    splits, states = dict[str, Split](), dict[str, Sequence[object]]()
+    size = sum(len(one.images) for one in parts.values())
     for part, (images, labels, _) in parts.items():
         if isinstance(images, np.ndarray):
             splits[part] = array_split(images, numbers[part], _noun(part))
+        elif isinstance(images, Encoded):
+            splits[part], states[part] = images.split(numbers[part], _noun(part)), images.states()
         else:
             files = [
                 ImageFile(path, path, i) for path, i in zip(images, numbers[part], strict=True)
@@ -157,7 +172,9 @@ def _parts(data: Any, part: str, default: Sequence[str] | None) -> dict[str, _Pa
     """One part, or those of a table's column split."""
     kind = kind_of(data)
     if kind == "table":
-        return _table_parts(data, part, default)
+        return _own_parts(_table_parts(data, part, default), part)
+    if kind == "hugging_face":
+        return _own_parts(_hugging_face_parts(data, part), part)
     images, labels, names = _read_dataset(data) if kind == "dataset" else (*data, None)[:3]
     if kind == "paths":
         images = [os.fspath(path) for path in images]
@@ -180,21 +197,42 @@ def _table_parts(data: Any, part: str, default: Sequence[str] | None) -> dict[st
     if "split" not in data.columns:
         return {part: whole}
     own = [PART_OF.get(str(name).strip().lower(), "") for name in data["split"]]
-    if "" in own or (part != "train" and part not in own):
+    if "" in own:
         raise ValueError(
             "A table's column split should be train, validation or test in every row. "
             f"Received: {some(dict.fromkeys(map(str, data['split'])))}"
         )
-    # What is given as the test part of something is the table's own test part.
-    chosen = dict.fromkeys(own) if part == "train" else [part]
     return {
         name: _Part(
             [path for path, its in zip(paths, own, strict=True) if its == name],
             [label for label, its in zip(whole.labels, own, strict=True) if its == name],
             whole.class_names,
         )
-        for name in chosen
+        for name in dict.fromkeys(own)
     }
+
+
+def _hugging_face_parts(data: Any, part: str) -> dict[str, _Part]:
+    """The splits of a data set by the parts that they are; `part` is that of a single one."""
+    found: dict[str, _Part] = {}
+    for name, split in (hugging_face.splits_of(data) or {}).items():
+        own = PART_OF.get(name.lower(), "") if name else part
+        images, labels, names = hugging_face.labelled_images(split)
+        if not own or (own != "train" and len(labels) and (labels == -1).all()):
+            why = "has no labels" if own else "is named as no part is"
+            logging.warning("The split %s %s and is left out.", printable(name) or own, why)
+        elif own in found:
+            raise ValueError(f"Two splits are the {own} part. Received: {some(data)}")
+        else:
+            found[own] = _labelled(images, labels, names)
+    return found
+
+
+def _own_parts(found: dict[str, _Part], part: str) -> dict[str, _Part]:
+    """All parts of data that has its own; as the test part of something, its test part."""
+    if part not in found:
+        raise ValueError(f"The data has no {part} part. Received: {some(found) or 'none'}")
+    return found if part == "train" else {part: found[part]}
 
 
 def _labelled(images: Any, labels: Any, names: Sequence[str] | None) -> _Part:
@@ -251,14 +289,23 @@ def _read_dataset(dataset: Any) -> tuple[np.ndarray, np.ndarray, Sequence[str] |
     """The images, labels and perhaps class names of a `tf.data.Dataset`, which is read once."""
     spec = dataset.element_spec
     if not isinstance(spec, tuple) or len(spec) != 2:
-        raise ValueError(f"A tf.data.Dataset should give (image, label). Received: {spec}")
+        raise ValueError(f"A tf.data.Dataset should give (image, label). Received: {shown(spec)}")
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise ValueError("A tf.data.Dataset should end: give it without `repeat()`.")
+    limit, taken = (machine_memory() or 2**63) * _SHARE_OF_MEMORY, 0
     images, labels = [], []
     for image, label in dataset.as_numpy_iterator():
         is_batch = np.ndim(image) == 4
         images.append(_pixels(image if is_batch else image[None]))
         labels.append(label if is_batch else np.asarray(label)[None])
+        taken += images[-1].nbytes
+        # The last batch may be smaller; a number of batches that is not known is negative.
+        if max(taken, images[0].nbytes * (int(dataset.cardinality()) - 1)) > limit:
+            raise ValueError(
+                "A tf.data.Dataset is read into memory, and this one has more than "
+                f"{limit / 1e9:.1f} GB of images, or does not end. Write its images into a folder, "
+                "or give a part of it: `dataset.take(count)`."
+            )
     if not images:
         raise ValueError("A tf.data.Dataset should give at least one image. Received: none")
     if len({batch.shape[1:] for batch in images}) > 1:
