@@ -91,6 +91,12 @@ class Recipe:
         "keys of an image and its label in TFRecord shards, or features of a TFDS set, such as "
         "image,class; empty takes the usual ones, or those found by their types",
     )
+    groups: str = _data(
+        "",
+        "what keeps images in one part, such as those of a patient: a regular expression whose "
+        "first group in parentheses names it in each path; a .csv file with the columns path and "
+        "group; or a key of records or TFDS",
+    )
     validation_fraction: float = _data(
         0.05, "share of the training part that is held out to watch the training", least=0, below=1
     )

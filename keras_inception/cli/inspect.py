@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data_dir", default="", help="where prepared TFDS data lies")
     parser.add_argument("--split", default="", help="TFDS splits, as train's --split")
     parser.add_argument("--keys", default="", metavar="IMAGE,LABEL", help="as train's --keys")
+    parser.add_argument("--groups", default="", help="as train's --groups: what belongs together")
     parser.add_argument("--validation_fraction", type=float, default=0.05, metavar="SHARE")
     parser.add_argument("--seed", type=int, default=0, help="draws the parts that are missing [0]")
     parser.add_argument("--max_pixels", type=int, help="a limit for images' sizes")

@@ -17,6 +17,7 @@ from keras_inception.data.duplicates import (
     equal_with_other_labels,
     near_across_parts,
 )
+from keras_inception.data.groups import numbers_of, shared_groups
 from keras_inception.data.headers import FORMATS
 from keras_inception.data.sources.labels import about_numbers
 from keras_inception.data.splits import SPLITS, Source, Split
@@ -72,6 +73,7 @@ def inspect(source: Source, near: bool = False) -> list[str]:
         lines.append(f"Cannot be used: {printable(name)}")
     found = {f"Equal images, {where}": pairs for where, pairs in equal_across_parts(source).items()}
     found["Equal images with two classes"] = equal_with_other_labels(source)
+    lines += _groups(source)
     if near:
         for where, pairs in near_across_parts(source).items():
             found[f"Images that look alike, {where}"] = pairs
@@ -79,6 +81,20 @@ def inspect(source: Source, near: bool = False) -> list[str]:
         if pairs:
             shown = some([f"{printable(a)} = {printable(b)}" for a, b in pairs])
             lines.append(f"{what} ({len(pairs)}): {shown}")
+    return lines
+
+
+def _groups(source: Source) -> list[str]:
+    """How many groups each part has, and which two parts share."""
+    groups = {part: s.groups for part in SPLITS if (s := source.splits[part]).groups is not None}
+    if not groups:
+        return []
+    counts = [f"{len(np.unique(numbers_of(g))):,} {PART_WORDS[p]}" for p, g in groups.items()]
+    lines = [f"Groups: {', '.join(counts)}"]
+    for where, shared in shared_groups(groups).items():
+        lines.append(
+            f"Groups in two parts, {where} ({len(shared)}): {some(map(printable, shared))}"
+        )
     return lines
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 
 import numpy as np
 
 from keras_inception.data.facts import groups_of_equals
-from keras_inception.data.splits import SPLITS, Source
+from keras_inception.data.groups import numbers_of, united
+from keras_inception.data.splits import SPLITS, Source, Split
 
 # The test part's share, where there is none.
 TEST_FRACTION = 0.2
+# A part of whole groups whose share is further from the one that was asked for is told of.
+_FAR = 0.25
+_PASSES = 4  # over the groups, when whole ones are drawn
 
 
 def stratified(
@@ -26,20 +31,19 @@ def stratified(
         labels: int (n,), class of each example.
         fraction: Share that is held out.
         seed: Decides which.
-        groups: int (n,): examples of one group stay together, such as equal files. A group with
-            several labels is kept.
+        groups: int (n,): examples of one group stay together, such as equal files.
     """
     rng = np.random.default_rng(seed)
-    groups = np.arange(len(labels)) if groups is None else groups
-    sizes = np.bincount(groups, minlength=1)
-    alone = bool((sizes <= 1).all())
-    classes = [rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
-    counts = _shares(np.array([len(members) for members in classes]), fraction, rng)
-    held = [
-        members[:wanted] if alone else _whole_groups(members, groups, sizes, wanted)
-        for members, wanted in zip(classes, counts.tolist(), strict=True)
-    ]
-    out = np.sort(np.concatenate(held)) if held else np.zeros(0, int)
+    known, number = np.unique(labels, return_inverse=True)
+    number = number.reshape(-1)
+    classes = [rng.permutation(np.flatnonzero(number == i)) for i in range(len(known))]
+    sizes = np.array([len(members) for members in classes])
+    counts = _shares(sizes, fraction, rng)
+    if groups is None or len(np.unique(groups)) == len(groups):
+        held = [members[:wanted] for members, wanted in zip(classes, counts.tolist(), strict=True)]
+        out = np.sort(np.concatenate(held)) if held else np.zeros(0, int)
+    else:
+        out = np.flatnonzero(_whole_groups(number, groups, sizes, counts, rng))
     return np.setdiff1d(np.arange(len(labels)), out), out
 
 
@@ -55,28 +59,51 @@ def _shares(sizes: np.ndarray, fraction: float, rng: np.random.Generator) -> np.
 
 
 def _whole_groups(
-    members: np.ndarray, groups: np.ndarray, sizes: np.ndarray, wanted: int
+    labels: np.ndarray,
+    groups: np.ndarray,
+    sizes: np.ndarray,
+    wanted: np.ndarray,
+    rng: np.random.Generator,
 ) -> np.ndarray:
-    """About `wanted` of `members`, in their order, no group divided."""
-    mine = np.bincount(groups[members], minlength=len(sizes))
-    taken: list[np.ndarray] = []
-    count, seen = 0, set()
-    for member in members:
-        group = groups[member]
-        if count >= wanted:
+    """bool (n,): about `wanted` examples of each class, no group divided.
+
+    Groups are looked at in an order that is drawn, some times over, and go in or out if the counts
+    come closer to those that are wanted: by the sum of the squares of what each class is off,
+    divided by its size, and the same of the whole. No class gives all that it has. If each group
+    is too large to bring the counts closer, the one that does least harm goes in.
+    """
+    _, group = np.unique(groups, return_inverse=True)
+    pairs, counts = np.unique(np.stack([group.reshape(-1), labels], 1), axis=0, return_counts=True)
+    begins = np.flatnonzero(np.diff(pairs[:, 0], prepend=-1))
+    of_group = np.split(pairs[:, 1], begins[1:]), np.split(counts, begins[1:])
+    off, total, taken = -wanted.astype(float), -float(wanted.sum()), np.zeros(len(begins), bool)
+    least, best = np.inf, -1
+    for _ in range(_PASSES):
+        before = taken.copy()
+        for i in rng.permutation(len(begins)).tolist():
+            mine, step = of_group[0][i], of_group[1][i] * (-1 if taken[i] else 1)
+            if (off[mine] + wanted[mine] + step >= sizes[mine]).any():
+                continue
+            change, images = (step * (2 * off[mine] + step) / sizes[mine]).sum(), step.sum()
+            change += images * (2 * total + images) / len(labels)
+            if change < 0:
+                taken[i] = not taken[i]
+                off[mine] += step
+                total += images
+            elif change < least and not taken[i]:
+                least, best = change, i
+        if (taken == before).all():
             break
-        if group in seen or mine[group] != sizes[group] or count + mine[group] > wanted:
-            continue
-        seen.add(group)
-        taken.append(members[groups[members] == group])
-        count += mine[group]
-    return np.concatenate(taken) if taken else np.zeros(0, int)
+    if not taken.any() and wanted.sum() and best >= 0:
+        taken[best] = True
+    return taken[group.reshape(-1)]
 
 
 def draw_missing_parts(source: Source, validation_fraction: float, seed: int) -> Source:
     """Takes the test and the validation part out of the training part, where there is none.
 
-    Examples of equal content stay together. What was drawn stands in `provenance`.
+    Examples of equal content, and of one group, stay together. What was drawn stands in
+    `provenance`.
     """
     splits, drawn = dict(source.splits), {}
     if "train" not in splits:  # images that are only measured on
@@ -85,13 +112,33 @@ def draw_missing_parts(source: Source, validation_fraction: float, seed: int) ->
     for part, fraction in (("test", TEST_FRACTION), ("validation", validation_fraction)):
         if part not in splits:
             train = splits["train"]
-            groups = groups_of_equals(train.facts) if "digest" in train.facts else None
-            rest, held = stratified(train.labels, fraction, seed, groups)
+            rest, held = stratified(train.labels, fraction, seed, what_stays_together(train))
             splits[part], splits["train"] = train.subset(held), train.subset(rest)
             drawn[part] = [train.name(i) for i in held]
+            share = len(held) / max(len(train), 1)
+            if train.groups is not None and abs(share - fraction) > _FAR * fraction:
+                logging.warning(
+                    "%s: the %s part that was drawn holds %.1f %% of the images, not %.1f %%: it "
+                    "consists of whole groups.",
+                    source.name,
+                    part,
+                    100 * share,
+                    100 * fraction,
+                )
     return dataclasses.replace(
         source,
         splits={part: splits[part] for part in SPLITS},
         drawn=tuple(drawn),
         provenance=source.provenance | {"seed": seed, "held_out": drawn},
     )
+
+
+def what_stays_together(split: Split) -> np.ndarray | None:
+    """int64 (n,): a number for each image, the same for those that belong in one part.
+
+    None if nothing is known of groups or contents.
+    """
+    known = [] if split.groups is None else [numbers_of(split.groups)]
+    if "digest" in split.facts:
+        known.append(groups_of_equals(split.facts))
+    return united(*known) if len(known) > 1 else known[0] if known else None

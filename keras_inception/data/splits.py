@@ -35,6 +35,8 @@ class Split:
             end is much faster than reading at random: training then shuffles the files, and the
             examples within a window. None: any order is as fast.
         window: How many examples a window holds.
+        groups: str (n,): images of one group, such as one patient's, belong in one part; "" for an
+            image that is alone. None: nothing is known of groups.
         images: int64 (n,) -> n images' encoded bytes, where reading several in one call is faster
             than one by one. None: it is no faster.
     """
@@ -47,6 +49,7 @@ class Split:
     decoding: Decoding = Decoding()
     shards: np.ndarray | None = None
     window: int = 0
+    groups: np.ndarray | None = None
     images: Callable[[tf.Tensor], tf.Tensor] | None = None
 
     def __len__(self) -> int:
@@ -173,6 +176,7 @@ class Split:
 
         facts = {key: column[indices] for key, column in self.facts.items()}
         shards = None if self.shards is None else self.shards[indices]
+        groups = None if self.groups is None else self.groups[indices]
         return dataclasses.replace(
             self,
             labels=self.labels[indices],
@@ -181,6 +185,7 @@ class Split:
             name=name,
             facts=facts,
             shards=shards,
+            groups=groups,
         )
 
 
@@ -284,6 +289,7 @@ def concatenated(splits: Sequence[Split]) -> Split:
         if split.shards is not None:
             first = max((int(s.max(initial=-1)) + 1 for s in shards), default=0)
             shards.append(split.shards + first)
+    groups = [split.groups for split in splits if split.groups is not None]
     return dataclasses.replace(
         splits[0],
         labels=np.concatenate([split.labels for split in splits]),
@@ -293,4 +299,5 @@ def concatenated(splits: Sequence[Split]) -> Split:
         facts={key: np.concatenate([split.facts[key] for split in splits]) for key in shared},
         shards=np.concatenate(shards) if len(shards) == len(splits) else None,
         window=max(split.window for split in splits),
+        groups=np.concatenate(groups) if len(groups) == len(splits) else None,
     )

@@ -14,6 +14,7 @@ import numpy as np
 import keras_inception
 from keras_inception import archives, files, pictures
 from keras_inception.data import views
+from keras_inception.evaluation.groups import accuracy_interval, difference_interval
 from keras_inception.evaluation.metrics import (
     KEPT_ROWS,
     Predictions,
@@ -43,12 +44,13 @@ def collect(task: Task, rows: dict[str, np.ndarray]) -> dict[str, Any]:
         - "results", one a network, then the ensemble's: "name", "variant", "engine", "protocol",
           "preprocessing", "weights", "published" (see `published_figures`), "trained_on" (how many
           of the images its run trained on, None if that is not known), with crops="mirror"
-          "single_view_accuracy" (without the mirror images), and what `summarize_predictions`
-          returns;
+          "single_view_accuracy" (without the mirror images), of images in groups "groups" (how
+          many) and "accuracy_interval_of_groups", and what `summarize_predictions` returns;
         - "comparisons", every two on the same images: "first", "second", and what `compare`
-          returns.
+          returns; of images in groups "difference_interval_of_groups".
     """
     labels, classes = rows["labels"], len(task.answer_names)
+    groups = task.groups(rows["index"])
     found = [
         Predictions(labels, **{name: rows[name][:, i] for name in KEPT_ROWS}, classes=classes)
         for i in range(len(task.names))
@@ -59,6 +61,10 @@ def collect(task: Task, rows: dict[str, np.ndarray]) -> dict[str, Any]:
         if task.crops == "mirror":
             alone = rows["single_view"][:, i] == labels
             one["single_view_accuracy"] = round(float(alone.mean()), 6)
+        if groups is not None:
+            one["groups"] = len(np.unique(groups))
+            ends = accuracy_interval(predictions.right, groups)
+            one["accuracy_interval_of_groups"] = [round(end, 6) for end in ends]
         results.append(one)
     return {
         "dataset": task.source.name,
@@ -74,11 +80,20 @@ def collect(task: Task, rows: dict[str, np.ndarray]) -> dict[str, Any]:
         "results": results,
         "comparisons": [
             {"first": task.names[a], "second": task.names[b]}
-            | compare(found[a].right, found[b].right)
+            | _compared(found[a].right, found[b].right, groups)
             for a, b in itertools.combinations(range(len(found)), 2)
         ],
         "version": keras_inception.__version__,
     }
+
+
+def _compared(first: np.ndarray, second: np.ndarray, groups: np.ndarray | None) -> dict[str, Any]:
+    """An element of "comparisons", but for the names."""
+    result = compare(first, second)
+    if groups is not None:
+        ends = difference_interval(first.astype(float) - second, groups)
+        result["difference_interval_of_groups"] = [round(end, 6) for end in ends]
+    return result
 
 
 def _measured(task: Task, number: int, predictions: Predictions) -> dict[str, Any]:
@@ -219,7 +234,7 @@ def table(result: dict[str, Any]) -> str:
         low, high = pair["difference_interval"]
         lines.append(
             f"{pair['first']} minus {pair['second']}: {pair['difference']:+.2%} "
-            f"({low:+.2%} to {high:+.2%}); right alone {pair['only_first']} and "
+            f"({low:+.2%} to {high:+.2%}{_by_groups(pair)}); right alone {pair['only_first']} and "
             f"{pair['only_second']} images, McNemar p = {pair['p_value']:.2g}{mark}"
         )
     if result["unreadable"]:
@@ -228,14 +243,19 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _by_groups(pair: dict[str, Any]) -> str:
+    low, high = pair.get("difference_interval_of_groups", (None, None))
+    return "" if low is None else f"; drawing groups {low:+.2%} to {high:+.2%}"
+
+
 def _lines(result: dict[str, Any], one: dict[str, Any], digits: int) -> list[str]:
     """What was measured of one network."""
 
     def share(name: str) -> str:
         return f"{one[name]:.{digits}%}"
 
-    def interval(name: str) -> str:
-        low, high = one[f"{name}_interval"]
+    def interval(name: str, ending: str = "") -> str:
+        low, high = one[f"{name}_interval{ending}"]
         return f"95 % interval {low:.{digits}%} to {high:.{digits}%}"
 
     lines = [
@@ -243,6 +263,11 @@ def _lines(result: dict[str, Any], one: dict[str, Any], digits: int) -> list[str
         f"{one['examples']} images); always the most frequent class: "
         f"{share('majority_baseline')}; balanced accuracy {share('balanced_accuracy')}"
     ]
+    if "groups" in one:
+        lines.append(
+            f"of {one['groups']} groups, whose images are not independent: "
+            f"{interval('accuracy', '_of_groups')}"
+        )
     if "single_view_accuracy" in one:
         lines.append(
             "(probabilities of an image and its mirror image averaged; the image alone: "

@@ -18,6 +18,7 @@ from keras_inception import buckets
 from keras_inception.data import Fingerprint, Source, views
 from keras_inception.data.decode import Decoding
 from keras_inception.data.facts import digest
+from keras_inception.data.groups import numbers_of
 from keras_inception.data.splits import Split
 from keras_inception.evaluation.outputs import named_outputs, occurring
 from keras_inception.messages import some
@@ -197,6 +198,13 @@ class Task:
     def labels(self, numbers: np.ndarray) -> np.ndarray:
         """int64 (n,): the true classes of some examples, as places among the answers."""
         return np.searchsorted(self.classes, self.split.labels[numbers])
+
+    def groups(self, numbers: np.ndarray) -> np.ndarray | None:
+        """int64 (n,): the groups that some examples belong to; None if none has company."""
+        if self.split.groups is None:
+            return None
+        found = numbers_of(self.split.groups[numbers])
+        return found if len(np.unique(found)) < len(found) else None
 
     def content(self, number: int, image: Any = None) -> np.ndarray:
         """uint8 (16,): what tells the contents of examples apart.

@@ -52,11 +52,14 @@ def describe(evaluation: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tiles(one: dict[str, Any]) -> list[tuple[str, str]]:
-    def interval(name: str) -> str:
-        low, high = one[f"{name}_interval"]
+    def interval(name: str, ending: str = "") -> str:
+        low, high = one[f"{name}_interval{ending}"]
         return f"{low:.1%} to {high:.1%}"
 
     tiles = [(f"{one['accuracy']:.1%}", f"test accuracy ({interval('accuracy')})")]
+    if "groups" in one:
+        ends = interval("accuracy", "_of_groups")
+        tiles.append((f"{one['groups']:,}", f"groups of test images; drawing them: {ends}"))
     if "single_view_accuracy" in one:
         alone = f"{one['single_view_accuracy']:.1%}"
         tiles.append((alone, "from the image alone, without its mirror image"))

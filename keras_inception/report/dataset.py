@@ -53,7 +53,7 @@ def describe(run: RunFolder, source: Source | None) -> dict[str, Any]:
 
 
 # What `_problems` tells of split.json.
-_TOLD = ("duplicates", "left_out")
+_TOLD = ("duplicates", "left_out", "shared_groups")
 
 
 def _counts(record: Fingerprint, labels: list[str]) -> dict[str, np.ndarray]:
@@ -92,6 +92,8 @@ def _findings(counts: dict[str, np.ndarray], labels: list[str], source: Source |
 def _problems(run: RunFolder, split: dict[str, Any]) -> list[tuple[str, list[str]]]:
     unreadable = run.unreadable_path
     listed = [(_equals(where), found) for where, found in split.get("duplicates", {}).items()]
+    shared = split.get("shared_groups", {})
+    listed += [(f"Groups in two parts, {where}", found) for where, found in shared.items()]
     if unreadable.exists():
         lines = files.read(unreadable).decode(errors="replace").splitlines()
         found = {"count": len(lines), "examples": lines[:_NAMED]}

@@ -95,6 +95,25 @@ def test_an_ensemble_is_the_average_of_all_models_over_all_views(crops, fake):
     assert "model minus model (2)" in results.table(result)
 
 
+def test_images_in_groups_get_an_interval_that_draws_groups(fake):
+    split = fake.splits["test"]
+    patients = np.array([f"patient {i // 8}" for i in range(len(split))])
+    grouped = dataclasses.replace(
+        fake, splits=fake.splits | {"test": dataclasses.replace(split, groups=patients)}
+    )
+    result = evaluate([classifier(0), classifier(1)], grouped)
+    one = result["results"][0]
+    assert one["groups"] == 16
+    for low, high in (one["accuracy_interval"], one["accuracy_interval_of_groups"]):
+        assert low < one["accuracy"] < high
+    low, high = result["comparisons"][0]["difference_interval_of_groups"]
+    assert low <= result["comparisons"][0]["difference"] <= high
+    assert "of 16 groups, whose images are not independent: 95 % interval" in results.table(result)
+    alone = np.array([f"patient {i}" for i in range(len(split))])
+    grouped.splits["test"] = dataclasses.replace(split, groups=alone)
+    assert "groups" not in evaluate(classifier(0), grouped)["results"][0]
+
+
 def test_a_stopped_evaluation_goes_on_and_another_is_refused(fake, tmp_path, monkeypatch):
     monkeypatch.setattr(notes, "SAVE_EVERY", 0.0)
     whole = evaluate(classifier(), fake, crops="mirror", batch_size=8, output=tmp_path / "a")

@@ -20,6 +20,7 @@ from keras_inception.buckets import as_path
 from keras_inception.data.decode import Decoding
 from keras_inception.data.duplicates import say_duplicates
 from keras_inception.data.fingerprint import Changes, Fingerprint
+from keras_inception.data.groups import numbers_of, say_shared
 from keras_inception.data.sources import tfds as tfds_sets
 from keras_inception.data.sources.fake import open_fake
 from keras_inception.data.sources.folder import open_folder
@@ -86,6 +87,7 @@ def open_source(
     decoding: Decoding | None = None,
     ground_truth: str | os.PathLike | None = None,
     keys: str = "",
+    groups: str = "",
     parts: Fingerprint | None = None,
 ) -> Source:
     """Opens a data set and checks it.
@@ -109,6 +111,10 @@ def open_source(
         ground_truth: A list of the classes of "imagenet:PATH"; see `sources.imagenet`.
         keys: "IMAGE,LABEL", the keys of TFRecord shards or the features of a TFDS data set; empty
             for the usual ones, or those that are found by their types.
+        groups: What keeps images in one part, such as those of a patient: of files a regular
+            expression whose first group in parentheses names it in each path, or a CSV file with
+            the columns path and group; the key of TFRecord shards or the feature of a TFDS data
+            set. "" for the column `group` of a table, or none.
         parts: What an earlier run's `Source.fingerprint()` was: its examples are in the same
             parts, in the same order, and nothing is drawn anew. Examples that it does not have are
             left out and named in `Source.added`.
@@ -121,12 +127,14 @@ def open_source(
     """
     held = dataset if isinstance(dataset, Held) else None
     dataset = dataset.kind if isinstance(dataset, Held) else _named(os.fspath(dataset))
-    kind, opener = _opener(dataset, held, split, ground_truth, keys)
+    kind, opener = _opener(dataset, held, split, ground_truth, keys, groups)
     decoding = decoding or Decoding()
     if parts:
         decoding = dataclasses.replace(decoding, white=parts.white)
     listed = Path(ground_truth) if ground_truth else None
-    opening = Opening(data_dir, split, validation_fraction, seed, download, decoding, listed, keys)
+    opening = Opening(
+        data_dir, split, validation_fraction, seed, download, decoding, listed, keys, groups
+    )
     try:
         source = dataclasses.replace(opener(opening), name=dataset)
     except tf.errors.OpError as error:  # of a bucket, above all
@@ -138,7 +146,8 @@ def open_source(
     for sentence in about_numbers(source.class_names):
         logging.warning("%s: %s", dataset, sentence)
     source = _with_parts(source, parts) if parts else source
-    return dataclasses.replace(source, provenance=source.provenance | say_duplicates(source))
+    found = say_duplicates(source) | _said_of_groups(source, groups)
+    return dataclasses.replace(source, provenance=source.provenance | found)
 
 
 def _named(dataset: str) -> str:
@@ -157,6 +166,7 @@ def _opener(
     split: str,
     ground_truth: str | os.PathLike | None,
     keys: str,
+    groups: str,
 ) -> tuple[str, Callable[[Opening], Source]]:
     """The kind of a data set, and what opens it.
 
@@ -190,7 +200,22 @@ def _opener(
             "`keys` names the keys of tfrecord:PATH or tfds:NAME; other data sets have none. "
             f"Received: keys={keys!r} with {dataset}"
         )
+    if groups and (kind not in ("folder", "csv", "tfrecord", "tfds")):
+        raise ValueError(
+            "`groups` belongs to folder:PATH, csv:FILE, tfrecord:PATH or tfds:NAME. "
+            f"Received: groups={groups!r} with {dataset}"
+        )
     return kind, functools.partial(opener, rest)
+
+
+def _said_of_groups(source: Source, groups: str) -> dict[str, Any]:
+    """What provenance says of groups: how many each part has, and which two parts share."""
+    known = {part: s.groups for part, s in source.splits.items() if s.groups is not None}
+    if not known:
+        return {}
+    counts = {part: len(np.unique(numbers_of(column))) for part, column in known.items()}
+    said = {"groups": {"by": groups or "the column group"} | counts}
+    return said | say_shared(known, source.name)
 
 
 def _check(source: Source, needed: tuple[str, ...]) -> None:
@@ -226,6 +251,7 @@ def open_for(
         download=download,
         decoding=decoding_for(recipe),
         keys=recipe.keys,
+        groups=recipe.groups,
         parts=parts,
     )
 

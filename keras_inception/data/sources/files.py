@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception.data.checked import check_images
+from keras_inception.data.groups import groups_of_names
 from keras_inception.data.kept import state_of
 from keras_inception.data.parts import draw_missing_parts
 from keras_inception.data.sources.labels import labelled
@@ -22,11 +23,15 @@ from keras_inception.messages import printable
 
 @dataclasses.dataclass(frozen=True)
 class ImageFile:
-    """An image file of a data set: where it lies, its name within the data set, its class."""
+    """An image file of a data set: where it lies, its name within the data set, its class.
+
+    `group` is what a table says of it; None if it says nothing.
+    """
 
     path: str
     name: str
     label: int
+    group: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +60,10 @@ class Files:
         Raises:
             ValueError: too many cannot be read, or a label is missing.
         """
-        parts = {part: split_of_files(files, self.prefix) for part, files in self.parts.items()}
+        parts = {
+            part: split_of_files(files, self.prefix, opening.groups)
+            for part, files in self.parts.items()
+        }
         splits = labelled(parts, self.where)
         states = {part: state_of([file.path for file in self.parts[part]]) for part in splits}
         source = Source(
@@ -70,15 +78,30 @@ class Files:
         return draw_missing_parts(source, opening.validation_fraction, opening.seed)
 
 
-def split_of_files(files: Sequence[ImageFile], prefix: str = "") -> Split:
-    """Image files as numbered examples; `prefix` stands before their names in messages."""
+def split_of_files(files: Sequence[ImageFile], prefix: str = "", groups: str = "") -> Split:
+    """Image files as numbered examples.
+
+    Args:
+        files: The files.
+        prefix: What stands before their names in messages.
+        groups: See `groups_of_names`; "" for what the files say.
+    """
     labels = np.array([file.label for file in files], np.int64)
     paths = tf.constant([os.fsencode(file.path) for file in files], tf.string)
 
     def image(i: tf.Tensor) -> tf.Tensor:
         return tf.io.read_file(tf.gather(paths, i))
 
-    return Split(labels, image, lambda i: files[i].name, where=prefix)
+    own = [file.group for file in files if file.group is not None]
+    found = np.array(own, str) if own else None
+    split = Split(labels, image, lambda i: files[i].name, where=prefix, groups=found)
+    return grouped_by_name(split, groups) if groups else split
+
+
+def grouped_by_name(split: Split, how: str) -> Split:
+    """Examples with the groups that their names say; `how` is that of `groups_of_names`."""
+    names = [split.name(i) for i in range(len(split))]
+    return dataclasses.replace(split, groups=groups_of_names(names, how))
 
 
 def check_class_names(names: Sequence[str], where: str) -> None:

@@ -36,3 +36,4 @@ class Opening:
     decoding: Decoding = Decoding()
     ground_truth: Path | None = None
     keys: str = ""
+    groups: str = ""

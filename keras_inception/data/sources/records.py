@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import re
@@ -14,12 +15,13 @@ import tensorflow as tf
 from keras_inception import buckets
 from keras_inception.buckets import as_path
 from keras_inception.data.checked import check_images
+from keras_inception.data.groups import TABLE
 from keras_inception.data.headers import FORMATS
 from keras_inception.data.kept import state_of
 from keras_inception.data.listing import is_folder
 from keras_inception.data.parts import draw_missing_parts
 from keras_inception.data.plain import format_of
-from keras_inception.data.sources.files import check_class_names
+from keras_inception.data.sources.files import check_class_names, grouped_by_name
 from keras_inception.data.sources.labels import labelled, numbered_from_zero
 from keras_inception.data.sources.opening import Opening, part_named
 from keras_inception.data.sources.shards import (
@@ -55,9 +57,14 @@ def open_shards(path: Path, opening: Opening) -> Source:
     """
     root, shards = _shards(path)
     keys = _keys(shards["train"], opening.keys)
+    table = opening.groups if opening.groups.endswith(TABLE) else ""
+    keys = dataclasses.replace(keys, group="" if table else opening.groups)
     records = {part: index_shards(paths, keys, root) for part, paths in shards.items()}
     where = str(path)
-    splits = labelled({part: split_of(found) for part, found in records.items()}, where)
+    parts = {part: split_of(found) for part, found in records.items()}
+    if table:
+        parts = {part: grouped_by_name(split, table) for part, split in parts.items()}
+    splits = labelled(parts, where)
     splits, labels = numbered_from_zero(splits, where)
     if "test" not in splits and "validation" in splits:
         splits["test"], records["test"] = splits.pop("validation"), records["validation"]

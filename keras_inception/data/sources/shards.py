@@ -39,17 +39,18 @@ BLOCK_BYTES = 4 * 2**20
 WINDOW_BYTES = 256 * 2**20  # of the examples that are shuffled among each other
 # The columns that are kept.
 _INDEX = {name: np.zeros(0, int) for name in ("shard", "offset", "length", "labels", "named")}
-_INDEX["names"] = np.zeros(0, str)
-_VERSION = 2  # counted up when what they mean changes
+_INDEX["names"] = _INDEX["groups"] = np.zeros(0, str)
+_VERSION = 3  # counted up when what they mean changes
 _HEAD, _TAIL = 12, 4  # bytes before a record (length, its checksum) and after it (its checksum)
 
 
 @dataclasses.dataclass(frozen=True)
 class Keys:
-    """The names under which a record holds its image's bytes and its label."""
+    """The names under which a record holds its image's bytes, its label, and perhaps its group."""
 
     image: str = "image/encoded"
     label: str = "image/class/label"
+    group: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Records:
             length; in an ArrayRecord file the record's number and 0.
         labels: int64 (n,), as in the records; `NO_LABEL` where a record has none.
         names: Label -> class name, of the labels whose records say one.
+        groups: str (n,), or (0,) if no key says them.
     """
 
     shards: list[str]
@@ -75,6 +77,7 @@ class Records:
     length: np.ndarray
     labels: np.ndarray
     names: dict[int, str]
+    groups: np.ndarray
 
     @property
     def is_sequential(self) -> bool:
@@ -235,6 +238,7 @@ def split_of(records: Records) -> Split:
         images=records.images(),
         shards=records.shard if in_files else None,
         window=records.window if in_files else 0,
+        groups=records.groups if records.keys.group else None,
     )
 
 
@@ -242,6 +246,7 @@ def _scan(shards: Sequence[str], called: Sequence[str], keys: Keys) -> dict[str,
     """Reads every record once."""
     rows: list[tuple[int, int, int, int]] = []
     names: dict[int, str] = {}
+    groups: list[str] = []
     shown = time.monotonic()
     for number, (path, name) in enumerate(zip(shards, called, strict=True)):
         for record, at, length in records_in(path):
@@ -252,6 +257,8 @@ def _scan(shards: Sequence[str], called: Sequence[str], keys: Keys) -> dict[str,
             label = _label(features, keys.label, where)
             rows.append((number, at, length, label))
             _note_name(names, label, features, where)
+            if keys.group:
+                groups.append(_group(features, keys.group, where))
         if time.monotonic() - shown > 10 or number == len(shards) - 1:
             shown = time.monotonic()
             print(
@@ -267,6 +274,7 @@ def _scan(shards: Sequence[str], called: Sequence[str], keys: Keys) -> dict[str,
         "labels": columns[:, 3],
         "named": np.array(list(names), np.int64),
         "names": np.array(list(names.values()), str),
+        "groups": np.array(groups, str),
     }
 
 
@@ -287,6 +295,26 @@ def _label(features: Any, key: str, where: str) -> int:
             "names the classes."
         )
     return int(value)
+
+
+def _group(features: Any, key: str, where: str) -> str:
+    """A record's group as text.
+
+    Raises:
+        ValueError: it is not one number or text.
+    """
+    values = values_of(features[key]) if key in features else []
+    if len(values) != 1:
+        raise ValueError(
+            f"{where} has {len(values)} values under {key!r}, which `groups` names, not one; it "
+            f"has {sorted(features)}."
+        )
+    return text_of(values[0])
+
+
+def text_of(value: Any) -> str:
+    """A number or bytes as the name of a group."""
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
 
 
 def _note_name(names: dict[int, str], label: int, features: Any, where: str) -> None:

@@ -1,4 +1,4 @@
-"""A table of image files: a CSV file with the columns path and label, and split if it has parts."""
+"""A table of image files: a CSV file with the columns path, label and perhaps split and group."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -21,8 +22,17 @@ from keras_inception.data.sources.opening import PART_OF, Opening
 from keras_inception.data.splits import Source
 from keras_inception.messages import some
 
-Row = tuple[str, str, str, int]  # path, label, part, line
 _MANY_LABELS = "Only one class an image is supported, no multi-label classification."
+
+
+class Row(NamedTuple):
+    """A row of a table; `group` is None if the table has no such column."""
+
+    path: str
+    label: str
+    part: str
+    line: int
+    group: str | None
 
 
 def open_table(file: Path, opening: Opening) -> Source:
@@ -33,29 +43,31 @@ def open_table(file: Path, opening: Opening) -> Source:
     Args:
         file: A CSV file in UTF-8 with commas, semicolons or tabs. The columns path and label are
             required; split names the part of an image (train, validation, test or their usual
-            other names) in every row or is absent. A part other than the training part may be
-            without labels, and is then left out.
+            other names) in every row or is absent; group names what belongs in one part, such as
+            a patient, and is empty for an image that is alone. A part other than the training part
+            may be without labels, and is then left out.
         opening: How the data set is opened.
 
     Raises:
         ValueError: the table is not as it should be; the message names the line.
     """
     rows = _rows(file)
-    labels = sorted({label for _, label, _, _ in rows if label})
+    labels = sorted({row.label for row in rows if row.label})
     check_class_names(labels, str(file))
     number = {label: i for i, label in enumerate(labels)} | {"": NO_LABEL}
     parts: dict[str, list[ImageFile]] = {}
-    seen: dict[str, tuple[str, str]] = {}
-    for path, label, part, line in rows:
+    seen: dict[str, tuple[str, str, str | None]] = {}
+    for path, label, part, line, group in rows:
         before = seen.get(path)
-        if before == (label, part):
+        if before == (label, part, group):
             continue  # the same row again
         if before:
-            what = "labels" if before[0] != label else "parts"
-            raise ValueError(f"{file}, line {line}: {path} has two {what}. {_MANY_LABELS}")
-        seen[path] = (label, part)
+            what = "labels" if before[0] != label else "parts" if before[1] != part else "groups"
+            more = f" {_MANY_LABELS}" if what == "labels" else ""
+            raise ValueError(f"{file}, line {line}: {path} has two {what}.{more}")
+        seen[path] = (label, part, group)
         full = path if is_remote(path) else os.path.join(file.parent, path)
-        parts.setdefault(part, []).append(ImageFile(full, path, number[label]))
+        parts.setdefault(part, []).append(ImageFile(full, path, number[label], group))
     missing = _missing([image for images in parts.values() for image in images])
     if missing:
         raise ValueError(
@@ -81,10 +93,10 @@ def _missing(images: list[ImageFile]) -> list[str]:
 def _rows(file: Path) -> list[Row]:
     """Every row; a label is "" where a part has none."""
     rows = _read(file)
-    if all(_is_number(label) for _, label, _, _ in rows if label):
+    if all(_is_number(row.label) for row in rows if row.label):
         rows = _as_numbers(rows, file)
-    known = {label for _, label, _, _ in rows if label}
-    for _, label, part, line in rows:
+    known = {row.label for row in rows if row.label}
+    for _, label, part, line, _ in rows:
         if not label and part == "train":
             raise ValueError(f"{file}, line {line}: a row needs a path and a label.")
         for mark in "|;,":
@@ -92,7 +104,7 @@ def _rows(file: Path) -> list[Row]:
             alone = sum(piece in known for piece in pieces)
             if len(pieces) > 1 and (alone or mark == "|"):
                 raise ValueError(f"{file}, line {line}: the label is {label!r}. {_MANY_LABELS}")
-    counts = Counter(part for _, _, part, _ in rows)
+    counts = Counter(row.part for row in rows)
     if "train" not in counts:
         raise ValueError(f"{file} has no row of the training part, only {', '.join(counts)}.")
     return rows
@@ -125,7 +137,8 @@ def _read(file: Path) -> list[Row]:
                     f"{file}, line {line}: split should be train, validation or test. "
                     f"Received: {part!r}"
                 )
-            rows.append((row["path"], row["label"], PART_OF[part.lower()], line))
+            group = row.get("group")
+            rows.append(Row(row["path"], row["label"], PART_OF[part.lower()], line, group))
     except csv.Error as error:
         raise ValueError(f"{file}, line {reader.line_num}: {error}") from error
     if not rows:
@@ -138,7 +151,7 @@ def _checked_head(head: list[str], file: Path) -> list[str]:
     if "path" not in head or "label" not in head:
         flags = "" if "path" not in head or len(head) < 3 else f" {_MANY_LABELS}"
         raise ValueError(
-            f"{file} should have the columns path and label, and may have split. "
+            f"{file} should have the columns path and label, and may have split and group. "
             f"Received: {', '.join(head) or 'no columns'}.{flags}"
         )
     if head.count("label") > 1 or head.count("path") > 1:
@@ -152,18 +165,18 @@ def _as_numbers(rows: list[Row], file: Path) -> list[Row]:
     Raises:
         ValueError: a label is a fraction.
     """
-    values = [float(label or NO_LABEL) for _, label, _, _ in rows]
-    least = min((v for v, row in zip(values, rows, strict=True) if row[2] == "train"), default=0)
+    values = [float(row.label or NO_LABEL) for row in rows]
+    least = min((v for v, row in zip(values, rows, strict=True) if row.part == "train"), default=0)
     found = []
-    for value, (path, label, part, line) in zip(values, rows, strict=True):
+    for value, row in zip(values, rows, strict=True):
         if not value.is_integer():
             raise ValueError(
-                f"{file}, line {line}: the label is {label}. Labels are whole numbers or names; "
-                "to classify a measurement, write the name of its range."
+                f"{file}, line {row.line}: the label is {row.label}. Labels are whole numbers or "
+                "names; to classify a measurement, write the name of its range."
             )
-        missing = value < 0 or (part != "train" and value == 0 < least)
-        whole = label if label.isdecimal() else str(int(value))
-        found.append((path, "" if missing else whole, part, line))
+        missing = value < 0 or (row.part != "train" and value == 0 < least)
+        whole = row.label if row.label.isdecimal() else str(int(value))
+        found.append(row._replace(label="" if missing else whole))
     return found
 
 

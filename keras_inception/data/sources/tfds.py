@@ -11,10 +11,11 @@ import tensorflow as tf
 from keras_inception.buckets import as_path
 from keras_inception.data.checked import check_images
 from keras_inception.data.kept import digest_of, state_of
+from keras_inception.data.parts import draw_missing_parts
 from keras_inception.data.sources.files import check_class_names
 from keras_inception.data.sources.labels import labelled
 from keras_inception.data.sources.opening import Opening
-from keras_inception.data.sources.shards import Keys, index_shards, split_of
+from keras_inception.data.sources.shards import Keys, index_shards, split_of, text_of
 from keras_inception.data.splits import SPLITS, Source, Split
 
 # Encoded bytes up to which a split is kept in memory; of a larger one records are read when they
@@ -50,15 +51,23 @@ def open_builder(builder: Any, opening: Opening) -> Source:
     """Splits of a prepared builder: those asked for, or its own.
 
     What it lacks, or has without labels, comes out of its training part, by slices: TFDS shuffles
-    examples when it prepares them, so slices are random parts.
+    examples when it prepares them, so slices are random parts. With groups, whole ones are drawn.
     """
-    keys = Keys(*_features(builder, opening.keys))
+    image, label = _features(builder, opening.keys)
+    keys = Keys(image, label, opening.groups)
+    if keys.group and keys.group not in builder.info.features:
+        raise ValueError(
+            f"`groups` should name the feature of {builder.name} that says what belongs in one "
+            f"part; it has {', '.join(builder.info.features)}. Received: groups={keys.group!r}"
+        )
     names = tuple(builder.info.features[keys.label].names)
     check_class_names(names, builder.name)
     have = set(builder.info.splits)
     asked = _parts_asked_for(builder, opening.split) if opening.split else {}
     while True:
-        parts = asked or _own_parts(builder.name, have, opening.validation_fraction)
+        parts = asked or _own_parts(
+            builder.name, have, opening.validation_fraction, bool(keys.group)
+        )
         splits = {part: _tfds_split(builder, spec, keys) for part, spec in parts.items() if spec}
         usable = labelled(splits, builder.name)
         without = {parts[part] for part in splits if part not in usable}
@@ -67,7 +76,9 @@ def open_builder(builder: Any, opening: Opening) -> Source:
         if not without:
             break
         have -= without
-    usable.setdefault("validation", usable["train"].subset(np.zeros(0, np.int64)))
+    is_whole = bool(keys.group) and not asked  # what is missing is drawn then
+    if not is_whole:
+        usable.setdefault("validation", usable["train"].subset(np.zeros(0, np.int64)))
     files = [str(path) for s in have for path in builder.info.splits[s].filepaths]
     state = digest_of(sorted(state_of(files)))
     states = {
@@ -77,11 +88,19 @@ def open_builder(builder: Any, opening: Opening) -> Source:
     # What is kept of its images is kept for each way to slice it.
     called = " ".join([builder.name, *filter(None, parts.values())])
     source = Source(called, names, usable, provenance, decoding=opening.decoding)
-    return check_images(source, states)
+    source = check_images(source, states)
+    if not is_whole:
+        return source
+    return draw_missing_parts(source, opening.validation_fraction, opening.seed)
 
 
-def _own_parts(name: str, have: set[str], validation_fraction: float) -> dict[str, str]:
-    """The splits, or slices of them, that are the parts; "" for an empty one."""
+def _own_parts(
+    name: str, have: set[str], validation_fraction: float, whole: bool
+) -> dict[str, str]:
+    """The splits, or slices of them, that are the parts; "" for an empty one.
+
+    `whole` takes no slices: what is missing then is drawn later.
+    """
     if "train" not in have:
         raise ValueError(
             f"{name} has no split 'train'; it has {sorted(have)}. Give `split`, such as "
@@ -90,6 +109,8 @@ def _own_parts(name: str, have: set[str], validation_fraction: float) -> dict[st
     if "test" in have and "validation" in have:
         return {"train": "train", "validation": "validation", "test": "test"}
     test = next((s for s in ("test", "validation") if s in have), None)
+    if whole:
+        return {"train": "train"} | ({"test": test} if test else {})
     end = 100 if test else 80
     begin = round(end * (1 - validation_fraction))
     return {
@@ -184,8 +205,9 @@ def _tfds_split(builder: Any, part: str, keys: Keys) -> Split:
     if size > IN_MEMORY_BYTES or builder.info.file_format.value == "array_record":
         return _indexed_split(builder, ranges, keys)
     records = builder.as_dataset(split=part, decoders={keys.image: tfds.decode.SkipDecoding()})
-    pairs = [(r[keys.image], r[keys.label]) for r in records.as_numpy_iterator()]
-    encoded = tf.constant([image for image, _ in pairs])
+    rows = list(records.as_numpy_iterator())
+    encoded = tf.constant([row[keys.image] for row in rows])
+    groups = np.array([text_of(row[keys.group]) for row in rows], str) if keys.group else None
 
     def image(i: tf.Tensor) -> tf.Tensor:
         return tf.gather(encoded, i)
@@ -193,8 +215,8 @@ def _tfds_split(builder: Any, part: str, keys: Keys) -> Split:
     def name(i: int) -> str:
         return f"{part} example {i}"
 
-    labels = np.array([label for _, label in pairs], np.int64)
-    return Split(labels, image, name, where=f"{builder.name} ")
+    labels = np.array([row[keys.label] for row in rows], np.int64)
+    return Split(labels, image, name, where=f"{builder.name} ", groups=groups)
 
 
 def _indexed_split(builder: Any, ranges: list[tuple[str, int, int]], keys: Keys) -> Split:
