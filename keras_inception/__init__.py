@@ -24,6 +24,7 @@ _PUBLIC = {
     "Run": "keras_inception.complete_run",
     "Weights": "keras_inception.weights",
     "comparison_table": "keras_inception.models.registry",
+    "convert_weights": "keras_inception.models.publishers",
     "decode_predictions": "keras_inception.models.imagenet",
     "default_preprocessing": "keras_inception.models.registry",
     "diagram": "keras_inception.drawing.diagram",

@@ -22,6 +22,7 @@ from keras_inception.models.measure import feature_pyramid as feature_pyramid
 from keras_inception.models.measure import multiply_adds as multiply_adds
 from keras_inception.models.measure import smallest_input as smallest_input
 from keras_inception.models.measure import summary_by_block as summary_by_block
+from keras_inception.models.publishers import convert_weights as convert_weights
 from keras_inception.models.registry import comparison_table as comparison_table
 from keras_inception.models.registry import default_preprocessing as default_preprocessing
 from keras_inception.models.registry import get_model as get_model

@@ -107,3 +107,19 @@ def varint(data: bytes | memoryview, at: int) -> tuple[int, int]:
                 break
             return value, at
     raise ValueError("it holds a number of more than 64 bits")
+
+
+def number_bytes(value: int) -> bytes:
+    """A whole number of 64 bits, as `varint` reads it."""
+    written = bytearray()
+    while value > 127:
+        written.append(value & 127 | 128)
+        value >>= 7
+    return bytes(written) + bytes([value])
+
+
+def field_bytes(key: int, value: int | bytes) -> bytes:
+    """A field of a message: a whole number, or bytes."""
+    if isinstance(value, int):
+        return number_bytes(key << 3) + number_bytes(value)
+    return number_bytes(key << 3 | 2) + number_bytes(len(value)) + value

@@ -128,6 +128,11 @@ def identity_in(graph: Graph, known: Identity) -> Identity:
     return known
 
 
+def shown_by(model: keras.Model) -> Identity:
+    """What a model's graph shows of it; without a variant for a network of another kind."""
+    return identity_in(read(text_of(model)), Identity(""))
+
+
 def _width(graph: Graph, variant: str, arguments: tuple[tuple[str, Any], ...]) -> float:
     """The width multiplier: the simplest number that gives the filters of the graph."""
     ends = ("batch_norm", "bn_scale", "bn_epsilon", "classifier_activation")

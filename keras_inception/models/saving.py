@@ -15,7 +15,7 @@ from keras_inception.budget import LARGEST_FILE, Budget, refusing
 from keras_inception.identity import Identity, attach, identity_of
 from keras_inception.models import recognition, registry
 from keras_inception.models.builder import WeightsLike, resolved, say_differences
-from keras_inception.weights import graph, load_into
+from keras_inception.weights import load_into
 from keras_inception.weights.readers import keras_h5
 from keras_inception.weights.readers.keras_h5 import IDENTITY_MEMBER
 
@@ -89,7 +89,7 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
             return attach(model, said)
         except (AttributeError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: its {IDENTITY_MEMBER} is damaged: {error}") from error
-    identity = _shown_by(model)
+    identity = recognition.shown_by(model)
     return attach(model, identity) if identity.variant else model
 
 
@@ -111,7 +111,7 @@ def load_weights(model: keras.Model, weights: WeightsLike) -> list[str]:
             scales them by itself. The model is unchanged.
         DownloadError: a published file cannot be downloaded.
     """
-    known = identity_of(model) or _shown_by(model)
+    known = identity_of(model) or recognition.shown_by(model)
     if not known.variant:
         raise ValueError(
             f"`model` should be a network of this package. Received: {model.name}, whose layers "
@@ -138,8 +138,3 @@ def load_weights(model: keras.Model, weights: WeightsLike) -> list[str]:
     names = (classifies and loaded.identity.class_names) or known.class_names
     attach(model, known.replace(preprocessing=contract, class_names=names))
     return notes
-
-
-def _shown_by(model: keras.Model) -> Identity:
-    """What a model's graph shows of it; without a variant for a network of another kind."""
-    return recognition.identity_in(graph.read(graph.text_of(model)), Identity(""))

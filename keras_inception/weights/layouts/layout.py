@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import itertools
 import re
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -108,6 +109,40 @@ class Layout:
         if "kernel" in first and first["kernel"].shape[2] == 3:
             first["kernel"] = first["kernel"][:, :, ::-1]
         return {f"{layer}/{v}": array for layer, vs in ours.items() for v, array in vs.items()}
+
+    def restored(self, arrays: Mapping[str, np.ndarray], gammas: bool) -> Layers:
+        """Our arrays as their layers: `translate` backwards.
+
+        Args:
+            arrays: Arrays named "layer/variable", whose layers are all in the table.
+            gammas: Whether the publisher's BatchNorm has a gamma. If it has, one that we do not
+                have is 1; if not, ours goes into the kernel in front of it and the moving mean.
+        """
+        ours: dict[str, dict[str, np.ndarray]] = {}
+        for name, array in arrays.items():
+            layer, _, variable = name.rpartition("/")
+            ours.setdefault(layer, {})[variable] = array
+        for _, unit in rows(self.units):
+            norm, conv = ours.get(f"{unit}_bn", {}), ours.get(f"{unit}_conv", {})
+            if norm and gammas:
+                norm.setdefault("gamma", np.ones_like(norm["beta"]))
+            elif "gamma" in norm:
+                gamma = norm.pop("gamma")
+                conv["kernel"], norm["moving_mean"] = (
+                    conv["kernel"] * gamma,
+                    norm["moving_mean"] * gamma,
+                )
+        for layer, (channels, height, width) in self.flattened.items():
+            if layer in ours:
+                kernel = ours[layer]["kernel"].reshape(height, width, channels, -1)
+                flat = kernel.transpose(2, 0, 1, 3).reshape(channels * height * width, -1)
+                ours[layer]["kernel"] = flat
+        # Of two names for one layer the last is the living publisher's.
+        theirs = {name: other for other, name in self.names.items()}
+        for layer in _DENSE:
+            if layer in ours and "Conv2d" in theirs[layer]:
+                ours[layer]["kernel"] = ours[layer]["kernel"][None, None]
+        return {theirs[layer]: values for layer, values in ours.items()}
 
 
 @functools.cache

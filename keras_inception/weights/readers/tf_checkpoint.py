@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_inception import files
 from keras_inception.budget import Budget
-from keras_inception.protobuf import Message, fields, varint
+from keras_inception.protobuf import Message, field_bytes, fields, varint
 from keras_inception.weights.readers import tf_table
 from keras_inception.weights.readers.layers import Layers, add
 from keras_inception.weights.readers.tf_table import masked_crc32c
@@ -39,7 +39,7 @@ _SLICES_META, _SLICES_DATA = 1, 2
 _META_TENSOR, _META_NAME, _META_SHAPE, _META_TYPE, _META_SLICE = 1, 1, 2, 3, 4
 _SLICE_NAME, _SLICE_DATA = 1, 3
 _SHAPE_DIM, _DIM_SIZE = 2, 1
-_HEADER_SHARDS, _HEADER_ENDIANNESS = 1, 2
+_HEADER_SHARDS, _HEADER_ENDIANNESS, _HEADER_VERSION = 1, 2, 3
 _ENTRY_DTYPE, _ENTRY_SHAPE, _ENTRY_SHARD, _ENTRY_OFFSET, _ENTRY_SIZE = 1, 2, 3, 4, 5
 _ENTRY_CRC, _ENTRY_SLICES = 6, 7
 # TensorFlow 2 keys variables by their place among objects; their names stand in a graph of these
@@ -199,3 +199,37 @@ def _array(
     if budget.array(name, sizes, dtype) * dtype.itemsize != len(raw):
         raise ValueError(f"{name} has {len(raw):,} bytes for a shape of {sizes}")
     return np.frombuffer(raw, dtype).reshape(sizes)
+
+
+def write(layers: Layers) -> tuple[bytes, bytes]:
+    """A V2 checkpoint of layers by their variable scopes: its index, and its one shard.
+
+    Returns:
+        The bytes of {prefix}.index and of {prefix}.data-00000-of-00001.
+    """
+    theirs = {ours: name for name, ours in _VARIABLES.items()}
+    arrays = {
+        f"{owner}/{theirs.get(variable, variable)}": np.ascontiguousarray(array, "<f4")
+        for owner, variables in layers.items()
+        for variable, array in variables.items()
+    }
+    shard = bytearray()
+    # One shard, by a writer that a reader of the first version understands.
+    index = {b"": field_bytes(_HEADER_SHARDS, 1) + field_bytes(_HEADER_VERSION, field_bytes(1, 1))}
+    for name, array in sorted(arrays.items(), key=lambda item: item[0].encode()):
+        raw = array.tobytes()
+        sizes = b"".join(
+            field_bytes(_SHAPE_DIM, field_bytes(_DIM_SIZE, size)) for size in array.shape
+        )
+        crc = bytes([_ENTRY_CRC << 3 | 5]) + masked_crc32c(memoryview(raw)).to_bytes(4, "little")
+        index[name.encode()] = b"".join(
+            [
+                field_bytes(_ENTRY_DTYPE, 1),
+                field_bytes(_ENTRY_SHAPE, sizes),
+                field_bytes(_ENTRY_OFFSET, len(shard)),
+                field_bytes(_ENTRY_SIZE, len(raw)),
+                crc,
+            ]
+        )
+        shard += raw
+    return tf_table.write(index), bytes(shard)

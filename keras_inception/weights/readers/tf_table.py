@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_inception.budget import Budget
-from keras_inception.protobuf import varint
+from keras_inception.protobuf import number_bytes, varint
 
 MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
 _FOOTER = 48
@@ -81,6 +81,28 @@ def _block(
         key = key[:shared] + bytes(block[at : at + more])
         yield key, block[at + more : at + more + length]
         at += more + length
+
+
+def write(entries: dict[bytes, bytes]) -> bytes:
+    """A table of keys and values, whose keys are in order."""
+    table = bytearray()
+
+    def block(items: dict[bytes, bytes]) -> bytes:
+        """Adds a block, and returns its handle: where it is, and its size."""
+        content, starts = bytearray(), []
+        for key, value in items.items():
+            starts.append(len(content))  # no key shares a beginning with the one before
+            content += b"\0" + number_bytes(len(key)) + number_bytes(len(value)) + key + value
+        starts = starts or [0]
+        content += np.array([*starts, len(starts)], "<u4").tobytes()
+        handle = number_bytes(len(table)) + number_bytes(len(content))
+        content.append(_RAW)
+        table.extend(content + masked_crc32c(memoryview(content)).to_bytes(4, "little"))
+        return handle
+
+    data, metaindex = block(entries), block({})
+    index = block({list(entries)[-1]: data})
+    return bytes(table) + (metaindex + index).ljust(_FOOTER - len(MAGIC), b"\0") + MAGIC
 
 
 def masked_crc32c(data: memoryview) -> int:

@@ -32,6 +32,14 @@ _DTYPES = {
     "ByteStorage": "u1",
     "BoolStorage": "?",
 }
+# BatchNorm's variables by torch's names, and the counter of its training steps.
+_NORM = {
+    "weight": "gamma",
+    "bias": "beta",
+    "running_mean": "moving_mean",
+    "running_var": "moving_variance",
+}
+_COUNTER = "num_batches_tracked"
 # What a dict of weights may be wrapped in.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema")
 
@@ -302,14 +310,28 @@ def layers(arrays: dict[str, np.ndarray]) -> Layers:
     found: Layers = {}
     for name, array in arrays.items():
         owner, _, variable = name.rpartition(".")
-        if variable == "num_batches_tracked":
+        if variable == _COUNTER:
             continue
         norm = f"{owner}.running_mean" in arrays
         if variable == "weight" and not norm:
             variable = "kernel"
             array = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
-        names = {"running_mean": "moving_mean", "running_var": "moving_variance"}
-        if norm:
-            names |= {"weight": "gamma", "bias": "beta"}
+        names = _NORM if norm else {}
         add(found, owner, names.get(variable, variable), array)
+    return found
+
+
+def state_dict(layers: Layers) -> dict[str, np.ndarray]:
+    """`layers` backwards: Keras' names and layouts as torch's, with a counter a BatchNorm."""
+    found: dict[str, np.ndarray] = {}
+    for owner, variables in layers.items():
+        norm = "moving_mean" in variables
+        names = {ours: theirs for theirs, ours in _NORM.items()} if norm else {"kernel": "weight"}
+        for variable, array in variables.items():
+            if variable == "kernel":
+                array = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
+            name = f"{owner}.{names.get(variable, variable)}"
+            found[name] = np.ascontiguousarray(array, np.float32)
+        if norm:
+            found[f"{owner}.{_COUNTER}"] = np.zeros((), np.int64)
     return found
