@@ -21,7 +21,9 @@ _PUBLIC = {
     "InceptionV3": "keras_inception.models.inception_v3",
     "InceptionV4": "keras_inception.models.inception_v4",
     "Preprocessing": "keras_inception.preprocessing",
+    "Recipe": "keras_inception.recipes",
     "Run": "keras_inception.complete_run",
+    "SaveModel": "keras_inception.fitting",
     "Weights": "keras_inception.weights",
     "comparison_table": "keras_inception.models.registry",
     "convert_weights": "keras_inception.models.publishers",
@@ -29,6 +31,7 @@ _PUBLIC = {
     "default_preprocessing": "keras_inception.models.registry",
     "diagram": "keras_inception.drawing.diagram",
     "endpoints": "keras_inception.models.measure",
+    "explain": "keras_inception.explaining.explain",
     "export": "keras_inception.exporting.run",
     "evaluate": "keras_inception.evaluation.protocol",
     "feature_pyramid": "keras_inception.models.measure",
@@ -36,15 +39,19 @@ _PUBLIC = {
     "fuse": "keras_inception.models.fusion",
     "get_model": "keras_inception.models.registry",
     "get_weights": "keras_inception.weights",
+    "head_labels": "keras_inception.fitting",
     "imagenet_classes": "keras_inception.models.imagenet",
+    "inspect": "keras_inception.data.inspected",
     "list_models": "keras_inception.models.registry",
     "list_weights": "keras_inception.weights",
     "load_classifier": "keras_inception.runtime",
     "load_model": "keras_inception.models.saving",
     "load_weights": "keras_inception.models.saving",
     "load_run": "keras_inception.complete_run",
+    "losses": "keras_inception.fitting",
     "multiply_adds": "keras_inception.models.measure",
     "optimize": "keras_inception.exporting.fastest",
+    "optimizer": "keras_inception.fitting",
     "predict": "keras_inception.runtime.predict",
     "replace_head": "keras_inception.models.surgery",
     "save_model": "keras_inception.models.saving",
@@ -60,7 +67,14 @@ __all__ = ["__version__", *_PUBLIC]
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
-        return getattr(importlib.import_module(_PUBLIC[name]), name)
+        try:
+            return getattr(importlib.import_module(_PUBLIC[name]), name)
+        except ModuleNotFoundError as error:
+            if error.name != "tensorflow":
+                raise
+            raise ImportError(
+                f"`keras_inception.{name}` needs TensorFlow: pip install 'keras-inception[cpu]'"
+            ) from error
     raise AttributeError(f"module 'keras_inception' has no attribute {name!r}")
 
 

@@ -3,10 +3,16 @@
 from keras_inception.complete_run import Run as Run
 from keras_inception.complete_run import load_run as load_run
 from keras_inception.complete_run import train as train
+from keras_inception.data.inspected import inspect as inspect
 from keras_inception.drawing.diagram import diagram as diagram
 from keras_inception.evaluation.protocol import evaluate as evaluate
+from keras_inception.explaining.explain import explain as explain
 from keras_inception.exporting.fastest import optimize as optimize
 from keras_inception.exporting.run import export as export
+from keras_inception.fitting import SaveModel as SaveModel
+from keras_inception.fitting import head_labels as head_labels
+from keras_inception.fitting import losses as losses
+from keras_inception.fitting import optimizer as optimizer
 from keras_inception.models.bn_inception import BNInception as BNInception
 from keras_inception.models.fusion import fuse as fuse
 from keras_inception.models.imagenet import decode_predictions as decode_predictions
@@ -34,6 +40,7 @@ from keras_inception.models.surgery import freeze_backbone as freeze_backbone
 from keras_inception.models.surgery import replace_head as replace_head
 from keras_inception.models.surgery import to_inference as to_inference
 from keras_inception.preprocessing import Preprocessing as Preprocessing
+from keras_inception.recipes import Recipe as Recipe
 from keras_inception.runtime import Classifier as Classifier
 from keras_inception.runtime import load_classifier as load_classifier
 from keras_inception.runtime.predict import predict as predict

@@ -15,12 +15,12 @@ class Bar:
     """Called with (done, total images); total 0 where it is not known. Writes to stderr.
 
     Args:
-        verbose: 1 shows the progress, 0 nothing.
+        verbose: 1 shows the progress, 2 in lines on a terminal, too, 0 nothing.
     """
 
     def __init__(self, verbose: int = 1) -> None:
         self._verbose = verbose
-        self._terminal = sys.stderr.isatty()
+        self._terminal = sys.stderr.isatty() and verbose < 2
         self._shown = time.monotonic()
         self._start: tuple[float, int] | None = None
 

@@ -18,12 +18,15 @@ import tensorflow as tf
 
 from keras_inception import evaluation, exporting, training
 from keras_inception import report as pages
+from keras_inception.backend import need_tensorflow
 from keras_inception.data import Held, Source
+from keras_inception.data.sources.memory import named_or_held
 from keras_inception.evaluation import results
 from keras_inception.locks import FolderLock
 from keras_inception.messages import nearest
 from keras_inception.options import Options, run_dir_of
 from keras_inception.recipes import Recipe, named
+from keras_inception.result import frame
 from keras_inception.runs import RunFolder
 from keras_inception.runtime import Classifier, load_classifier
 
@@ -72,14 +75,29 @@ class Run:
         return {name: [row.get(name) for row in rows] for row in rows for name in row}
 
     @property
-    def evaluation(self) -> dict[str, Any] | None:
+    def evaluation(self) -> results.Evaluation | None:
         """What evaluation.json holds (see `evaluate`); None before the evaluation."""
-        return results.read(self._folder.path)
+        found = results.read(self._folder.path)
+        return results.Evaluation(found) if found else None
 
     @property
     def report(self) -> Any:
         """The path of report.html; None before it is written."""
         return self._folder.at("report.html") if self._folder.report_path.exists() else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The run as JSON holds it: its folder, recipe, class names, history and evaluation."""
+        return {
+            "path": self.path,
+            "recipe": dataclasses.asdict(self.recipe),
+            "class_names": self.class_names,
+            "history": self.history,
+            "evaluation": self.evaluation and self.evaluation.to_dict(),
+        }
+
+    def to_pandas(self) -> Any:
+        """The history as a `pandas.DataFrame`, a row an epoch."""
+        return frame(self._folder.history)
 
     def __repr__(self) -> str:
         return "\n".join(f"{name:10} {text}" for name, text in self._facts().items())
@@ -164,7 +182,7 @@ def train(
             written and checked, and report.html is written.
         fresh: Whether an earlier run's files in the folder are removed first.
         strategy: Which devices train: a name that `--strategy` takes, or a strategy.
-        verbose: 1 prints the progress and what was measured, 0 nothing.
+        verbose: 1 prints the progress and what was measured, 2 in lines, 0 nothing.
         **fields: Fields of the recipe, such as `epochs=2`, and the other options of a run, such as
             `download=True`: what `keras-inception train --help` lists.
 
@@ -174,7 +192,8 @@ def train(
         keras_inception.training.Ending: the run ended early; what was saved is good.
         keras_inception.exporting.ExportCheckError: an exported file differs from the network.
     """
-    name, held = _dataset(data, validation, test)
+    need_tensorflow("train")
+    name, held = named_or_held(data, validation, test)
     given = {"dataset": name, "model": model, "weights": weights}
     recipe, options = _settings(recipe, run_dir, fresh, strategy, given, fields)
     if export:
@@ -217,19 +236,6 @@ def _carry_out(
     )
     if training.is_chief(devices):
         finish(folder, source)
-
-
-def _dataset(data: Any, validation: Any, test: Any) -> tuple[str | None, Held | None]:
-    """What the recipe calls the data set, and what a program holds of it."""
-    if data is not None and not isinstance(data, str | os.PathLike):
-        held = Held(data, validation, test)
-        return held.kind, held
-    if validation is not None or test is not None:
-        raise ValueError(
-            "`validation` and `test` go with arrays, tables and `tf.data` data sets; folders and "
-            f"files have their own parts. Received: data={data!r}"
-        )
-    return (None if data is None else os.fspath(data)), None
 
 
 def _settings(
@@ -284,7 +290,7 @@ def _finish(
         if evaluate:
             result = evaluation.evaluate(folder.address, source=source, verbose=verbose)
             if verbose:
-                print(evaluation.table(result), flush=True)
+                print(result, flush=True)
         if export:
             exporting.export_run(folder.address, source, verbose)
         if report:

@@ -21,7 +21,7 @@ from keras_inception.cli import flags
 ROOT = Path(__file__).parents[1]
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # Modules whose names are public besides keras_inception's own: the API reference lists them.
-MODULES = ("data", "evaluation", "explain", "exporting", "recipes", "training")
+MODULES = ("data", "evaluation", "explaining", "exporting", "recipes", "training")
 
 _spec = importlib.util.spec_from_file_location("notebooks", ROOT / "tools" / "notebooks.py")
 assert _spec and _spec.loader

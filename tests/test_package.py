@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,25 @@ def test_the_stub_names_what_the_package_has():
     assert named == keras_inception._PUBLIC
 
 
+TYPED = Path(__file__).with_name("user_program.py")
+
+
+def test_the_typed_program_calls_every_public_name():
+    called = {
+        node.attr
+        for node in ast.walk(ast.parse(TYPED.read_text()))
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "ki"
+    }
+    assert called == set(keras_inception.__all__)
+
+
+def test_the_page_of_names_is_that_of_their_docstrings():
+    root = Path(__file__).parents[1]
+    tool = runpy.run_path(str(root / "tools" / "names.py"))
+    page = (root / "docs" / "python.md").read_text(encoding="utf-8")
+    assert page.endswith(tool["MARK"] + tool["table"]()), "run: python tools/names.py"
+
+
 USER_PROGRAM = """
 import keras_inception
 reveal_type(keras_inception.InceptionV4)
@@ -87,15 +107,17 @@ def test_type_checkers_see_the_signatures(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(USER_PROGRAM)
     command = [sys.executable, "-m", "mypy", "--config-file=", "--ignore-missing-imports"]
+    command += ["--strict"]
     command += ["--follow-imports=silent", f"--cache-dir={tmp_path}", "--no-error-summary"]
     found = subprocess.run(
-        [*command, str(program)],
+        [*command, str(program), str(TYPED)],
         capture_output=True,
         text=True,
         cwd=Path(keras_inception.__file__).parents[1],
         check=False,
     )
     assert not found.stderr
+    assert TYPED.name not in found.stdout
     lines = [line.split(":", 1)[1] for line in found.stdout.splitlines()]
     signature = r"def \(include_top: (builtins\.)?bool =, weights: .*, classes: (builtins\.)?int ="
     assert re.search(signature, lines[0]), lines[0]
@@ -103,6 +125,14 @@ def test_type_checkers_see_the_signatures(tmp_path):
     assert "list[" in lines[1] and "str]" in lines[1]
     assert [line.partition(":")[0] for line in lines[2:] if " error: " in line] == ["6", "7"]
     assert 'argument "classes"' in found.stdout.lower() and "klasses" in found.stdout
+
+
+@pytest.mark.slow
+def test_pyright_sees_the_signatures():
+    pytest.importorskip("pyright", reason="pip install pyright")
+    command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, str(TYPED)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout
 
 
 def test_an_unknown_name_is_an_attribute_error():

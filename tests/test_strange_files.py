@@ -19,7 +19,7 @@ import pytest
 from keras_inception import archives, buckets, files
 from keras_inception.data import kept, open_source
 from keras_inception.data.fingerprint import Fingerprint
-from keras_inception.explain.distances import read_statistics
+from keras_inception.explaining.distances import read_statistics
 from keras_inception.models.saving import load_model
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe

@@ -84,14 +84,16 @@ SECTIONS = {
     "Weights": ("weights",),
     "Measuring and drawing": ("models.measure", "drawing", "models.imagenet"),
     "Changing and saving": ("models.",),
-    "Training": ("complete_run",),
+    "Data and training": ("data", "recipes", "complete_run"),
     "Running": ("runtime",),
     "Evaluating": ("evaluation",),
     "Exporting": ("exporting",),
+    "Explaining": ("explaining",),
+    "Keras' own loop": ("fitting",),
     "Other names": ("",),
 }
 # Modules of which every name in `__all__` is public, too.
-MODULES = ("explain", "data", "training", "evaluation", "exporting")
+MODULES = ("explaining", "data", "training", "evaluation", "exporting")
 
 
 def main(target: Path) -> None:
@@ -327,7 +329,7 @@ def write_reference(target: Path) -> None:
     lines = [
         "# API reference",
         "",
-        "Public are the names of `keras_inception` and those of its modules `explain`, `data`, "
+        "Public are the names of `keras_inception` and those of its modules `explaining`, `data`, "
         "`training`, `evaluation` and `recipes` on this page. Names of other modules may change "
         "without a line in the changelog.",
         "",

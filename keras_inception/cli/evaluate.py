@@ -62,12 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measures, prints and writes."""
     from keras_inception.cli.report import renew
-    from keras_inception.evaluation import evaluate, table
+    from keras_inception.evaluation import evaluate
 
     output = arguments.output or (_folder(arguments) if arguments.dataset else None)
     options = {name: getattr(arguments, name) for name in _OPTIONS}
     result = evaluate(arguments.models, arguments.dataset, **options, output=output)
-    print(table(result))
+    print(result)
     where = output or arguments.models[0]
     print(f"{where}: evaluation.json, predictions.npz, confusion matrices, reliability plots")
     if _run(arguments) and not arguments.output:

@@ -100,16 +100,14 @@ _DRAWINGS = {
 
 def _picture(arguments: argparse.Namespace) -> None:
     """Draws a map of heat, or climbs to an image."""
-    from keras_inception import explain
+    from keras_inception import explaining
 
     function, names = _DRAWINGS[arguments.method]
     given = {name: getattr(arguments, name) for name in names}
-    found = getattr(explain, function)(arguments.model, **given)
+    found = getattr(explaining, function)(arguments.model, **given)
     found.save(arguments.output)
     if hasattr(found, "peak"):
-        (row, column), (height, width) = found.peak, found.image.shape[:2]
-        print(f"{found.label}, probability {found.probability:.2%}; {found.method}")
-        print(f"strongest at row {row}, column {column} of {height} x {width}")
+        print(found)
     else:
         first, last = found.objective[-1][0], found.objective[-1][-1]
         print(f"{found.what}: {first:.4g} to {last:.4g} at the last size")
@@ -117,8 +115,8 @@ def _picture(arguments: argparse.Namespace) -> None:
 
 
 def _nearest(arguments: argparse.Namespace) -> None:
-    from keras_inception.explain import features, nearest
-    from keras_inception.explain.heat import save_row
+    from keras_inception.explaining import features, nearest
+    from keras_inception.explaining.heat import save_row
     from keras_inception.runtime import load_classifier
     from keras_inception.runtime.predict import image_list
 
@@ -136,7 +134,7 @@ def _nearest(arguments: argparse.Namespace) -> None:
 
 
 def _distance(arguments: argparse.Namespace) -> int:
-    from keras_inception import explain
+    from keras_inception import explaining
     from keras_inception.models.inception_v3 import InceptionV3
     from keras_inception.runtime.predict import image_list
 
@@ -148,28 +146,28 @@ def _distance(arguments: argparse.Namespace) -> int:
     if arguments.inception_score and arguments.first.endswith(_STATISTICS):
         raise ValueError("--inception_score needs the images, not their statistics.")
     # Read first: what is no statistics, or no image, is known before the network is built.
-    read = {one: explain.read_statistics(one) for one in given if one.endswith(_STATISTICS)}
+    read = {one: explaining.read_statistics(one) for one in given if one.endswith(_STATISTICS)}
     listed = {one: image_list(one) for one in given if one not in read}
     model = InceptionV3(weights=arguments.weights, classes=1008)
     name = "inception_v3.fid" if arguments.weights == "fid" else Path(arguments.weights).name
     how = {"weights": name, "resize": arguments.resize}
     features: dict[str, Any] = {
-        one: explain.fid_features(images, resize=arguments.resize, model=model)
+        one: explaining.fid_features(images, resize=arguments.resize, model=model)
         for one, images in listed.items()
     }
-    sets = [read.get(one) or explain.statistics(features[one], **how) for one in given]
+    sets = [read.get(one) or explaining.statistics(features[one], **how) for one in given]
     print(f"features of {name}, resize {arguments.resize}")
     if arguments.save:
-        explain.save_statistics(sets[0], arguments.save)
+        explaining.save_statistics(sets[0], arguments.save)
         print(f"{arguments.save}: statistics of {sets[0].images} images")
     if len(sets) == 2:
-        print(f"Frechet Inception distance {explain.frechet_distance(*sets):.4f}")
+        print(f"Frechet Inception distance {explaining.frechet_distance(*sets):.4f}")
     if len(features) == 2:
-        mean, deviation = explain.kernel_distance(*features.values())
+        mean, deviation = explaining.kernel_distance(*features.values())
         print(f"kernel Inception distance {mean:.6f} (deviation over subsets {deviation:.6f})")
     if arguments.inception_score:
-        logits = explain.fid_logits(features[arguments.first], model)
-        mean, deviation = explain.inception_score(logits, splits=min(10, len(logits)))
+        logits = explaining.fid_logits(features[arguments.first], model)
+        mean, deviation = explaining.inception_score(logits, splits=min(10, len(logits)))
         print(f"Inception score {mean:.4f} (deviation over parts {deviation:.4f})")
     is_whole = all(len(features[one]) == len(images) for one, images in listed.items())
     return 0 if is_whole else codes.SOME_UNREADABLE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from dataclasses import fields
 
 HELP = "what a data set holds: parts, classes, sizes, and what is wrong with it"
@@ -31,22 +30,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Prints what a data set holds; what training would refuse ends with code 2."""
-    if arguments.output and not arguments.output.endswith(".html"):
-        raise ValueError(f"--output should end in .html. Received: {arguments.output}")
-    from keras_inception.data import inspection, open_for
+    from keras_inception.data import inspect
     from keras_inception.recipes import Recipe
 
     given = {field.name: getattr(arguments, field.name, None) for field in fields(Recipe)}
-    recipe = Recipe(**{name: value for name, value in given.items() if value is not None})
-    recipe.check()
-    level = logging.getLogger().level
-    logging.getLogger().setLevel(logging.ERROR)  # the lines below say what warnings would say
-    try:
-        source = open_for(recipe, download=arguments.download)
-    finally:
-        logging.getLogger().setLevel(level)
-    for line in inspection.inspect(source, near=arguments.near):
-        print(line)
+    given = {name: value for name, value in given.items() if value is not None}
+    found = inspect(
+        given.pop("dataset"),
+        near=arguments.near,
+        output=arguments.output,
+        download=arguments.download,
+        **given,
+    )
+    print(found)
     if arguments.output:
-        inspection.write_sheet(source, arguments.output)
         print(f"Images: {arguments.output}")

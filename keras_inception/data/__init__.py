@@ -1,6 +1,7 @@
 """Images -> batches."""
 
 from keras_inception.data.fingerprint import Changes, Fingerprint
+from keras_inception.data.inspected import inspect
 from keras_inception.data.iteration import Batches
 from keras_inception.data.order import Order
 from keras_inception.data.pipeline import Augmentation, evaluation_batches, train_batches
@@ -19,6 +20,7 @@ __all__ = [
     "Source",
     "decoding_of",
     "evaluation_batches",
+    "inspect",
     "open_for",
     "open_run",
     "open_source",

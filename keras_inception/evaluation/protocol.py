@@ -50,7 +50,7 @@ def evaluate(
     batch_size: int = BATCH,
     verbose: int = 1,
     source: Source | None = None,
-) -> dict[str, Any]:
+) -> results.Evaluation:
     """Measures networks on a data set.
 
     `evaluate(run_dir)` is a run's own evaluation: on the test part that the run had, in the views
@@ -75,11 +75,12 @@ def evaluate(
         output: A folder for the results. An evaluation that was stopped goes on there.
         fresh: Start anew there.
         batch_size: Views that a network is given at once.
-        verbose: 1 shows the progress, 0 nothing.
+        verbose: 1 shows the progress, 2 in lines, 0 nothing.
         source: With a run's own evaluation, the run's data set, if it is open already.
 
     Returns:
-        What evaluation.json holds: see `results.collect`.
+        What evaluation.json holds, as a dict: see `results.collect`. It prints as a table, and
+        `to_pandas()` gives a row a network.
 
     Raises:
         ValueError: an argument is out of range, a model's classes are not the data set's, or
@@ -100,7 +101,7 @@ def evaluate(
 
 def _evaluate_run(
     run: RunFolder, source: Source | None, fresh: bool, batch_size: int, verbose: int
-) -> dict[str, Any]:
+) -> results.Evaluation:
     """A run's own evaluation, whose images could all be read when the run began."""
     crops = {"center": "1"}.get(run.recipe.views, run.recipe.views)
     task = plan([run.address], source or open_run(run), "test", crops, batch_size=batch_size)
@@ -109,14 +110,14 @@ def _evaluate_run(
     return result
 
 
-def _measure(task: Task, output: Path | None, fresh: bool, verbose: int) -> dict[str, Any]:
+def _measure(task: Task, output: Path | None, fresh: bool, verbose: int) -> results.Evaluation:
     """Asks, summarizes and writes."""
     noise = np.stack([entrant.answers_to_noise() for entrant in task.entrants])
     notes = Notes(output, task.protocol(), noise, fresh)
     if notes.rows:
         _check_contents(task, notes.rows)
     rows = _answer(task, notes, Bar(verbose))
-    result = results.collect(task, rows)
+    result = results.Evaluation(results.collect(task, rows))
     if output:
         results.write(output, task, rows, result)
         notes.done()

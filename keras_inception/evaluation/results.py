@@ -24,6 +24,7 @@ from keras_inception.evaluation.metrics import (
 from keras_inception.evaluation.published import published_figures
 from keras_inception.evaluation.task import Entrant, Task
 from keras_inception.messages import some
+from keras_inception.result import Result, scalars
 
 RESULT, PREDICTIONS = "evaluation.json", "predictions.npz"
 MOST_ROWS = 50  # classes that `table` prints
@@ -246,6 +247,17 @@ def table(result: dict[str, Any]) -> str:
 def _by_groups(pair: dict[str, Any]) -> str:
     low, high = pair.get("difference_interval_of_groups", (None, None))
     return "" if low is None else f"; drawing groups {low:+.2%} to {high:+.2%}"
+
+
+class Evaluation(Result):
+    """What evaluation.json holds: see `collect`."""
+
+    def __repr__(self) -> str:
+        return table(self)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row a network."""
+        return [scalars(one) for one in self["results"]]
 
 
 def _lines(result: dict[str, Any], one: dict[str, Any], digits: int) -> list[str]:

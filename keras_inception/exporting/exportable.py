@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_inception.backend import need_tensorflow
 from keras_inception.identity import Identity
 from keras_inception.runtime import Classifier
 from keras_inception.runtime.keras import KerasEngine, final_activation, in_float32
@@ -29,6 +30,7 @@ class Exportable:
     """
 
     def __init__(self, classifier: Classifier) -> None:
+        need_tensorflow("export")
         if not isinstance(classifier.engine, KerasEngine):
             raise ValueError(
                 "An export is made of a Keras model: a run folder, a .keras file, weights or a "

@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_inception
+from keras_inception.backend import need_tensorflow
 from keras_inception.exporting.onnx import Onnx, OpenVINO
 from keras_inception.exporting.targets import SCRATCH, check_holds
 from keras_inception.exporting.tflite import TFLite
@@ -319,6 +320,7 @@ def table(exact: Classifier, rows: Sequence[Row], batch_size: int) -> str:
 
 def _model_of(classifier: Classifier) -> Any:
     """The Keras model that a classifier runs."""
+    need_tensorflow("optimize")
     if not isinstance(classifier.engine, KerasEngine):
         raise ValueError(
             "`optimize` starts from a Keras model: a run folder, a .keras file, weights or a built "

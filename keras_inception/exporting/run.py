@@ -29,6 +29,7 @@ from keras_inception.exporting.targets import (
 from keras_inception.files import exchange, write
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
+from keras_inception.result import Result, scalars
 from keras_inception.runs import EXPORTS, RunFolder
 from keras_inception.runtime import load_classifier
 
@@ -48,7 +49,7 @@ def export(
     num_calibration: int = CALIBRATION,
     latency: bool = True,
     verbose: int = 1,
-) -> dict[str, Any]:
+) -> Exports:
     """Exports a network, and compares each file with the Keras model in a process of its own.
 
     Args:
@@ -94,7 +95,7 @@ def export(
     opened = _opened(dataset, run)
     chosen = [target.with_data(opened, network, num_calibration) for target in chosen]
     samples = held_out(opened, network, num_images) if opened else made_up(network, num_images)
-    result = _exported(network, chosen, samples, folder, latency, _speaker(verbose))
+    result = Exports(_exported(network, chosen, samples, folder, latency, _speaker(verbose)))
     if buckets.is_remote(place):
         buckets.copy_of(place).publish()
     return result
@@ -102,7 +103,7 @@ def export(
 
 def export_run(
     run_dir: str | Path, source: data.Source | None = None, verbose: int = 1
-) -> dict[str, Any]:
+) -> Exports | None:
     """Exports a finished run into its folder, as its recipe says, and checks what was exported.
 
     Args:
@@ -111,7 +112,7 @@ def export_run(
         verbose: 1 prints what was measured, 0 nothing.
 
     Returns:
-        What export.json holds: see `export`; nothing if the recipe exports nothing.
+        What export.json holds: see `export`; None if the recipe exports nothing.
 
     Raises:
         ExportCheckError: a file differs from the Keras model; an earlier export stays.
@@ -124,7 +125,7 @@ def export_run(
         )
     targets = _of_recipe(run.recipe)
     if not targets:
-        return {}
+        return None
     return export(run.address, targets=targets, dataset=source, latency=False, verbose=verbose)
 
 
@@ -333,6 +334,17 @@ def _add_latency(
     for threads in (1, 2):
         for path, milliseconds in checks.latencies_of(list(paths), images, threads).items():
             rows[paths[Path(path)]].setdefault("latency_ms", {})[str(threads)] = milliseconds
+
+
+class Exports(Result):
+    """What export.json holds: see `export`."""
+
+    def __repr__(self) -> str:
+        return table(self)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row a file."""
+        return [{"file": name} | scalars(row) for name, row in self["files"].items()]
 
 
 def table(result: dict[str, Any]) -> str:

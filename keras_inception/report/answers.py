@@ -12,7 +12,7 @@ from keras_inception import pictures
 from keras_inception.data import Source
 from keras_inception.data.splits import SPLITS
 from keras_inception.evaluation import results
-from keras_inception.explain import GradCAM
+from keras_inception.explaining import GradCAM
 from keras_inception.messages import printable
 from keras_inception.report import images
 from keras_inception.report.table import BLANK, Table, number, share, text

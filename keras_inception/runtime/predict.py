@@ -35,6 +35,10 @@ class Prediction:
     top: tuple[tuple[str, float], ...]
     error: str = ""
 
+    def __str__(self) -> str:
+        found = ", ".join(f"{name} {probability:.1%}" for name, probability in self.top)
+        return f"{self.image}: {self.error or found}"
+
     def to_dict(self) -> dict[str, Any]:
         """The record as JSON holds it."""
         record: dict[str, Any] = {"image": self.image}
@@ -66,7 +70,7 @@ def predict(
         batch_size: Views that the network is given at once.
         max_pixels: Images with more pixels cannot be read, by their headers; by default those with
             more than 150 million.
-        verbose: 1 shows the progress of more than one batch, 0 nothing.
+        verbose: 1 shows the progress of more than one batch, 2 in lines, 0 nothing.
 
     Returns:
         An iterator with a record an image, in the order of the paths. An image that cannot be read

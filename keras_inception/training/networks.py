@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import keras
 
 from keras_inception.models.layers import conventions
-from keras_inception.models.measure import block_of, endpoints, last_endpoint, strides_of
+from keras_inception.models.measure import endpoints, last_endpoint, strides_of
 from keras_inception.models.registry import get_model
 from keras_inception.models.surgery import freeze_backbone
 from keras_inception.recipes import Recipe
@@ -82,22 +82,6 @@ def _freeze_before(model: keras.Model, name: str) -> None:
     for layer in keras.Model(model.input, model.get_layer(name).output).layers:
         if layer.name != name and not layer.name.startswith(f"{name}_"):
             layer.trainable = False
-
-
-def rate_factors(model: keras.Model, layer_decay: float) -> list[float]:
-    """The factor of the learning rate for each variable that trains, in their order.
-
-    1 behind the last block (the classifiers), `layer_decay` in the last block, its square in the
-    one before, and so on; what comes before the first block counts as one block more.
-    """
-    blocks = list(endpoints(model))
-    found: dict[int, float] = {}
-    for layer in model.layers:
-        block = block_of(layer.name, blocks)
-        behind = len(blocks) - blocks.index(block) if block in blocks else 0
-        depth = len(blocks) + 1 if block == "stem" else behind
-        found |= {id(v): layer_decay**depth for v in layer.trainable_variables}
-    return [found[id(v)] for v in model.trainable_variables]
 
 
 def inference_network(recipe: Recipe, trained: keras.Model) -> keras.Model:

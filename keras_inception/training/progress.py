@@ -14,13 +14,14 @@ class Progress:
     """The lines of one run; only the chief prints.
 
     Args:
-        prints: Whether this process prints; also an attribute.
+        prints: Whether this process prints; also an attribute, as `in_lines` is: whether no line
+            rewrites itself.
         batch_size: The global batch.
         total_steps, epochs: Of the whole run.
     """
 
     def __init__(self, *, prints: bool, batch_size: int, total_steps: int, epochs: int) -> None:
-        self.prints, self._batch_size = prints, batch_size
+        self.prints, self.in_lines, self._batch_size = prints, False, batch_size
         self._total_steps, self._epochs = total_steps, epochs
         self._reported = time.monotonic()
         # Where the rate is measured from: the end of the first loop, which is spent on tracing.
@@ -29,7 +30,10 @@ class Progress:
     def say(self, text: str) -> None:
         """Prints a line from the chief only, overwriting the progress line on a terminal."""
         if self.prints:
-            print(f"\r{text}" if sys.stdout.isatty() else text, flush=True)
+            print(f"\r{text}" if self._rewrites() else text, flush=True)
+
+    def _rewrites(self) -> bool:
+        return sys.stdout.isatty() and not self.in_lines
 
     def loop(self, step: int, loss: float, hits: float, rate: float) -> None:
         """One line that rewrites itself on a terminal; in a log, a line every half minute.
@@ -43,7 +47,7 @@ class Progress:
         if self._start is None:
             self._start = (now, step)
         begun, first = self._start
-        terminal = sys.stdout.isatty()
+        terminal = self._rewrites()
         quiet = not terminal and now - self._reported < SECONDS_BETWEEN_LOG_LINES
         if not self.prints or quiet or step == first:
             return

@@ -25,6 +25,7 @@ from keras_inception.data import (
 from keras_inception.files import write
 from keras_inception.locks import FolderLock
 from keras_inception.models.registry import default_preprocessing
+from keras_inception.optimizers import make_optimizer, make_schedule, rate_factors
 from keras_inception.options import Options
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
@@ -33,8 +34,7 @@ from keras_inception.training import balance, memory
 from keras_inception.training.averages import MovingAverage
 from keras_inception.training.endings import LostWorker, stop_requests
 from keras_inception.training.loop import Descent
-from keras_inception.training.networks import inference_network, rate_factors, training_network
-from keras_inception.training.optimizers import make_optimizer, make_schedule
+from keras_inception.training.networks import inference_network, training_network
 from keras_inception.training.probe import Probe
 from keras_inception.training.stage import Place, Stage
 from keras_inception.training.step import LossScale, Step
@@ -81,7 +81,7 @@ def train(
             are in, though others were added to the data set since it began.
         source: The data set, if `open_bound` has opened it already.
         lock: The lock of the folder, which is taken and kept; by default one for this call.
-        verbose: 1 prints the progress, 0 nothing.
+        verbose: 1 prints the progress, 2 in lines, 0 nothing.
 
     Returns:
         The run folder, with weights.safetensors, model.keras, history.csv and curves.png in it.
@@ -106,7 +106,7 @@ def train(
     if not fresh:
         folder.check_recipe(recipe)
     stages = plan(recipe, source, folder, strategy, fresh, steps_per_loop, xla)
-    stages = stages if verbose else _silent(stages)
+    stages = _shown(stages, verbose)
     stage = next(stages)  # what its network cannot do is refused before the folder is touched
     all_stages = itertools.chain([stage], stages)
     with _writing(folder, strategy, fresh, lock):
@@ -175,10 +175,11 @@ def plan(
     yield descent(recipe, weights, folder)
 
 
-def _silent(stages: Iterator[Stage]) -> Iterator[Stage]:
-    """The same stages, which print nothing."""
+def _shown(stages: Iterator[Stage], verbose: int) -> Iterator[Stage]:
+    """The same stages, which print as `verbose` of `train` says."""
     for stage in stages:
-        stage.progress.prints = False
+        stage.progress.prints &= verbose > 0
+        stage.progress.in_lines = verbose > 1
         yield stage
 
 

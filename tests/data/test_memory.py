@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import keras_inception
 from keras_inception.data import Held, open_source
 from keras_inception.data.sources import memory
 
@@ -183,6 +184,20 @@ def test_splits_of_hugging_face_are_parts(root, caplog):
     with pytest.raises(ValueError, match="One split is asked for, such as data.'train'."):
         memory.images_of(given)
     assert memory.images_of(whole)[29] == paths[29].read_bytes()
+
+
+def test_inspect_takes_what_train_takes(root, tmp_path):
+    page, data = tmp_path / "sheet.html", held(root, "arrays")
+    found = keras_inception.inspect(data, output=page, validation_fraction=0.25)
+    each = {"training": 9, "validation": 3, "test": 3}
+    assert found.rows() == found.to_dict()["classes"] == [{"class": n, **each} for n in NAMES]
+    assert repr(found).startswith("arrays: 30 images of 2 classes (18 training") and page.exists()
+    with pytest.raises(TypeError, match="no argument 'seeds'; did you mean 'seed'"):
+        keras_inception.inspect(data, seeds=1)
+    with pytest.raises(ValueError, match="end in .html. Received: output='sheet'"):
+        keras_inception.inspect(data, output="sheet")
+    with pytest.raises(ValueError, match="`validation` and `test` go with arrays"):
+        keras_inception.inspect(root, test=data)
 
 
 IMAGES, LABELS = np.zeros((4, 8, 8, 3), np.uint8), np.array([0, 1, 0, 1])

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from keras_inception import InceptionV3, cli
-from keras_inception.explain import (
+from keras_inception.explaining import (
     fid_features,
     fid_logits,
     frechet_distance,
@@ -22,7 +22,7 @@ from keras_inception.explain import (
     save_statistics,
     statistics,
 )
-from keras_inception.explain.features import resized
+from keras_inception.explaining.features import resized
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 sys.path.insert(0, str(GOLDENS))

@@ -8,16 +8,17 @@ import pytest
 import tensorflow as tf
 
 from keras_inception import InceptionV1, Preprocessing, cli
-from keras_inception.explain import (
+from keras_inception.explaining import (
     GradCAM,
     deep_dream,
+    explain,
     features,
     grad_cam,
     nearest,
     occlusion,
     visualize,
 )
-from keras_inception.explain.network import Inside
+from keras_inception.explaining.network import Inside
 from keras_inception.identity import Identity, attach
 from keras_inception.runtime import Classifier
 from keras_inception.runtime.keras import KerasEngine
@@ -69,12 +70,12 @@ def small():
     return classifier(trained(model, epochs=6), Preprocessing(size=(SIDE, SIDE)), NAMES)
 
 
-def pointing_game(explain, count, seed):
+def pointing_game(method, count, seed):
     """Share of scenes whose strongest place is inside the square (Zhang et al. 2016)."""
     images, labels, corners = scenes(count, seed)
     found = 0
     for image, label, (top, left) in zip(images, labels, corners, strict=True):
-        row, column = explain(image, int(label)).peak
+        row, column = method(image, int(label)).peak
         # The contract's crop keeps the middle 7/8, enlarged to the input.
         row, column = (4 + (p + 0.5) * 56 / SIDE for p in (row, column))
         found += top <= row < top + SQUARE and left <= column < left + SQUARE
@@ -146,7 +147,7 @@ def classifier(model, contract, names=("a", "b")):
     return Classifier(KerasEngine(model), Identity("", (), contract, names))
 
 
-def test_occlusion_asks_any_engine():
+def test_occlusion_asks_any_engine(tmp_path):
     """The answer depends on one place alone: that is where the heat is, exactly."""
 
     class Corner:
@@ -160,8 +161,16 @@ def test_occlusion_asks_any_engine():
     image[8:12, 12:16] = 255
     contract = Preprocessing(size=(20, 20), crop_fraction=1.0)
     one = Classifier(Corner(), Identity("", (), contract, ("seen", "not")))
-    heat = occlusion(one, image, target="seen", window=4, stride=4)
+    drawn = tmp_path / "heat.png"
+    options = {"target": "seen", "window": 4, "stride": 4, "output": drawn}
+    heat = explain(one, image, "occlusion", **options)
     assert heat.heat[8:12, 12:16].min() == 1 and heat.heat.sum() == 16
+    assert heat.to_dict()["peak"] == [8, 12] and "strongest at row 8, column 12" in repr(heat)
+    assert heat._repr_png_() == drawn.read_bytes()
+    with pytest.raises(ValueError, match="`layer` goes with method='grad_cam'. Received: layer=3"):
+        explain(one, image, "occlusion", layer=3)
+    with pytest.raises(ValueError, match="one of grad_cam, occlusion. Received: method='cam'"):
+        explain(one, image, "cam")
     with pytest.raises(ValueError, match="only Keras shows"):
         grad_cam(one, image)
     with pytest.raises(ValueError, match="knows no class 'see'. Did you mean seen"):
@@ -206,7 +215,7 @@ def test_neighbors_share_the_color(model):
 
 
 def test_the_commands_write_images(small, tmp_path, capsys, monkeypatch):
-    for module in ("explain.network", "explain.occlude", "runtime"):
+    for module in ("explaining.network", "explaining.occlude", "runtime"):
         monkeypatch.setattr(f"keras_inception.{module}.load_classifier", opened(small))
     images = scenes(3, seed=7)[0]
     for i, image in enumerate(images):

@@ -97,6 +97,7 @@ def test_a_folder_streams_and_the_unreadable_are_named(model, photos, capsys, mo
         "i huge.png",
     }
     assert named["g empty.png"].error == "the file is empty"
+    assert str(named["b.PNG"]).startswith(f"{photos / 'b.PNG'}: dark ")
     assert "10 of 10 images" in capsys.readouterr().err and max(model.engine.batches) <= 4
     assert sum(p for _, p in named["a.jpg"].top) == pytest.approx(1)
 

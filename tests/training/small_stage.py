@@ -8,10 +8,10 @@ import tensorflow as tf
 from keras_inception import Preprocessing
 from keras_inception.data import open_source
 from keras_inception.identity import Identity, attach
+from keras_inception.optimizers import make_optimizer, make_schedule
 from keras_inception.runs import RunFolder
 from keras_inception.training.averages import MovingAverage
 from keras_inception.training.loop import Descent
-from keras_inception.training.optimizers import make_optimizer, make_schedule
 from keras_inception.training.stage import Place
 from keras_inception.training.step import Step
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_inception.optimizers import RMSprop, Schedule, make_optimizer, make_schedule
 from keras_inception.recipes import RECIPES, Recipe, named
 from keras_inception.training.averages import MovingAverage
-from keras_inception.training.optimizers import RMSprop, Schedule, make_optimizer, make_schedule
 from keras_inception.training.step import Step, cross_entropy, l2
 
 

@@ -16,7 +16,7 @@ import keras, numpy as np, tensorflow as tf
 from keras_inception.recipes import Recipe
 from keras_inception.training import make_strategy
 from keras_inception.training.averages import MovingAverage, merging
-from keras_inception.training.optimizers import make_optimizer, make_schedule
+from keras_inception.optimizers import make_optimizer, make_schedule
 from keras_inception.training.statistics import NormStatistics
 from keras_inception.training.step import Step
 cases, mirrored = json.loads(sys.argv[1]), make_strategy("mirrored", num_virtual_devices=2)

@@ -9,9 +9,9 @@ import tensorflow as tf
 from small_stage import descent
 
 from keras_inception.data import open_source, train_batches
+from keras_inception.optimizers import Schedule, make_optimizer, rate_factors
 from keras_inception.recipes import Recipe
-from keras_inception.training.networks import rate_factors, training_network
-from keras_inception.training.optimizers import Schedule, make_optimizer
+from keras_inception.training.networks import training_network
 from keras_inception.training.statistics import NormStatistics
 from keras_inception.training.step import Step
 

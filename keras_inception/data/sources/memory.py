@@ -80,6 +80,23 @@ def kind_of(data: Any) -> str:
     raise ValueError(f"{_EXPECTED} Received: {type(data).__name__}")
 
 
+def named_or_held(data: Any, validation: Any = None, test: Any = None) -> tuple[Any, Held | None]:
+    """What a recipe calls the data set (None if it is not given), and what a program holds of it.
+
+    Raises:
+        ValueError: the data is of another kind, or parts are given beside a path.
+    """
+    if data is not None and not isinstance(data, str | os.PathLike):
+        held = Held(data, validation, test)
+        return held.kind, held
+    if validation is not None or test is not None:
+        raise ValueError(
+            "`validation` and `test` go with arrays, tables and data sets of a program; folders "
+            f"and files have their own parts. Received: data={data!r}"
+        )
+    return (None if data is None else os.fspath(data)), None
+
+
 def images_of(data: Any) -> Any:
     """The images of what a program holds, without their labels: an array, paths or bytes."""
     kind = kind_of(data)

@@ -12,9 +12,9 @@ import numpy as np
 from keras_inception.files import write
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Heat:
-    """Where the evidence for a class is.
+    """Where the evidence for a class is; in a notebook it shows as the image and the overlay.
 
     Attributes:
         image: uint8 (height, width, 3), the image as the network saw it: cropped and resized.
@@ -36,6 +36,28 @@ class Heat:
         row, column = np.unravel_index(self.heat.argmax(), self.heat.shape)
         return int(row), int(column)
 
+    def __repr__(self) -> str:
+        (row, column), (height, width) = self.peak, self.image.shape[:2]
+        return (
+            f"{self.label}, probability {self.probability:.2%}; {self.method}\n"
+            f"strongest at row {row}, column {column} of {height} x {width}"
+        )
+
+    def _repr_png_(self) -> bytes:
+        return _encoded(self._side_by_side(), "PNG")
+
+    def _side_by_side(self) -> np.ndarray:
+        return np.concatenate([self.image, self.overlay()], axis=1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What it says without the images, as JSON holds it."""
+        return {
+            "label": self.label,
+            "probability": self.probability,
+            "method": self.method,
+            "peak": list(self.peak),
+        }
+
     def overlay(self, strength: float = 0.6) -> np.ndarray:
         """uint8 (height, width, 3): the image under the map's colors.
 
@@ -51,7 +73,7 @@ class Heat:
 
     def save(self, path: str | Path) -> None:
         """Writes the image and the overlay side by side, in the format of the path's ending."""
-        save_image(np.concatenate([self.image, self.overlay()], axis=1), path)
+        save_image(self._side_by_side(), path)
 
 
 def save_image(image: np.ndarray, path: str | Path) -> None:
@@ -63,12 +85,18 @@ def save_image(image: np.ndarray, path: str | Path) -> None:
     from PIL import Image
 
     path = Path(path)
-    kind = Image.registered_extensions().get(path.suffix.lower())
+    kind = Image.registered_extensions().get(path.suffix.lower(), "")
     if kind not in ("PNG", "JPEG", "WEBP", "BMP", "GIF"):
         raise ValueError(f"An image file ends in .png, .jpg, .webp or .bmp. Received: {path}")
+    write(path, _encoded(image, kind))
+
+
+def _encoded(image: np.ndarray, kind: str) -> bytes:
+    from PIL import Image
+
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, kind)
-    write(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def save_row(images: list[Any], captions: list[str], path: str | Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_inception.backend import need_tensorflow
 from keras_inception.models.measure import endpoints
 from keras_inception.runtime import Classifier, load_classifier
 
@@ -35,8 +36,9 @@ class Inside:
         """The network of what `load_classifier` takes.
 
         Raises:
-            ValueError: another engine than Keras runs it.
+            ValueError: another engine than Keras runs it, or Keras runs on another backend.
         """
+        need_tensorflow("keras_inception.explaining")
         classifier = load_classifier(source)
         model = getattr(classifier.engine, "model", None)
         if not isinstance(model, keras.Model):

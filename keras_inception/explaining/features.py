@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_inception.bar import Bar
 from keras_inception.data.stream import stream
-from keras_inception.explain.network import Inside
+from keras_inception.explaining.network import Inside
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.runtime.predict import image_list, pixels
 
@@ -37,7 +37,7 @@ def features(
         images: What `predict` takes: a path, a folder, a pattern, arrays, or a list.
         layer: Another layer; a map is averaged over its places.
         batch_size: Images computed at once.
-        verbose: 1 shows the progress, 0 nothing.
+        verbose: 1 shows the progress, 2 in lines, 0 nothing.
 
     Returns:
         float32 (images, channels of the layer), cropped and scaled by the network's contract.
@@ -69,7 +69,7 @@ def fid_features(
         model: `InceptionV3(weights="fid", classes=1008)`; None builds that (a download of 91 MiB,
             once).
         batch_size: Images computed at once.
-        verbose: 1 shows the progress, 0 nothing.
+        verbose: 1 shows the progress, 2 in lines, 0 nothing.
 
     Returns:
         float32 (images, 2048), of the images that can be read; the others are named in a warning

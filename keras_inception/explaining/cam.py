@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.explain.heat import Heat, as_rgb
-from keras_inception.explain.network import Inside, target_of
+from keras_inception.explaining.heat import Heat, as_rgb
+from keras_inception.explaining.network import Inside, target_of
 
 
 def grad_cam(

@@ -1,4 +1,4 @@
-"""Optimizers and learning rates, one fact of mathematics each."""
+"""The recipes' optimizers and learning rates, on every backend of Keras."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
+from keras_inception.models.measure import block_of, endpoints
 from keras_inception.recipes import Recipe
 
 
+@keras.saving.register_keras_serializable("keras_inception")
 class RMSprop(keras.optimizers.RMSprop):
     """RMSProp as TF1 computed it: the mean square starts at 1, where Keras' starts at 0.
 
@@ -28,9 +29,11 @@ class RMSprop(keras.optimizers.RMSprop):
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """TensorFlow's one operation, where Keras computes with an array for each intermediate."""
-        if not self.momentum:
+        if not self.momentum or keras.backend.backend() != "tensorflow":
             super().update_step(gradient, variable, learning_rate)
             return
+        import tensorflow as tf
+
         index = self._get_variable_index(variable)
         tf.raw_ops.ResourceApplyRMSProp(
             var=_handle(variable),
@@ -44,11 +47,17 @@ class RMSprop(keras.optimizers.RMSprop):
         )
 
 
+@keras.saving.register_keras_serializable("keras_inception")
 class AdamW(keras.optimizers.AdamW):
-    """Keras' AdamW in one operation a variable."""
+    """Keras' AdamW, under TensorFlow in one operation a variable."""
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Without the decay of weights, which Keras applies before."""
+        if keras.backend.backend() != "tensorflow":
+            super().update_step(gradient, variable, learning_rate)
+            return
+        import tensorflow as tf
+
         index = self._get_variable_index(variable)
         step = tf.cast(self.iterations.value + 1, tf.float32)
         tf.raw_ops.ResourceApplyAdam(
@@ -65,11 +74,12 @@ class AdamW(keras.optimizers.AdamW):
         )
 
 
-def _handle(variable: Any) -> tf.Tensor:
+def _handle(variable: Any) -> Any:
     """What operations know a variable by; in an update of replicas, this replica's copy."""
     return (variable.value if isinstance(variable, keras.Variable) else variable).handle
 
 
+@keras.saving.register_keras_serializable("keras_inception")
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     """Linear warm-up to `peak`, then cosine to 0, a staircase of factors, or constant.
 
@@ -94,6 +104,10 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         self.peak, self.kind = peak, kind
         self.warmup_steps, self.total_steps = warmup_steps, total_steps
         self.decay_rate, self.decay_steps = decay_rate, decay_steps
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments, which Keras writes into files of compiled models."""
+        return dict(vars(self))
 
     def __call__(self, step: Any) -> Any:
         step = ops.cast(step, "float32")
@@ -167,3 +181,19 @@ def _with_factors(kind: type, factors: Sequence[float] | None, decay: float) -> 
             super().update_step(gradient, variable, rate)
 
     return WithFactors
+
+
+def rate_factors(model: keras.Model, layer_decay: float) -> list[float]:
+    """The factor of the learning rate for each variable that trains, in their order.
+
+    1 behind the last block (the classifiers), `layer_decay` in the last block, its square in the
+    one before, and so on; what comes before the first block counts as one block more.
+    """
+    blocks = list(endpoints(model))
+    found: dict[int, float] = {}
+    for layer in model.layers:
+        block = block_of(layer.name, blocks)
+        behind = len(blocks) - blocks.index(block) if block in blocks else 0
+        depth = len(blocks) + 1 if block == "stem" else behind
+        found |= {id(v): layer_decay**depth for v in layer.trainable_variables}
+    return [found[id(v)] for v in model.trainable_variables]

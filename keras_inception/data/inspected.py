@@ -1,0 +1,89 @@
+"""`inspect`: what a data set holds, as a table of classes and a list of findings."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from typing import Any
+
+import numpy as np
+
+from keras_inception.data import inspection
+from keras_inception.data.sources import open_for
+from keras_inception.data.sources.memory import named_or_held
+from keras_inception.data.splits import SPLITS
+from keras_inception.messages import nearest
+from keras_inception.recipes import Recipe
+from keras_inception.result import Result
+
+
+class Inspection(Result):
+    """What a data set holds.
+
+    It holds "dataset"; "classes", a row each of class and images in the training, validation and
+    test part; and "findings", the lines that it prints as.
+    """
+
+    def __repr__(self) -> str:
+        return "\n".join(self["findings"])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row a class."""
+        return self["classes"]
+
+
+def inspect(
+    data: Any,
+    *,
+    validation: Any = None,
+    test: Any = None,
+    near: bool = False,
+    output: str | os.PathLike | None = None,
+    download: bool = False,
+    **fields: Any,
+) -> Inspection:
+    """What a data set holds and what is wrong with it, before any training.
+
+    Args:
+        data: What `train` takes as data.
+        validation, test: These parts of data that is no path, by default drawn out of it.
+        near: Whether images that look alike are searched for across the parts as well.
+        output: An .html file, into which a page with images of each class is written.
+        download: Whether TFDS may fetch a data set.
+        **fields: Fields of a recipe that say how a data set is opened, such as `data_dir`, `split`,
+            `keys`, `validation_fraction`, `seed`, `max_pixels` and `bands`.
+
+    Raises:
+        TypeError: there is no such field.
+        ValueError: training would refuse the data set, or `output` has another ending.
+    """
+    known = [field.name for field in dataclasses.fields(Recipe)]
+    for name in fields:
+        if name not in known:
+            raise TypeError(f"`inspect` has no argument {name!r}{nearest(name, known)}")
+    if output and not os.fspath(output).endswith(".html"):
+        raise ValueError(f"`output` should end in .html. Received: output={os.fspath(output)!r}")
+    name, held = named_or_held(data, validation, test)
+    recipe = Recipe(**{"dataset": name, **fields})
+    recipe.check()
+    level = logging.getLogger().level
+    logging.getLogger().setLevel(logging.ERROR)  # the findings say what warnings would say
+    try:
+        source = open_for(recipe, download=download, held=held)
+    finally:
+        logging.getLogger().setLevel(level)
+    counts = {
+        inspection.PART_WORDS[part]: np.bincount(
+            source.splits[part].labels, minlength=len(source.class_names)
+        ).tolist()
+        for part in SPLITS
+    }
+    classes = [
+        {"class": name, **{part: numbers[i] for part, numbers in counts.items()}}
+        for i, name in enumerate(source.class_names)
+    ]
+    if output:
+        inspection.write_sheet(source, os.fspath(output))
+    findings = inspection.inspect(source, near=near)
+    return Inspection(dataset=source.name, classes=classes, findings=findings)
