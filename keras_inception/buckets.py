@@ -29,8 +29,9 @@ _UNFINISHED = (UNFINISHED, "_temp", ".tempstate")
 
 
 def is_remote(path: Any) -> bool:
-    """Whether a path is one of a bucket, such as gs://bucket/folder."""
-    return isinstance(path, str | os.PathLike) and "://" in os.fspath(path)
+    """Whether a path is one of a bucket, such as gs://bucket/folder; hf:// is for weights alone."""
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else ""
+    return "://" in text and not text.startswith("hf://")
 
 
 def as_path(path: str | os.PathLike[str]) -> Any:

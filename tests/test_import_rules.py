@@ -57,7 +57,8 @@ KERAS_ONLY = {
     "models",
     "drawing",
 }
-ALLOWED_THERE = {"keras", "numpy", "h5py", "safetensors", "filelock"}
+# huggingface_hub is an extra, imported where an address asks for it.
+ALLOWED_THERE = {"keras", "numpy", "h5py", "safetensors", "filelock", "huggingface_hub"}
 
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 

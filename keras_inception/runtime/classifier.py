@@ -17,6 +17,7 @@ from keras_inception.identity import Identity
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.runtime.engine import FILE_ENGINES, Engine, FileEngine, of_file
 
+_HUB = "hf://"  # addresses of Hugging Face's repositories; Keras is not loaded to know one
 BATCH = 64  # images that an engine is given at once
 
 
@@ -207,9 +208,10 @@ def load_classifier(
 
     Args:
         source: A run folder; a `.keras` file; a weights file in any known format; the name of
-            published weights, such as "inception_v3.keras"; a built `keras.Model`; a SavedModel
-            folder; a `.tflite` or `.onnx` file; an OpenVINO `.xml` file or its folder; a folder
-            that `optimize` wrote; or a `Classifier`.
+            published weights, such as "inception_v3.keras"; a repository of Hugging Face,
+            hf://owner/name[@revision], or a folder that `publish` wrote; a built
+            `keras.Model`; a SavedModel folder; a `.tflite` or `.onnx` file; an OpenVINO `.xml` file
+            or its folder; a folder that `optimize` wrote; or a `Classifier`.
         preprocessing: The contract of the network's input, where `source` does not hold it, or to
             use another one.
         class_names: Names of the classes in the order of the outputs, likewise.
@@ -246,6 +248,10 @@ def _open(source: Any, threads: int | None) -> tuple[Engine, Identity]:
         from keras_inception.runtime import keras as keras_engine
 
         return keras_engine.of_model(source)
+    if os.fspath(source).startswith(_HUB):
+        from keras_inception.runtime import keras as keras_engine
+
+        return keras_engine.of_weights(source)
     address, source = source, buckets.local(source)
     path = Path(source)
     if is_remote(address) and not path.exists():
@@ -265,6 +271,10 @@ def _open(source: Any, threads: int | None) -> tuple[Engine, Identity]:
         return optimized.read(path, threads)
     if path.is_dir() and (path / "model.xml").exists():
         path = path / "model.xml"
+    if path.is_dir() and (path / "model.safetensors").exists():  # in the form of Hugging Face
+        from keras_inception.runtime import keras as keras_engine
+
+        return keras_engine.of_weights(path)
     if path.is_dir() and not (path / "config.json").exists():
         raise ValueError(
             f"{path} is neither a run folder, which has a config.json, nor a SavedModel, which has "

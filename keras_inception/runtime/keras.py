@@ -20,6 +20,7 @@ from keras_inception.models.surgery import to_inference
 from keras_inception.runs import RunFolder
 from keras_inception.runtime.engine import check_finite, softmax
 from keras_inception.weights.catalog import IMAGENET
+from keras_inception.weights.hub import catalogued
 
 
 class KerasEngine:
@@ -112,7 +113,7 @@ def of_weights(source: str | os.PathLike) -> tuple[KerasEngine, Identity]:
         if record.label_set == IMAGENET and not identity.class_names:
             identity = identity.replace(class_names=class_names())
         return engine, identity
-    if not os.path.exists(name):
+    if not weights.is_repository(name) and not os.path.exists(name):
         raise ValueError(
             "There is no run folder, model file or weights file of that name, and no published "
             f"weights either (`keras_inception.list_weights()` names them). Received: {name}"
@@ -127,7 +128,13 @@ def of_weights(source: str | os.PathLike) -> tuple[KerasEngine, Identity]:
     if not loaded.outputs or loaded.foreign:
         raise ValueError(f"{source} holds no classifier of {variant}, only its features.")
     size = contract.size if contract else (None, None)
-    return of_model(get_model(variant, weights=loaded, input_shape=(*size, loaded.channels)))
+    engine, identity = of_model(
+        get_model(variant, weights=loaded, input_shape=(*size, loaded.channels))
+    )
+    published = catalogued(name)
+    if published and published.label_set == IMAGENET and not identity.class_names:
+        identity = identity.replace(class_names=class_names())
+    return engine, identity
 
 
 def single_headed(model: keras.Model) -> keras.Model:

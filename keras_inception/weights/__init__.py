@@ -3,6 +3,7 @@
 from keras_inception.weights.adapt import Loaded, load_into
 from keras_inception.weights.catalog import Weights, get_weights, is_published, list_weights
 from keras_inception.weights.download import DownloadError, fetch
+from keras_inception.weights.hub import is_repository
 from keras_inception.weights.native import save_weights
 from keras_inception.weights.resolve import read, resolve
 
@@ -13,6 +14,7 @@ __all__ = [
     "fetch",
     "get_weights",
     "is_published",
+    "is_repository",
     "list_weights",
     "load_into",
     "read",

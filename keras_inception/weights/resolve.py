@@ -15,7 +15,7 @@ from keras_inception import budget, messages
 from keras_inception.identity import Identity
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.weights import graph as network_graph
-from keras_inception.weights import layouts, readers
+from keras_inception.weights import hub, layouts, readers
 from keras_inception.weights.adapt import (
     WITH_BACKGROUND,
     Loaded,
@@ -45,7 +45,8 @@ def resolve(weights: Any, variant: str) -> Loaded | None:
     Args:
         weights: None; "imagenet"; a name or tag of `list_weights`, which stays a name if a file is
             called so; a `Weights` record; the path of a weights file in any known format (for a
-            TensorFlow checkpoint, its prefix); or what this function returned.
+            TensorFlow checkpoint, its prefix); hf://owner/name[@revision]; or what this function
+            returned.
         variant: The builder's name.
 
     Raises:
@@ -76,19 +77,28 @@ def resolve(weights: Any, variant: str) -> Loaded | None:
     return loaded
 
 
-@budget.refuses
 def read(path: str | os.PathLike, record: Weights | None = None) -> Loaded:
     """Reads a weights file: its arrays under our names, and what a model needs for them.
 
     Args:
-        path: A file in any known format, recognised by its content.
+        path: A file in any known format, recognised by its content; or hf://owner/name[@revision],
+            or a folder in the form of such a repository.
         record: The facts about the file. By default a native file's own header gives them; for a
             publisher's layout they are taken from the catalogue, and a warning says from which
             entry, unless the file has the name of a published one.
 
     Raises:
         ValueError: there is no such file, or its layer names match no known layout.
+        DownloadError: a repository cannot be brought here.
     """
+    if hub.is_repository(path):
+        return _from_repository(path, record)
+    return _read(path, record)
+
+
+@budget.refuses
+def _read(path: str | os.PathLike, record: Weights | None) -> Loaded:
+    """`read` of a file."""
     contents = readers.read(path)
     with budget.refusing(path, contents.format):
         found = layouts.recognise(contents.layers)
@@ -131,6 +141,24 @@ def read(path: str | os.PathLike, record: Weights | None = None) -> Loaded:
     if layout and "stem_0_0_conv/kernel" in arrays and identity.preprocessing is not None:
         loaded = fold_input_scaling(loaded, _USUAL)
     return loaded
+
+
+def _from_repository(source: str | os.PathLike, record: Weights | None) -> Loaded:
+    """The weights of a repository, with what its config.json says of them."""
+    repository = hub.opened(source)
+    loaded = read(repository.weights, record or repository.record)
+    names = repository.class_names or loaded.identity.class_names
+    if len(names) not in (0, loaded.outputs):
+        logging.warning(
+            "%s names %d classes of %d outputs: the names are not used.",
+            source,
+            len(names),
+            loaded.outputs,
+        )
+        names = ()
+    return dataclasses.replace(
+        loaded, source=os.fspath(source), identity=loaded.identity.replace(class_names=names)
+    )
 
 
 def _arrays(layers: readers.Layers) -> dict[str, np.ndarray]:
