@@ -16,7 +16,19 @@ SIDE = {"InceptionV1": 64, "BNInception": 64}  # the others take 75 and more
 FEWER_BLOCKS = {"InceptionResNetV1": {"blocks": (1, 2, 2)}, "InceptionResNetV2": {"paper": True}}
 
 
-@pytest.fixture(params=list_models())
+SLOW = (
+    "InceptionV2",
+    "InceptionV4",
+    "InceptionResNetV2",
+)  # they hold no kind of layer of their own
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
+        for name in list_models()
+    ]
+)
 def variant(request):
     return request.param
 

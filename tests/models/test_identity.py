@@ -46,7 +46,9 @@ def test_what_decides_the_answers_is_recorded_and_comes_back(variant):
     assert identified(Loaded("a file", {}, back)).identity == identity
 
 
+@pytest.mark.parametrize("variant", ["InceptionV1", "InceptionResNetV1"], indirect=True)
 def test_a_builder_attaches_the_whole_record(variant):
+    """The decorator does it, which is the same for all."""
     model = get_model(variant, weights=None, input_shape=(96, 97, 3), bn_epsilon=0.01, classes=3)
     identity = identity_of(model)
     assert identity.variant == variant and identity.class_names == ()
@@ -56,6 +58,7 @@ def test_a_builder_attaches_the_whole_record(variant):
     assert {identity: 1}[Identity.from_metadata(identity.to_metadata())] == 1
 
 
+@pytest.mark.parametrize("variant", ["InceptionV1", "InceptionResNetV1"], indirect=True)
 def test_an_open_size_keeps_the_variants(variant):
     model = get_model(variant, weights=None, include_top=False, width_multiplier=0.25)
     assert model.preprocessing == keras_inception.default_preprocessing(variant)

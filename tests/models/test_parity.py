@@ -43,8 +43,6 @@ PEERS = {
     "keras_InceptionV3": ("inception_v3.keras", native.keras_h5, False),
     "tv_inception_v3": ("inception_v3.torchvision", native.torch_zip, True),
     "timm_inception_v3": ("inception_v3.timm_tf", native.safetensors, False),
-    "timm_inception_v3_aux": ("inception_v3.timm_tv", native.safetensors, True),
-    "tf2cv_inceptionv3": ("inception_v3.tf2cv", native.tf2cv_h5, False),
     "pytorch_fid": ("inception_v3.fid", native.torch_legacy, False),
     "timm_inception_v4": ("inception_v4.timm_tf", native.safetensors, False),
     "facenet_pytorch": ("inception_resnet_v1.facenet_vggface2", native.torch_zip, False),
@@ -54,6 +52,8 @@ PEERS = {
 }
 # The same networks from further publishers: `make test-all` runs them.
 TWINS = {
+    "timm_inception_v3_aux": ("inception_v3.timm_tv", native.safetensors, True),
+    "tf2cv_inceptionv3": ("inception_v3.tf2cv", native.tf2cv_h5, False),
     "pytorchcv_bninception": ("bn_inception.pytorchcv", native.torch_zip, False),
     "pytorchcv_inceptionv3": ("inception_v3.pytorchcv", native.torch_zip, False),
     "pytorchcv_inceptionv4": ("inception_v4.pytorchcv", native.torch_zip, False),

