@@ -53,6 +53,7 @@ _PUBLIC = {
     "optimize": "keras_inception.exporting.fastest",
     "optimizer": "keras_inception.fitting",
     "predict": "keras_inception.runtime.predict",
+    "publish": "keras_inception.report.publication",
     "replace_head": "keras_inception.models.surgery",
     "save_model": "keras_inception.models.saving",
     "save_weights": "keras_inception.weights",

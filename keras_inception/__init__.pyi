@@ -41,6 +41,7 @@ from keras_inception.models.surgery import replace_head as replace_head
 from keras_inception.models.surgery import to_inference as to_inference
 from keras_inception.preprocessing import Preprocessing as Preprocessing
 from keras_inception.recipes import Recipe as Recipe
+from keras_inception.report.publication import publish as publish
 from keras_inception.runtime import Classifier as Classifier
 from keras_inception.runtime import load_classifier as load_classifier
 from keras_inception.runtime.predict import predict as predict

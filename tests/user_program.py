@@ -38,6 +38,7 @@ def files() -> None:
     model = ki.load_model(ki.save_model(ki.InceptionV3(weights=record), "mine.keras"))
     path: Path = ki.save_weights(model, "mine.safetensors", class_names=["cat", "dog"])
     ki.convert_weights(model, "mine-timm.safetensors", to="timm")
+    ki.publish(model, "mine", license="MIT")
     adapted: list[str] = ki.load_weights(model, path)
     print(adapted)
 

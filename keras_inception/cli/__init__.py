@@ -34,6 +34,7 @@ COMMANDS = (
     "weights",
     "recipes",
     "convert",
+    "publish",
 )
 
 

@@ -69,7 +69,19 @@ def convert_weights(model: keras.Model, path: str | Path, to: str) -> Path:
         ValueError: the library does not have this network, or its network cannot hold it; the
             message names what it cannot hold.
     """
-    path = checked(path, to)
+    path, known = written(model, checked(path, to), to)
+    logging.warning(
+        "%s holds weights only. The images of %s are prepared by %s%s.",
+        path,
+        model.name,
+        known.preprocessing or "a contract that is not known",
+        f", and its classes are {messages.some(known.class_names)}" if known.class_names else "",
+    )
+    return path
+
+
+def written(model: keras.Model, path: Path, to: str) -> tuple[Path, Identity]:
+    """`convert_weights` without its warning; also returns what the network is."""
     known = identity_of(model) or recognition.shown_by(model)
     record = _record(known, to)
     arrays = {n: keras.ops.convert_to_numpy(v) for n, v in native.variables(model).items()}
@@ -82,14 +94,7 @@ def convert_weights(model: keras.Model, path: str | Path, to: str) -> Path:
         writers.checkpoint(path, restored)
     else:
         writers.torch_safetensors(path, restored)
-    logging.warning(
-        "%s holds weights only. The images of %s are prepared by %s%s.",
-        path,
-        model.name,
-        known.preprocessing or "a contract that is not known",
-        f", and its classes are {messages.some(known.class_names)}" if known.class_names else "",
-    )
-    return path
+    return path, known
 
 
 def checked(path: str | Path, to: str) -> Path:
