@@ -129,6 +129,8 @@ class Run:
             facts["accuracy"] = (
                 f"{one['accuracy']:.1%} ({low:.1%} to {high:.1%}) of {found['images']} test images"
             )
+            if one.get("output") == "sigmoid":
+                facts["precision"] = f"{one['mean_average_precision']:.1%}, the classes' mean"
         return facts
 
 

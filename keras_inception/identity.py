@@ -16,6 +16,9 @@ from keras_inception.preprocessing import Preprocessing
 
 # What a file may give for a builder's argument: a number up to this, or that many of them.
 _LARGEST, _MOST = 10_000, 16
+# What a network's outputs are: shares of one answer, or a yes or no for each class.
+OUTPUTS = ("softmax", "sigmoid")
+THRESHOLD = 0.5  # from which a class is named where nobody has chosen another threshold
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -46,12 +49,18 @@ class Identity:
             `arguments` gives them as a dict.
         preprocessing: The contract of the model's input, with the model's own size.
         class_names: Names of the classes in the order of the outputs; empty if they are not known.
+        output: "softmax" (an image has one class, and probabilities are 1 in sum) or "sigmoid"
+            (each class has a probability of its own, and an image any number of them).
+        thresholds: Of "sigmoid", the probability from which each class is named; empty if nobody
+            has chosen them.
     """
 
     variant: str
     builder_arguments: tuple[tuple[str, Any], ...] = ()
     preprocessing: Preprocessing | None = None
     class_names: tuple[str, ...] = ()
+    output: str = "softmax"
+    thresholds: tuple[float, ...] = ()
 
     @classmethod
     def create(
@@ -70,7 +79,9 @@ class Identity:
             ValueError: a value is none that a file may give.
         """
         pairs = tuple(sorted((n, _plain(n, value)) for n, value in builder_arguments.items()))
-        return cls(variant, pairs, preprocessing, tuple(class_names))
+        is_sigmoid = builder_arguments.get("classifier_activation") == "sigmoid"
+        output = "sigmoid" if is_sigmoid else "softmax"
+        return cls(variant, pairs, preprocessing, tuple(class_names), output)
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -84,11 +95,13 @@ class Identity:
     def to_metadata(self) -> dict[str, str]:
         """The record as text by field, which the header of a safetensors file can hold."""
         contract = self.preprocessing.to_dict() if self.preprocessing else None
+        several = {"output": self.output, "thresholds": json.dumps(list(self.thresholds))}
         return {
             "variant": self.variant,
             "builder_arguments": json.dumps(self.arguments),
             "preprocessing": json.dumps(contract),
             "class_names": json.dumps(list(self.class_names)),
+            **(several if self.output == "sigmoid" else {}),
         }
 
     @classmethod
@@ -105,12 +118,35 @@ class Identity:
         variant = metadata.get("variant", "")
         if not isinstance(variant, str):
             raise ValueError(f"`variant` in a file should be a text. Received: {variant!r:.80}")
-        return cls.create(
+        found = cls.create(
             variant,
             _parsed(metadata, "builder_arguments", {}, dict),
             Preprocessing.from_dict(contract) if contract else None,
             names,
         )
+        return found.replace(**_output_in(metadata, found.output, len(names)))
+
+
+def _output_in(metadata: Mapping[str, str], default: str, classes: int) -> dict[str, Any]:
+    """The kind of output and the thresholds in a file.
+
+    Raises:
+        ValueError: the kind is unknown, or the thresholds are no share for each class.
+    """
+    output = metadata.get("output", default)
+    if output not in OUTPUTS:
+        raise ValueError(
+            f"`output` in a file should be {' or '.join(OUTPUTS)}. "
+            f"Received: {messages.shown(output)}"
+        )
+    thresholds = _parsed(metadata, "thresholds", [], list)
+    shares = all(type(t) in (int, float) and 0 <= t <= 1 for t in thresholds)
+    if not shares or (thresholds and len(thresholds) != classes):
+        raise ValueError(
+            f"`thresholds` in a file should be a number from 0 to 1 for each of its {classes} "
+            f"classes. Received: {messages.shown(thresholds)}"
+        )
+    return {"output": output, "thresholds": tuple(map(float, thresholds))}
 
 
 def _parsed(metadata: Mapping[str, str], field: str, default: Any, kind: type) -> Any:

@@ -90,6 +90,7 @@ def _print_classifier(source: str) -> Any:
         "input": f"{height} x {width} x {channels}",
         "contract": _contract(classifier.preprocessing),
         "classes": f"{len(names)}: {shown}",
+        **_thresholds(classifier.thresholds),
         "size": f"{sum(p.stat().st_size for p in files) / 2**20:.1f} MiB",
     }
     _print_rows(path.name, rows)
@@ -97,6 +98,16 @@ def _print_classifier(source: str) -> Any:
     if model is not None and endpoints(model):
         _print_blocks(identity.variant or path.name, model)
     return model
+
+
+def _thresholds(thresholds: Any) -> dict[str, str]:
+    """A row about a network with a sigmoid for each class."""
+    if thresholds is None:
+        return {}
+    return {
+        "outputs": "a sigmoid for each class, which is named from its threshold on: "
+        f"{thresholds.min():.3g} to {thresholds.max():.3g}"
+    }
 
 
 def _print_rows(title: str, rows: dict[str, str]) -> None:

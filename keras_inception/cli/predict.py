@@ -36,7 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a run folder, a .keras, .tflite or weights file, a SavedModel, a folder of optimize, "
         "or a published name as in `weights`",
     )
-    parser.add_argument("--top", type=int, default=5, help="classes an image [5]")
+    parser.add_argument(
+        "--top",
+        type=int,
+        help="classes an image at most [5; of a network with thresholds all that reach theirs]",
+    )
     parser.add_argument(
         "--crops",
         default="1",
@@ -106,6 +110,8 @@ def _table(record: Any) -> None:
     print(printable(record.image))
     for label, probability in record.top:
         print(f"  {probability:7.2%}  {label}")
+    if not record.top:
+        print("  no class reaches its threshold")
 
 
 def _json(record: Any) -> None:
@@ -117,5 +123,7 @@ def _csv(record: Any, cell: Callable[[str], str]) -> None:
     writer = csv.writer(sys.stdout)
     if record.error:
         writer.writerow([cell(record.image), "", "", "", cell(record.error)])
+    elif not record.top:
+        writer.writerow([cell(record.image), "", "", "", ""])
     for rank, (label, probability) in enumerate(record.top, start=1):
         writer.writerow([cell(record.image), rank, cell(label), f"{probability:.6f}", ""])

@@ -38,12 +38,12 @@ def equal_across_parts(source: Source) -> dict[str, list[Pair]]:
 
 def equal_with_other_labels(source: Source) -> list[Pair]:
     """Examples of equal content and different labels, each with the first of them."""
-    first: dict[bytes, tuple[str, int]] = {}
+    first: dict[bytes, tuple[str, Any]] = {}
     found = []
     for split in source.splits.values():
         for i, content in enumerate(_contents(split).tolist()):
-            name, label = first.setdefault(content, (split.name(i), int(split.labels[i])))
-            if label != split.labels[i]:
+            name, label = first.setdefault(content, (split.name(i), split.labels[i].tolist()))
+            if label != split.labels[i].tolist():
                 found.append((split.name(i), name))
     return found
 

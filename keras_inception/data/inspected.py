@@ -7,8 +7,6 @@ import logging
 import os
 from typing import Any
 
-import numpy as np
-
 from keras_inception.data import inspection
 from keras_inception.data.sources import open_for
 from keras_inception.data.sources.memory import named_or_held
@@ -74,9 +72,7 @@ def inspect(
     finally:
         logging.getLogger().setLevel(level)
     counts = {
-        inspection.PART_WORDS[part]: np.bincount(
-            source.splits[part].labels, minlength=len(source.class_names)
-        ).tolist()
+        inspection.PART_WORDS[part]: source.splits[part].counts(len(source.class_names)).tolist()
         for part in SPLITS
     }
     classes = [

@@ -39,6 +39,12 @@ def short_form(source: Source) -> list[str]:
     total = sum(map(len, source.splits.values()))
     lines = [f"{source.name}: {total:,} images of {len(source.class_names)} classes ({parts})"]
     lines[0] += "".join(f"; {text}" for text in formats_and_sizes(source))
+    if source.several:
+        each = np.concatenate([split.labels.sum(1) for split in source.splits.values()])
+        lines.append(
+            f"Each image has {each.min()} to {each.max()} labels, {each.mean():.2g} on average, so "
+            "each class is a yes or no of its own: outputs are sigmoids with a threshold each."
+        )
     if source.unreadable:
         lines.append(f"Left out: {len(source.unreadable)} images that cannot be read")
     if source.added:
@@ -56,12 +62,10 @@ def inspect(source: Source, near: bool = False) -> list[str]:
     """
     names = [printable(name) for name in source.class_names]
     width = max(5, *map(len, names))
-    counts = {
-        part: np.bincount(source.splits[part].labels, minlength=len(names)) for part in SPLITS
-    }
+    counts = {part: source.splits[part].counts(len(names)) for part in SPLITS}
     lines = short_form(source) + about_numbers(source.class_names)
     lines += cropped_away(source, Preprocessing((1, 1), crop_fraction=1.0))
-    lines += imbalance(source.class_names, counts["train"])
+    lines += imbalance(source.class_names, counts["train"], source.several)
     lines.append(f"  {'class':{width}}  training  validation    test")
     for i, name in enumerate(names):
         train, validation, test = (int(counts[part][i]) for part in SPLITS)
@@ -111,7 +115,7 @@ def write_sheet(source: Source, path: str | Path, columns: int = 8) -> None:
     train = source.splits["train"]
     rows = []
     for label, name in enumerate(source.class_names):
-        members = np.flatnonzero(train.labels == label)
+        members = train.of_class(label)
         spread = np.unique(np.linspace(0, max(len(members) - 1, 0), columns).astype(int))
         shown = [_thumbnail(train, int(i)) for i in members[spread]] if len(members) else []
         rows.append((f"{name} ({len(members):,})", shown))
@@ -169,12 +173,13 @@ def cropped_away(source: Source, contract: Preprocessing) -> list[str]:
     ]
 
 
-def imbalance(class_names: Sequence[str], counts: np.ndarray) -> list[str]:
+def imbalance(class_names: Sequence[str], counts: np.ndarray, several: bool = False) -> list[str]:
     """A sentence if the classes' numbers of training images are very unequal.
 
     Args:
         class_names: In the order of the labels.
         counts: int (classes,), training images of each.
+        several: Whether images may have several labels.
     """
     names = [printable(name) for name in class_names]
     most, least = int(counts.argmax()), int(counts.argmin())
@@ -182,8 +187,8 @@ def imbalance(class_names: Sequence[str], counts: np.ndarray) -> list[str]:
         return []
     return [
         f"{names[most]} has {counts[most]:,} training images and {names[least]} {counts[least]:,}: "
-        "class_weight=balanced would give every class the same weight in the loss, "
-        "class_weight=sampling would show every class equally often."
+        "class_weight=balanced would give every class the same weight in the loss"
+        + ("." if several else ", class_weight=sampling would show every class equally often.")
     ]
 
 

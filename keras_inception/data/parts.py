@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
+from collections import Counter, defaultdict
 
 import numpy as np
 
@@ -28,12 +30,16 @@ def stratified(
     one example.
 
     Args:
-        labels: int (n,), class of each example.
+        labels: int (n,), class of each example; or (n, classes) of 0 and 1, see
+            `_of_several`.
         fraction: Share that is held out.
         seed: Decides which.
         groups: int (n,): examples of one group stay together, such as equal files.
     """
     rng = np.random.default_rng(seed)
+    if labels.ndim == 2:
+        out = _of_several(labels, fraction, groups, rng)
+        return np.setdiff1d(np.arange(len(labels)), out), out
     known, number = np.unique(labels, return_inverse=True)
     number = number.reshape(-1)
     classes = [rng.permutation(np.flatnonzero(number == i)) for i in range(len(known))]
@@ -97,6 +103,53 @@ def _whole_groups(
     if not taken.any() and wanted.sum() and best >= 0:
         taken[best] = True
     return taken[group.reshape(-1)]
+
+
+def _of_several(
+    labels: np.ndarray, fraction: float, groups: np.ndarray | None, rng: np.random.Generator
+) -> np.ndarray:
+    """Examples that are held out so that each label and each pair of labels gives its share.
+
+    Groups with rare labels come first, as in iterative stratification (Sechidis et al. 2011, and
+    Szymanski and Kajdanowicz 2017 for pairs), in a random order. A group is held out if that
+    brings the counts of its labels, of its pairs and of all examples nearer to their shares of
+    what has been seen so far (the sum of squares), and leaves each of its labels an example.
+
+    Args:
+        labels: (n, classes) of 0 and 1.
+        fraction: The share.
+        groups: int (n,): examples of one group stay together.
+        rng: Decides the order.
+
+    Returns:
+        int (held out,), sorted.
+    """
+    groups = np.arange(len(labels)) if groups is None else groups
+    order = np.argsort(groups, kind="stable")
+    members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1) if len(order) else []
+    frequency = labels.sum(0, dtype=np.int64)
+    rarity = np.where(labels > 0, frequency, len(labels) + 1).min(1, initial=len(labels) + 1)
+    rarest = np.array([rarity[group].min() for group in members], np.int64)
+    owed: dict[tuple[int, ...], float] = defaultdict(float)
+    left = dict(enumerate(frequency.tolist()))
+    held = []
+    for number in np.lexsort((rng.permutation(len(members)), rarest)).tolist():
+        features = Counter[tuple[int, ...]]()
+        for row in labels[members[number]]:
+            own = np.flatnonzero(row).tolist()
+            kinds = [(one,) for one in own] or [(-1,)]  # to have no label is a kind, too
+            features.update([(), *kinds, *itertools.combinations(own, 2)])
+        for feature, count in features.items():
+            owed[feature] += fraction * count
+        nearer = sum(count * (2 * owed[f] - count) for f, count in features.items()) > 0
+        own_labels = {f[0]: count for f, count in features.items() if len(f) == 1 and f[0] >= 0}
+        if nearer and all(left[label] > count for label, count in own_labels.items()):
+            held.append(members[number])
+            for feature, count in features.items():
+                owed[feature] -= count
+            for label, count in own_labels.items():
+                left[label] -= count
+    return np.sort(np.concatenate(held)) if held else np.zeros(0, np.int64)
 
 
 def draw_missing_parts(source: Source, validation_fraction: float, seed: int) -> Source:

@@ -100,7 +100,7 @@ def train_batches(
 
     Returns:
         Elements {"image": float32 (batch_size, H, W, channels) as the model takes it, "label":
-        float32 one-hot (batch_size, classes), "index": int64 (batch_size,)}.
+        float32 (batch_size, classes), one-hot or several ones, "index": int64 (batch_size,)}.
 
     Raises:
         ValueError: the global batch is larger than the training part, or a keras-cv policy is
@@ -120,7 +120,7 @@ def train_batches(
         image = images.augmented(index, augmentation, tf.stack([seed, position]), encoded)
         return {
             "image": image if augmentation.is_by_batch else preprocessing.scale(image),
-            "label": tf.one_hot(tf.gather(labels, index), len(source.class_names)),
+            "label": _shares(tf.gather(labels, index), len(source.class_names)),
             "index": index,
             "position": position,
         }
@@ -156,6 +156,11 @@ def _examples(
         read = split.images
         dataset = dataset.map(lambda at, i: (at, i, read(i)), num_parallel_calls=tf.data.AUTOTUNE)
     return dataset.unbatch()
+
+
+def _shares(label: tf.Tensor, classes: int) -> tf.Tensor:
+    """float32 (classes,): of one class, or of an example's several labels as they are."""
+    return tf.cast(label, tf.float32) if label.shape.rank else tf.one_hot(label, classes)
 
 
 def _finish(
@@ -252,8 +257,9 @@ def evaluation_batches(
         scale: Whether images are scaled as the model takes them; without, they stay in 0..255.
 
     Returns:
-        Elements {"image": float32 (batch_size, H, W, channels), "label": int64 (batch_size,),
-        "weight": float32 (batch_size,) of 0 and 1, "index": int64 (batch_size,)}.
+        Elements {"image": float32 (batch_size, H, W, channels), "label": int64 (batch_size,), or
+        float32 (batch_size, classes) where images may have several, "weight": float32
+        (batch_size,) of 0 and 1, "index": int64 (batch_size,)}.
     """
     part = source.splits[split]
     host, hosts = shard
@@ -266,10 +272,10 @@ def evaluation_batches(
     def example(index: tf.Tensor) -> dict[str, tf.Tensor]:
         real = index <= last
         index = tf.minimum(index, last)
-        image = images.central(index)
+        image, label = images.central(index), tf.gather(labels, index)
         return {
             "image": preprocessing.scale(image) if scale else image,
-            "label": tf.gather(labels, index),
+            "label": _shares(label, 0) if part.several else label,
             "weight": tf.cast(real, tf.float32),
             "index": index,
         }

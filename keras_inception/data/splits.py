@@ -23,7 +23,8 @@ class Split:
     """Numbered examples with random access.
 
     Attributes:
-        labels: int64 (n,), class of each example.
+        labels: int64 (n,), class of each example; or uint8 (n, classes) of 0 and 1 where an example
+            may have several, or none.
         image: scalar int64 tensor i -> the image: either its encoded bytes (string scalar) or
             its pixels (uint8, (height, width, channels)). Whoever wants pixels calls `pixels`.
         name: i -> the example's name within the data set, such as a file's relative path; the
@@ -54,6 +55,21 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def several(self) -> bool:
+        """Whether an example may have several labels, or none."""
+        return self.labels.ndim == 2
+
+    def counts(self, classes: int) -> np.ndarray:
+        """int64 (classes,): how many examples have each label."""
+        if self.several:
+            return self.labels.sum(0, dtype=np.int64)
+        return np.bincount(self.labels, minlength=classes)
+
+    def of_class(self, label: int) -> np.ndarray:
+        """int64 (k,): the numbers of the examples that have a label."""
+        return np.flatnonzero(self.labels[:, label] if self.several else self.labels == label)
 
     def describe(self, i: int) -> str:
         """What names an example in a message."""
@@ -215,8 +231,19 @@ class Source:
     added: tuple[str, ...] = ()
     decoding: Decoding = Decoding()
 
+    @property
+    def several(self) -> bool:
+        """Whether an image may have several labels, or none: then each class is a yes or no."""
+        return any(split.several for split in self.splits.values())
+
     def num_examples(self, split: str) -> int:
         return len(self.splits[split])
+
+    def label(self, split: Split, i: int) -> str:
+        """The class of an example; with several, their names with | between them."""
+        if not split.several:
+            return self.class_names[split.labels[i]]
+        return "|".join(self.class_names[label] for label in np.flatnonzero(split.labels[i]))
 
     def describe(self, split: str, index: int) -> str:
         return self.splits[split].describe(index)
@@ -235,7 +262,7 @@ class Source:
         for part, split in self.splits.items():
             digests = split.facts.get("digest", np.zeros((len(split), 0), np.uint8))
             parts[part] = [
-                (split.name(i), self.class_names[split.labels[i]], digests[i].tobytes().hex())
+                (split.name(i), self.label(split, i), digests[i].tobytes().hex())
                 for i in range(len(split))
             ]
         return Fingerprint(self.class_names, parts, self.decoding.white)
@@ -263,7 +290,8 @@ def array_split(images: np.ndarray, labels: np.ndarray, noun: str) -> Split:
         return f"{noun} {i}"
 
     facts = {"digest": np.stack([digest(one.tobytes()) for one in images])}
-    return Split(labels.astype(np.int64), image, name, facts=facts)
+    numbers = labels if labels.ndim == 2 else labels.astype(np.int64)
+    return Split(numbers, image, name, facts=facts)
 
 
 def concatenated(splits: Sequence[Split]) -> Split:

@@ -131,6 +131,13 @@ def per_class(labels: np.ndarray, called: np.ndarray, classes: int) -> dict[str,
         np.bincount(numbers, minlength=classes)[:classes]
         for numbers in (labels[labels == called], labels, called)
     )
+    return per_class_shares(hits, support, answered)
+
+
+def per_class_shares(
+    hits: np.ndarray, support: np.ndarray, answered: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What `per_class` returns, of how often each class was right, true and answered."""
     return {
         "images": support,
         "precision": hits / np.maximum(answered, 1),
@@ -324,7 +331,7 @@ def summarize_predictions(
     shown = [*names, *(others[number - len(names)] for number, _ in outside)]
     wrong = entries[entries[:, 0] != entries[:, 1]]
     worst = wrong[np.argsort(-wrong[:, 2], kind="stable")][:PAIRS].tolist()
-    return _plain(result) | {
+    return plain(result) | {
         "outside": [
             {"name": shown[len(names) + i], "images": count} for i, (_, count) in enumerate(outside)
         ],
@@ -355,12 +362,12 @@ def _outside_last(entries: np.ndarray, classes: int) -> tuple[np.ndarray, list[t
     return entries, [(int(numbers[i]), int(counts[i])) for i in order]
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """numpy's numbers as Python's, rounded to 6 digits: what JSON holds."""
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, float | np.floating):
         return round(float(value), 6)
     return value

@@ -15,7 +15,8 @@ from keras_inception.models.imagenet import class_names, imagenet_classes
 
 def occurring(source: Source) -> np.ndarray:
     """int64 (classes,): which of a data set's classes have an image in any of its parts."""
-    return np.unique(np.concatenate([split.labels for split in source.splits.values()]))
+    counts = [split.counts(len(source.class_names)) for split in source.splits.values()]
+    return np.flatnonzero(np.sum(counts, axis=0))
 
 
 def named_outputs(known: Sequence[str], outputs: int, source: Source, what: str) -> tuple[str, ...]:

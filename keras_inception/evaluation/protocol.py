@@ -285,11 +285,16 @@ def _ask(task: Task, pending: dict[int, Seen]) -> dict[str, np.ndarray]:
         found.append(entrant.answers(seen, task).reshape(together.shape))
         together += found[-1] / len(task.entrants)
     found += [together] * task.ensemble
-    predictions = [Predictions.of(each.mean(1, dtype=np.float64), labels) for each in found]
-    return {
+    means = [each.mean(1, dtype=np.float64) for each in found]
+    about = {
         "index": index,
         "content": np.stack([content for content, _ in pending.values()]),
         "labels": labels,
+    }
+    if task.several:
+        return about | {"probabilities": np.stack(means, axis=1).astype(np.float32)}
+    predictions = [Predictions.of(mean, labels) for mean in means]
+    return about | {
         "single_view": np.stack([each[:, 0].argmax(1) for each in found], axis=1),
         **{name: np.stack([getattr(p, name) for p in predictions], axis=1) for name in KEPT_ROWS},
     }

@@ -14,6 +14,7 @@ import numpy as np
 import keras_inception
 from keras_inception import archives, files, pictures
 from keras_inception.data import views
+from keras_inception.evaluation import several
 from keras_inception.evaluation.groups import accuracy_interval, difference_interval
 from keras_inception.evaluation.metrics import (
     KEPT_ROWS,
@@ -22,6 +23,7 @@ from keras_inception.evaluation.metrics import (
     summarize_predictions,
 )
 from keras_inception.evaluation.published import published_figures
+from keras_inception.evaluation.several import Answers, summarize_several
 from keras_inception.evaluation.task import Entrant, Task
 from keras_inception.messages import some
 from keras_inception.result import Result, scalars
@@ -43,23 +45,21 @@ def collect(task: Task, rows: dict[str, np.ndarray]) -> dict[str, Any]:
         were left out), "version", and
 
         - "results", one a network, then the ensemble's: "name", "variant", "engine", "protocol",
-          "preprocessing", "weights", "published" (see `published_figures`), "trained_on" (how many
+          "preprocessing", "weights", "output" ("softmax", or "sigmoid" where images may have
+          several labels), "published" (see `published_figures`), "trained_on" (how many
           of the images its run trained on, None if that is not known), with crops="mirror"
           "single_view_accuracy" (without the mirror images), of images in groups "groups" (how
-          many) and "accuracy_interval_of_groups", and what `summarize_predictions` returns;
+          many) and "accuracy_interval_of_groups", and what `summarize_predictions` or
+          `several.summarize_several` returns;
         - "comparisons", every two on the same images: "first", "second", and what `compare`
           returns; of images in groups "difference_interval_of_groups".
     """
-    labels, classes = rows["labels"], len(task.answer_names)
-    groups = task.groups(rows["index"])
-    found = [
-        Predictions(labels, **{name: rows[name][:, i] for name in KEPT_ROWS}, classes=classes)
-        for i in range(len(task.names))
-    ]
+    labels, groups = rows["labels"], task.groups(rows["index"])
+    found = [_answers(task, rows, i) for i in range(len(task.names))]
     results = []
     for i, predictions in enumerate(found):
         one = _measured(task, i, predictions)
-        if task.crops == "mirror":
+        if task.crops == "mirror" and not task.several:
             alone = rows["single_view"][:, i] == labels
             one["single_view_accuracy"] = round(float(alone.mean()), 6)
         if groups is not None:
@@ -97,13 +97,27 @@ def _compared(first: np.ndarray, second: np.ndarray, groups: np.ndarray | None) 
     return result
 
 
-def _measured(task: Task, number: int, predictions: Predictions) -> dict[str, Any]:
+def _answers(task: Task, rows: dict[str, np.ndarray], number: int) -> Predictions | Answers:
+    """The answers of one of `Task.names`."""
+    labels = rows["labels"]
+    if task.several:
+        groups = task.groups(rows["index"])
+        return Answers(rows["probabilities"][:, number], labels, task.thresholds[number], groups)
+    kept = {name: rows[name][:, number] for name in KEPT_ROWS}
+    return Predictions(labels, **kept, classes=len(task.answer_names))
+
+
+def _measured(task: Task, number: int, answers: Predictions | Answers) -> dict[str, Any]:
     """An element of "results"."""
     entrant = task.entrants[number] if number < len(task.entrants) else None
     others = task.answer_names[len(task.class_names) :]
-    summary = summarize_predictions(predictions, task.class_names, others)
+    if isinstance(answers, Answers):
+        summary = summarize_several(answers, task.class_names)
+    else:
+        summary = summarize_predictions(answers, task.class_names, others)
     return {
         "name": task.names[number],
+        "output": "sigmoid" if task.several else "softmax",
         **(_about(entrant, task) if entrant else _about_all(task)),
         "trained_on": _trained_on(entrant, task) if entrant else None,
         "published": published_figures(
@@ -164,7 +178,7 @@ def write(folder: Path, task: Task, rows: dict[str, np.ndarray], result: dict[st
     """Writes evaluation.json, predictions.npz and the pictures; see `collect`.
 
     Of one network these are confusion_matrix.png and reliability.png, of several
-    confusion_matrix_0.png and so on.
+    confusion_matrix_0.png and so on. Where images may have several labels there is no matrix.
     """
     kept: dict[str, Any] = {k: v for k, v in rows.items() if k != "content"}
     kept |= {"names": np.array(task.names), "answers": np.array(task.answer_names)}
@@ -173,11 +187,12 @@ def write(folder: Path, task: Task, rows: dict[str, np.ndarray], result: dict[st
         folder / RESULT: json.dumps(result, indent=1) + "\n",
     }
     for i, one in enumerate(result["results"]):
-        entries = np.array(one["confusion_matrix"])
-        confusion = functools.partial(pictures.confusion, entries, task.class_names)
         ending = f"_{i}.png" if len(result["results"]) > 1 else ".png"
         reliability = functools.partial(pictures.reliability, one["calibration"])
-        contents[folder / f"confusion_matrix{ending}"] = confusion
+        if "confusion_matrix" in one:
+            entries = np.array(one["confusion_matrix"])
+            confusion = functools.partial(pictures.confusion, entries, task.class_names)
+            contents[folder / f"confusion_matrix{ending}"] = confusion
         contents[folder / f"reliability{ending}"] = reliability
     files.write_all(contents)
 
@@ -209,7 +224,8 @@ def read_predictions(folder: Path) -> dict[str, np.ndarray] | None:
         networks, k), "rank" int32 and "true_score" float32 (images, networks), see `Predictions`,
         and "single_view" int64, the best class of the first view alone; "names" (networks,); and
         "answers", what the numbers of classes stand for: the data set's, then what else could be
-        answered.
+        answered. Where images may have several labels, "labels" are uint8 (images, classes) and all
+        that is kept of the answers are "probabilities" float32 (images, networks, classes).
     """
     path = folder / PREDICTIONS
     return archives.arrays(path) if path.exists() else None
@@ -229,8 +245,11 @@ def table(result: dict[str, Any]) -> str:
         lines.append(f"{one['name']}: {one['protocol']}; {one['weights']}; {one['engine']}")
         lines += [f"  {line}{mark}" for line in _lines(result, one, digits)]
     if len(networks) == 1:
-        head, *rows = _class_lines(networks[0]["per_class"])
+        draw = several.class_lines if _is_several(networks[0]) else _class_lines
+        head, *rows = draw(networks[0]["per_class"][:MOST_ROWS])
         lines += [f"  {head}{mark}", *(f"  {row}" for row in rows)]
+        more = len(networks[0]["per_class"]) - MOST_ROWS
+        lines += [f"  and {more} more in {RESULT}"] if more > 0 else []
     for pair in result["comparisons"]:
         low, high = pair["difference_interval"]
         lines.append(
@@ -270,6 +289,9 @@ def _lines(result: dict[str, Any], one: dict[str, Any], digits: int) -> list[str
         low, high = one[f"{name}_interval{ending}"]
         return f"95 % interval {low:.{digits}%} to {high:.{digits}%}"
 
+    trained = [_TRAINED.format(one["trained_on"], result["images"])] if one["trained_on"] else []
+    if _is_several(one):
+        return several.lines(result["part"], one, digits) + trained
     lines = [
         f"{result['part'].capitalize()} accuracy {share('accuracy')} ({interval('accuracy')}, "
         f"{one['examples']} images); always the most frequent class: "
@@ -295,9 +317,12 @@ def _lines(result: dict[str, Any], one: dict[str, Any], digits: int) -> list[str
     error = one["calibration"]["expected_calibration_error"]
     lines.append(f"macro F1 {share('macro_f1')}, expected calibration error {error:.{digits}%}")
     lines += [figure["text"] for figure in one["published"]]
-    if one["trained_on"]:
-        lines.append(_TRAINED.format(one["trained_on"], result["images"]))
-    return lines
+    return lines + trained
+
+
+def _is_several(one: dict[str, Any]) -> bool:
+    """Whether an element of "results" is of images that may have several labels."""
+    return one.get("output") == "sigmoid"
 
 
 def _class_lines(rows: list[dict[str, Any]]) -> list[str]:
@@ -307,8 +332,6 @@ def _class_lines(rows: list[dict[str, Any]]) -> list[str]:
     lines += [
         f"{row['name']:{width}}  {row['images']:6d}  {row['precision']:9.1%}  "
         f"{row['recall']:6.1%}  {row['f1']:5.1%}"
-        for row in rows[:MOST_ROWS]
+        for row in rows
     ]
-    if len(rows) > MOST_ROWS:
-        lines.append(f"and {len(rows) - MOST_ROWS} more in {RESULT}")
     return lines

@@ -70,7 +70,7 @@ class Entrant:
         """Probabilities (images, answers) of all that can be answered; see `Task.answer_names`.
 
         This is the one place where outputs are left out, and only if that was asked for: then the
-        sum of the others is 1.
+        sum of the others is 1. Of sigmoids, which stand alone, it stays what it is.
 
         Args:
             images: What `Classifier.predict` takes.
@@ -80,7 +80,7 @@ class Entrant:
         answers = np.zeros((len(images), len(task.answer_names)))
         kept, places = task.columns[self.name]
         answers[:, places] = found[:, kept]
-        if task.restrict:
+        if task.restrict and self.classifier.thresholds is None:
             answers /= np.maximum(answers.sum(1, keepdims=True), np.finfo(np.float32).tiny)
         return answers
 
@@ -154,6 +154,23 @@ class Task:
         own = [entrant.name for entrant in self.entrants]
         return own + [ENSEMBLE + " of all" * (ENSEMBLE in own)] * self.ensemble
 
+    @property
+    def several(self) -> bool:
+        """Whether images may have several labels."""
+        return self.source.several
+
+    @functools.cached_property
+    def thresholds(self) -> np.ndarray:
+        """float32 (results, answers): from which each network names each class.
+
+        Those of the ensemble are the networks' mean. Only where images may have several labels.
+        """
+        found = np.ones((len(self.entrants), len(self.answer_names)), np.float32)
+        for row, entrant in zip(found, self.entrants, strict=True):
+            kept, places = self.columns[entrant.name]
+            row[places] = np.array(entrant.classifier.identity.thresholds, np.float32)[kept]
+        return np.concatenate([found, found.mean(0, keepdims=True)])[: len(self.names)]
+
     @functools.cached_property
     def classes(self) -> np.ndarray:
         """int64 (classes,): which of the data set's classes have an image in any of its parts."""
@@ -167,8 +184,10 @@ class Task:
     @functools.cached_property
     def answer_names(self) -> list[str]:
         """What can be answered: the data set's classes, then all others that a network has."""
+        if self.restrict or self.several:  # of several, no answer competes with another
+            return self.class_names
         outputs = [name for entrant in self.entrants for name in entrant.outputs]
-        return list(dict.fromkeys(self.class_names + ([] if self.restrict else outputs)))
+        return list(dict.fromkeys(self.class_names + outputs))
 
     @functools.cached_property
     def columns(self) -> dict[str, tuple[list[int], list[int]]]:
@@ -196,7 +215,12 @@ class Task:
         return f"{chosen} of {all_of_them} images, drawn by seed 0"
 
     def labels(self, numbers: np.ndarray) -> np.ndarray:
-        """int64 (n,): the true classes of some examples, as places among the answers."""
+        """int64 (n,): the true classes of some examples, as places among the answers.
+
+        Where images may have several labels, uint8 (n, answers) of 0 and 1.
+        """
+        if self.several:
+            return self.split.labels[numbers][:, self.classes]
         return np.searchsorted(self.classes, self.split.labels[numbers])
 
     def groups(self, numbers: np.ndarray) -> np.ndarray | None:
@@ -220,7 +244,7 @@ class Task:
 
     def protocol(self) -> dict[str, Any]:
         """What the answers depend on, besides weights and pixels, as JSON holds it."""
-        examples = [[self.split.name(int(i)), int(self.split.labels[i])] for i in self.numbers]
+        examples = [[self.split.name(int(i)), self.split.labels[i].tolist()] for i in self.numbers]
         return {
             "dataset": self.source.name,
             "part": self.part,
@@ -257,6 +281,12 @@ def plan(
         have = [name for name, split in source.splits.items() if len(split)]
         raise ValueError(f"{source.name} has no images for `part`={part!r}; it has {have}.")
     entrants = _open(given, source)
+    for entrant in entrants:
+        if source.several and entrant.classifier.thresholds is None:
+            raise ValueError(
+                f"{entrant.name} answers with one class an image, and the images of {source.name} "
+                "may have several: a network with a sigmoid for each class can be measured on them."
+            )
     for entrant in entrants:
         views.check(entrant.classifier.preprocessing, crops)
     images = len(source.splits[part])

@@ -114,12 +114,13 @@ class Inside:
         return self.outputs[self.map_layer(layer)]
 
     def logits(self) -> Any:
-        """The symbolic input of the final softmax; the output itself if there is none."""
+        """The symbolic input of the final softmax or sigmoids; the output if there are none."""
         output = self.model.outputs[0]
         last = output._keras_history.operation
         if isinstance(last, keras.layers.Softmax):
             return last._inbound_nodes[output._keras_history.node_index].input_tensors[0]
-        if isinstance(last, keras.layers.Dense) and last.activation is keras.activations.softmax:
+        turns = (keras.activations.softmax, keras.activations.sigmoid)
+        if isinstance(last, keras.layers.Dense) and last.activation in turns:
             linear = keras.layers.Dense(
                 last.units, use_bias=last.use_bias, dtype="float32", name=f"{last.name}_logits"
             )

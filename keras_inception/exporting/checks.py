@@ -55,8 +55,36 @@ def equal(name: str, measured: Any, expected: Any) -> Check:
     return Check(name, measured, expected, measured == expected)
 
 
+def same_answers(got: np.ndarray, want: np.ndarray, thresholds: np.ndarray | None) -> np.ndarray:
+    """bool (images,): where two classifiers name the same best class, or all the same classes.
+
+    Args:
+        got, want: float (images, classes).
+        thresholds: float (classes,), from which each class is named; None: the best one is.
+    """
+    if thresholds is None:
+        return got.argmax(-1) == want.argmax(-1)
+    return ((got >= thresholds) == (want >= thresholds)).all(-1)
+
+
+def moved(difference: np.ndarray, thresholds: np.ndarray | None) -> float:
+    """The mean over the images of the probability mass that moved.
+
+    That is half the sum of an image's differences; where each class is a yes or no of its own, the
+    mean of the classes' differences.
+    """
+    if thresholds is None:
+        return float(difference.sum(-1).mean() / 2)
+    return float(difference.mean())
+
+
 def agreement(
-    name: str, got: np.ndarray, want: np.ndarray, largest: float | None, mean: float
+    name: str,
+    got: np.ndarray,
+    want: np.ndarray,
+    largest: float | None,
+    mean: float,
+    thresholds: np.ndarray | None = None,
 ) -> list[Check]:
     """Checks probabilities against the Keras model's.
 
@@ -64,8 +92,8 @@ def agreement(
         name: What is compared, for the messages.
         got, want: float (images, classes).
         largest: Limit of the largest difference of a probability; None only reports it.
-        mean: Limit of the mean over the images of the probability mass that moved (half the sum of
-            an image's differences).
+        mean: Limit of the mean over the images of the probability mass that moved; see `moved`.
+        thresholds: From which each class is named; None: the best one is.
 
     Top-1 agreement alone hides errors, since wrongly scaled images often keep their class. It is
     reported but not enforced.
@@ -73,14 +101,14 @@ def agreement(
     if got.shape != want.shape:
         return [equal(f"{name}: shape", list(got.shape), list(want.shape))]
     difference = np.abs(got - want)
-    same = float((got.argmax(-1) == want.argmax(-1)).mean())
+    same = float(same_answers(got, want, thresholds).mean())
     most = float(difference.max())
     title = f"{name}: largest difference of a probability"
     return [
         Check(title, most, None, bool(np.isfinite(most)))
         if largest is None
         else at_most(title, most, largest),
-        at_most(f"{name}: mean probability moved", difference.sum(-1).mean() / 2, mean),
+        at_most(f"{name}: mean probability moved", moved(difference, thresholds), mean),
         Check(f"{name}: share of same answers", same, None, True),
     ]
 

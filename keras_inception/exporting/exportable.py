@@ -23,7 +23,7 @@ class Exportable:
 
     Attributes:
         model: In float32, with one input and one output.
-        preprocessing, class_names, input_shape: The classifier's.
+        preprocessing, class_names, input_shape, thresholds: The classifier's.
 
     Raises:
         ValueError: another engine runs the classifier.
@@ -40,7 +40,7 @@ class Exportable:
         self.preprocessing = classifier.preprocessing
         self.class_names = list(classifier.class_names)
         self.input_shape = classifier.input_shape
-        self.identity = classifier.identity
+        self.identity, self.thresholds = classifier.identity, classifier.thresholds
         self._gives_logits = final_activation(self.model) == "linear"
         self._dense = _last_dense(self.model)
 
@@ -58,7 +58,9 @@ class Exportable:
     def probabilities(self, images: tf.Tensor) -> tf.Tensor:
         """Probabilities (batch, classes)."""
         answers = self._answers(images)[-1]
-        return tf.nn.softmax(answers) if self._gives_logits else answers
+        if not self._gives_logits:
+            return answers
+        return tf.sigmoid(answers) if self.thresholds is not None else tf.nn.softmax(answers)
 
     def classify(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
         """The same by its name; the argument's name is that of a file's input."""
@@ -70,10 +72,10 @@ class Exportable:
         return self._answers(images)[0]
 
     def logits(self, images: tf.Tensor) -> tf.Tensor:
-        """The classifier's answers before the softmax (batch, classes).
+        """The classifier's answers before the softmax or the sigmoids (batch, classes).
 
         Raises:
-            ValueError: the softmax does not stand directly behind a Dense layer.
+            ValueError: they do not stand directly behind a Dense layer.
         """
         if self._gives_logits:
             return self._answers(images)[-1]

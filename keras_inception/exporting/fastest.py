@@ -20,6 +20,7 @@ import tensorflow as tf
 
 import keras_inception
 from keras_inception.backend import need_tensorflow
+from keras_inception.exporting import checks
 from keras_inception.exporting.onnx import Onnx, OpenVINO
 from keras_inception.exporting.targets import SCRATCH, check_holds
 from keras_inception.exporting.tflite import TFLite
@@ -155,7 +156,8 @@ def optimize(
         output, {optimized.RECORD, "model.bin", *optimized.FILES.values()}, optimized.RECORD
     )
     given = load_classifier(source)
-    exact = Classifier(KerasEngine(in_float32(_model_of(given))), given.identity, given.run)
+    engine = KerasEngine(in_float32(_model_of(given)), given.identity.output)
+    exact = Classifier(engine, given.identity, given.run)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=output.parent) as name:
         scratch = Path(name)
@@ -249,7 +251,7 @@ class _Trial:
         limit = LIMITS[row.candidate.precision]
         if row.difference > limit:
             raise ValueError(f"a probability differs by {row.difference:.2g}, more than {limit:g}")
-        changed = int((answers.argmax(1) != self.answers.argmax(1)).sum())
+        changed = int((~checks.same_answers(answers, self.answers, self.exact.thresholds)).sum())
         if changed and self.has_images:
             raise ValueError(f"{changed} of {len(answers)} images get another answer")
 
@@ -336,5 +338,11 @@ def _fused(exact: Classifier) -> Classifier:
     except ValueError:
         return exact
     known: Identity = getattr(model, "identity", None) or exact.identity
-    kept = known.replace(preprocessing=exact.preprocessing, class_names=exact.identity.class_names)
-    return Classifier(KerasEngine(model), kept)
+    own = exact.identity
+    kept = known.replace(
+        preprocessing=exact.preprocessing,
+        class_names=own.class_names,
+        output=own.output,
+        thresholds=own.thresholds,
+    )
+    return Classifier(KerasEngine(model, own.output), kept)

@@ -32,6 +32,7 @@ def answers(path: Path, given: dict[str, np.ndarray]) -> dict[str, Any]:
     about = {
         "class_names": list(classifier.class_names),
         "preprocessing": classifier.preprocessing.to_dict(),
+        "thresholds": list(classifier.identity.thresholds),
         "engine": classifier.engine.name,
     }
     if path.suffix == ".tflite":

@@ -20,6 +20,8 @@ from keras_inception.runtime.litert import IDENTITY, LABELS
 _NAME = "TFLITE_METADATA"  # of the entry in the model's table of metadata
 # Values of the schema's enumerations and unions.
 _TENSOR_AXIS_LABELS, _RGB, _GRAYSCALE, _IMAGE_PROPERTIES, _NORMALIZATION = 2, 1, 2, 2, 1
+_AXIS_CALIBRATION, _CALIBRATION, _THRESHOLDING, _INVERSE_LOGISTIC = 4, 2, 3, 2
+_THRESHOLDS = "thresholds.txt"  # a class a line: scale, slope and offset that change nothing, least
 
 
 def with_metadata(
@@ -63,6 +65,10 @@ def with_metadata(
     with zipfile.ZipFile(archive, "a", zipfile.ZIP_STORED) as members:
         members.writestr(LABELS, "".join(f"{name}\n" for name in identity.class_names))
         members.writestr(IDENTITY, json.dumps(identity.to_metadata(), ensure_ascii=False))
+        if identity.thresholds:
+            # Without a line's end at the end, which MediaPipe would count as one more class.
+            lines = [f"1.0,1.0,0.0,{least}" for least in identity.thresholds]
+            members.writestr(_THRESHOLDS, "\n".join(lines))
     return archive.getvalue()
 
 
@@ -94,11 +100,20 @@ def _metadata(
         # The graph scales by itself: a runtime has to leave the pixels alone, which is this.
         image[4] = [{0: ("Uint8", _NORMALIZATION), 1: {0: [0.0], 1: [1.0]}}]
     what = "logits" if logits else "probabilities"
-    answer = {
+    answer: dict[int, Any] = {
         0: what,
         1: f"The {what} of the classes that {LABELS} names, in its order.",
         6: [{0: LABELS, 2: ("Int8", _TENSOR_AXIS_LABELS)}],
     }
+    if identity.thresholds and not logits:
+        # Scores below a class's own threshold become 0, and what is below all of them is left out.
+        calibration = {0: ("Int8", _INVERSE_LOGISTIC), 1: ("Float32", 0.0)}
+        least = {0: ("Float32", max(min(identity.thresholds), 1e-6))}
+        answer[4] = [
+            {0: ("Uint8", _CALIBRATION), 1: calibration},
+            {0: ("Uint8", _THRESHOLDING), 1: least},
+        ]
+        answer[6].append({0: _THRESHOLDS, 2: ("Int8", _AXIS_CALIBRATION)})
     network = identity.variant or "Image classifier"
     root = {
         0: network,

@@ -228,7 +228,8 @@ def _exported(
         "origin": samples.origin,
         "class_names": network.class_names,
         "preprocessing": network.preprocessing.to_dict(),
-        "keras": _accuracy(want, samples.labels),
+        "keras": _accuracy(want, samples.labels, network.thresholds),
+        **_said_thresholds(network),
         "files": {},
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -309,17 +310,31 @@ def _row(
         "sha256": digest.hexdigest(),
         "checks": [dataclasses.asdict(check) for check in made],
         "largest_difference": float(difference.max()),
-        "mean_moved": float(difference.sum(-1).mean() / 2),
-        "same_answers": float((answers.argmax(-1) == want.argmax(-1)).mean()),
-        **_accuracy(answers, samples.labels),
+        "mean_moved": checks.moved(difference, network.thresholds),
+        "same_answers": float(checks.same_answers(answers, want, network.thresholds).mean()),
+        **_accuracy(answers, samples.labels, network.thresholds),
     }
 
 
-def _accuracy(probabilities: np.ndarray, labels: np.ndarray | None) -> dict[str, Any]:
-    """Accuracy with its interval; nothing where no labels are known."""
+def _said_thresholds(network: Exportable) -> dict[str, Any]:
+    """Of a network with a sigmoid for each class, from which probability each is named."""
+    thresholds = network.identity.thresholds
+    return {"thresholds": list(thresholds)} if thresholds else {}
+
+
+def _accuracy(
+    probabilities: np.ndarray, labels: np.ndarray | None, thresholds: np.ndarray | None
+) -> dict[str, Any]:
+    """Accuracy with its interval; nothing where no labels are known.
+
+    Of images with several labels it is the share whose labels are all named, and no other.
+    """
     if labels is None:
         return {}
-    right = int((probabilities.argmax(-1) == labels).sum())
+    if thresholds is not None:
+        right = int(((probabilities >= thresholds) == labels).all(-1).sum())
+    else:
+        right = int((probabilities.argmax(-1) == labels).sum())
     return {
         "accuracy": right / len(labels),
         "accuracy_interval": list(wilson_interval(right, len(labels))),

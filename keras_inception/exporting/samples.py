@@ -20,8 +20,8 @@ class Samples:
 
     Attributes:
         images: float32 (n, height, width, channels) in 0..255, fitted by the contract.
-        labels: int64 (n,), the outputs that are right, or None where the images' classes are not
-            the network's.
+        labels: int64 (n,), the outputs that are right, or bool (n, classes) where images may have
+            several; None where the images' classes are not the network's.
         encoded: One image as a file's bytes.
         pixels: The same as uint8 (height, width, channels).
         origin: Where the images come from, for people.
@@ -59,11 +59,13 @@ def held_out(source: data.Source, network: Exportable, count: int) -> Samples:
     origin = f"test images of {source.name}"
     pixels = source.splits["test"].pixels(0, network.input_shape[2]).numpy()
     labels = _outputs(source, network, some["label"])
+    if (labels is not None and labels.ndim == 2) != (network.thresholds is not None):
+        labels = None
     return Samples(some["image"], labels, encoded, pixels, origin)
 
 
 def _outputs(source: data.Source, network: Exportable, labels: np.ndarray) -> np.ndarray | None:
-    """int64 (n,): the output that each label stands for; None if the classes are others."""
+    """See `Samples`: the outputs that labels stand for."""
     known = network.identity.class_names
     if not known:
         return None
@@ -72,7 +74,12 @@ def _outputs(source: data.Source, network: Exportable, labels: np.ndarray) -> np
     except ValueError as error:
         logging.warning("The accuracy is not measured. %s", error)
         return None
-    return np.array([names.index(source.class_names[label]) for label in labels], np.int64)
+    if labels.ndim == 1:
+        return np.array([names.index(source.class_names[label]) for label in labels], np.int64)
+    found = np.zeros((len(labels), len(names)), bool)
+    for label in np.flatnonzero(labels.any(0)):
+        found[:, names.index(source.class_names[label])] = labels[:, label] > 0
+    return found
 
 
 def made_up(network: Exportable, count: int) -> Samples:

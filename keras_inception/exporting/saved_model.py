@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_inception import data
@@ -42,6 +43,10 @@ class SavedModel(Target):
             has too many pixels is an error that names its place in the batch.
         classify_bytes_marked: the same, and valid bool (batch,). The rows of images that cannot be
             decoded hold empty classes, indices of -1 and scores of 0.
+
+    Of a network with a sigmoid for each class, the last two return the classes that reach their
+    thresholds, best first, in as many columns as the image with most of them needs; rows with fewer
+    end with empty classes, indices of -1 and scores of 0.
 
     The folder also holds what the network is (assets.extra/identity.json), so that
     `keras_inception.load_classifier` needs nothing else.
@@ -84,14 +89,21 @@ class SavedModel(Target):
         want = network.probabilities(tf.constant(fitted[None])).numpy()
         signatures = [s for s in SIGNATURES if s != "features" or network.has_features]
         best = network.class_names[int(want[0].argmax())]
+        if network.thresholds is not None and not (want[0] >= network.thresholds).any():
+            best = ""
+        elif network.thresholds is not None:
+            named = np.where(want[0] >= network.thresholds, want[0], -1)
+            best = network.class_names[int(named.argmax())]
         limits = self.precision
         valid, refused = got["marked_valid"].tolist(), len(got["refused"])
         return [
             checks.equal("signatures", about["signatures"], signatures),
             # A counter or two besides the weights; twice the weights would be keras#23553.
             checks.at_most("stored floats", about["floats"], network.model.count_params() + 100),
-            *checks.agreement("image", got["raw"], want, limits.largest, limits.mean),
-            checks.equal("classify_bytes: best class", str(got["best_classes"][0, 0]), best),
+            *checks.agreement(
+                "image", got["raw"], want, limits.largest, limits.mean, network.thresholds
+            ),
+            checks.equal("classify_bytes: best class", "".join(got["best_classes"][0, :1]), best),
             checks.equal("classify_bytes_marked: valid", valid, [True, False]),
             checks.equal("answers to empty batches", int(got["empty"].sum()), 0),
             checks.equal("bad requests refused", refused, fresh.BAD_REQUESTS),
@@ -195,10 +207,28 @@ class _Signatures:
         return fitted[:-1], marks[:-1] > 0
 
     def _best(self, fitted: tf.Tensor) -> dict[str, tf.Tensor]:
+        probabilities = self._answered(self._network.probabilities, fitted)
+        if self._network.thresholds is not None:
+            return self._reaching(probabilities)
         top = min(TOP_K, len(self._network.class_names))
-        scores, indices = tf.math.top_k(self._answered(self._network.probabilities, fitted), top)
+        scores, indices = tf.math.top_k(probabilities, top)
         return {
             "scores": scores,
             "classes": tf.gather(self._classes, indices),
             "indices": indices,
+        }
+
+    def _reaching(self, probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The classes that reach their thresholds, best first."""
+        reached = probabilities >= tf.constant(self._network.thresholds)
+        most = tf.reduce_max(tf.reduce_sum(tf.cast(reached, tf.int32), -1, keepdims=True))
+        scores, indices = tf.math.top_k(
+            tf.where(reached, probabilities, -1.0), len(self._network.class_names)
+        )
+        scores, indices = scores[:, : tf.maximum(most, 0)], indices[:, : tf.maximum(most, 0)]
+        named = scores >= 0
+        return {
+            "scores": tf.where(named, scores, 0.0),
+            "classes": tf.where(named, tf.gather(self._classes, indices), ""),
+            "indices": tf.where(named, indices, -1),
         }

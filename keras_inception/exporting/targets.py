@@ -168,17 +168,23 @@ class Target(abc.ABC):
         """
         got = checks.answers_of(path / self.runs, samples.images, samples.encoded, samples.pixels)
         about, identity = got["about"], network.written_identity
+        said = identity.thresholds
         same = Preprocessing.from_dict(about["preprocessing"]) == identity.preprocessing
         made = [
             checks.equal(
                 "class names in the file", about["class_names"] == network.class_names, True
             ),
             checks.equal("contract in the file", same, True),
+            *(
+                []
+                if network.thresholds is None
+                else [checks.equal("thresholds in the file", about["thresholds"], list(said))]
+            ),
             *self.own_checks(path, got, network, samples),
         ]
         where, found = about.get("runtime", about["engine"]), got["probabilities"]
         largest, mean = self.precision.largest, self.precision.mean
-        return made + checks.agreement(where, found, want, largest, mean), found
+        return made + checks.agreement(where, found, want, largest, mean, network.thresholds), found
 
     def own_checks(
         self, path: Path, got: dict[str, Any], network: Exportable, samples: Samples

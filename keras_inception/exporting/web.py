@@ -107,6 +107,7 @@ class Web(Target):
             "class_names": network.class_names,
             "preprocessing": network.preprocessing.to_dict(),
             "channels": network.input_shape[2],
+            "thresholds": list(network.identity.thresholds) or None,
             "runtime": self._runtime(path),
         }
         (path / "network.json").write_text(json.dumps(about, ensure_ascii=False), encoding="utf-8")

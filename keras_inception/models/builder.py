@@ -95,7 +95,15 @@ def builder(
             if bound.arguments["include_top"]:
                 chosen |= recorded_activation(activation)
             names = _class_names(loaded, bound.arguments)
-            return attach(model, Identity.create(variant, chosen, model.preprocessing, names))
+            identity = Identity.create(variant, chosen, model.preprocessing, names)
+            if (
+                names
+                and loaded
+                and identity.arguments.get("classifier_activation", "softmax") != "softmax"
+            ):
+                said = loaded.identity
+                identity = identity.replace(output=said.output, thresholds=said.thresholds)
+            return attach(model, identity)
 
         build.__doc__ = documented(function, preprocessing.size)
         build.__annotations__ = {**function.__annotations__, "return": keras.Model}

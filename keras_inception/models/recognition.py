@@ -124,7 +124,10 @@ def identity_in(graph: Graph, known: Identity) -> Identity:
         arguments = found.arguments
         if "width_multiplier" not in arguments:
             arguments["width_multiplier"] = _width(graph, variant, found.builder_arguments)
-        return Identity.create(variant, arguments, known.preprocessing, known.class_names)
+        read = Identity.create(variant, arguments, known.preprocessing, known.class_names)
+        if known.output == "sigmoid":
+            return read.replace(output=known.output, thresholds=known.thresholds)
+        return read
     return known
 
 

@@ -33,17 +33,17 @@ def describe(run: RunFolder, source: Source | None) -> dict[str, Any]:
         "provenance" ((what, how) of the parts).
     """
     record = run.data_path
-    labels, counts = run.class_names, {}
+    labels, counts, images = run.class_names, {}, {}
     if record.exists():
-        counts = _counts(Fingerprint.read(record), labels)
+        known = Fingerprint.read(record)
+        counts = _counts(known, labels)
+        images = {part: len(examples) for part, examples in known.parts.items()}
     elif source is not None:
-        counts = {
-            part: np.bincount(split.labels, minlength=len(labels))
-            for part, split in source.splits.items()
-        }
+        counts = {part: split.counts(len(labels)) for part, split in source.splits.items()}
+        images = {part: len(split) for part, split in source.splits.items()}
     split = run.read_json("split.json") or {}
     return {
-        "parts": _parts(counts),
+        "parts": _parts(counts, images),
         "counts": counts,
         "findings": _findings(counts, labels, source),
         "problems": _problems(run, split),
@@ -57,26 +57,27 @@ _TOLD = ("duplicates", "left_out", "shared_groups")
 
 
 def _counts(record: Fingerprint, labels: list[str]) -> dict[str, np.ndarray]:
+    """Part -> images of each class."""
     order = {name: i for i, name in enumerate(labels)}
-    return {
-        part: np.bincount(
-            np.array([order[name] for _, name, _ in examples if name in order], np.int64),
-            minlength=len(labels),
-        )
-        for part, examples in record.parts.items()
-    }
+    counts = {}
+    for part, examples in record.parts.items():
+        # Of several labels there is a | between two.
+        names = [[name] if name in order else name.split("|") for _, name, _ in examples]
+        numbers = [order[one] for own in names for one in own if one in order]
+        counts[part] = np.bincount(np.array(numbers, np.int64), minlength=len(labels))
+    return counts
 
 
-def _parts(counts: dict[str, np.ndarray]) -> Table | None:
+def _parts(counts: dict[str, np.ndarray], images: dict[str, int]) -> Table | None:
     if not counts:
         return None
-    total = sum(int(column.sum()) for column in counts.values())
+    total = sum(images.values())
     rows = []
     for part in SPLITS:
         column = counts.get(part, np.zeros(1, np.int64))
-        images, smallest, largest = (int(v) for v in (column.sum(), column.min(), column.max()))
-        row = [text(inspection.PART_WORDS[part]), number(images)]
-        row += [share(images / total if total else 0.0), number(smallest), number(largest)]
+        here, smallest, largest = images.get(part, 0), int(column.min()), int(column.max())
+        row = [text(inspection.PART_WORDS[part]), number(here)]
+        row += [share(here / total if total else 0.0), number(smallest), number(largest)]
         rows.append(row)
     head = ("part", "images", "share", "smallest class", "largest class")
     return Table(head, rows, frozenset({1, 2, 3, 4}))
@@ -124,7 +125,7 @@ def _samples(source: Source) -> list[tuple[str, list[dict[str, Any]]]]:
     train, names = source.splits["train"], source.class_names
     found = []
     for label in _spread(len(names), CLASSES):
-        members = np.flatnonzero(train.labels == label)
+        members = train.of_class(label)
         shown = []
         for i in members[_spread(len(members), SAMPLES)]:
             pixels = images.read(train, int(i))

@@ -32,7 +32,7 @@ def describe(exports: dict[str, Any], contract: Preprocessing) -> dict[str, Any]
         "each file in a process of its own.",
         "files": _files(exports),
         "checks": [(name, *_checks(file["checks"])) for name, file in exports["files"].items()],
-        "programs": _programs(exports["files"], contract),
+        "programs": _programs(exports["files"], contract, exports.get("thresholds", [])),
     }
 
 
@@ -93,7 +93,9 @@ def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _programs(files: dict[str, Any], contract: Preprocessing) -> list[tuple[str, str]]:
+def _programs(
+    files: dict[str, Any], contract: Preprocessing, thresholds: list[float]
+) -> list[tuple[str, str]]:
     """Programs that use what was exported."""
     programs = []
     if "saved_model" in files:
@@ -102,9 +104,9 @@ def _programs(files: dict[str, Any], contract: Preprocessing) -> list[tuple[str,
     if phones:
         smallest = min(phones, key=lambda name: files[name]["bytes"])
         fitted = fitted_by_pillow(contract)
-        programs.append(
-            ("With LiteRT, as on a phone:", _PHONE.format(fitted=fitted, file=smallest))
-        )
+        ending = _NAMED.format(thresholds=thresholds) if thresholds else _BEST
+        phone = _PHONE.format(fitted=fitted, file=smallest) + ending
+        programs.append(("With LiteRT, as on a phone:", phone))
     return programs
 
 
@@ -126,7 +128,11 @@ image = ImageOps.exif_transpose(Image.open("image.jpg")).convert("RGB")
 image = {fitted}
 classify = Interpreter("{file}").get_signature_runner("serving_default")
 probabilities = classify(image=np.float32(image)[None])["probabilities"][0]
-print(labels[probabilities.argmax()], probabilities.max())"""
+"""
+_BEST = "print(labels[probabilities.argmax()], probabilities.max())"
+_NAMED = """\
+thresholds = {thresholds}
+print([name for name, p, least in zip(labels, probabilities, thresholds) if p >= least])"""
 
 
 def fitted_by_pillow(contract: Preprocessing) -> str:

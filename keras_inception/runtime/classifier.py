@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import warnings
 from collections.abc import Sequence
@@ -13,12 +14,13 @@ import numpy as np
 
 from keras_inception import buckets
 from keras_inception.buckets import is_remote
-from keras_inception.identity import Identity
+from keras_inception.identity import THRESHOLD, Identity
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.runtime.engine import FILE_ENGINES, Engine, FileEngine, of_file
 
 _HUB = "hf://"  # addresses of Hugging Face's repositories; Keras is not loaded to know one
 BATCH = 64  # images that an engine is given at once
+TOP = 5  # best classes that are named of an image with one class
 
 
 class Classifier:
@@ -38,7 +40,7 @@ class Classifier:
 
     Raises:
         ValueError: the identity has no contract, another size than the engine takes, or another
-            number of class names than the engine has outputs.
+            number of class names or thresholds than the engine has outputs.
     """
 
     def __init__(self, engine: Engine, identity: Identity, run: Path | None = None) -> None:
@@ -63,6 +65,19 @@ class Classifier:
                 )
         # Refuses another number of means.
         identity.preprocessing.scale_and_offset(engine.input_shape[2])
+        if identity.output == "sigmoid" and len(identity.thresholds) != engine.classes:
+            if identity.thresholds:
+                raise ValueError(
+                    f"There should be one threshold for each of the network's {engine.classes} "
+                    f"outputs. Received: {len(identity.thresholds)} thresholds"
+                )
+            logging.warning(
+                "The network has a sigmoid for each of its %d classes, and nothing says from which "
+                "probability a class is named: every one from %g. `thresholds` chooses others.",
+                engine.classes,
+                THRESHOLD,
+            )
+            identity = identity.replace(thresholds=(THRESHOLD,) * engine.classes)
         self.engine, self.identity, self.run = engine, identity, run
 
     @functools.cached_property
@@ -91,6 +106,34 @@ class Classifier:
         """Class names in the order of the outputs: "class 0" and so on where none are known."""
         known = self.identity.class_names
         return known or tuple(f"class {i}" for i in range(self.engine.classes))
+
+    @property
+    def thresholds(self) -> np.ndarray | None:
+        """float32 (classes,): the probability from which each class is named.
+
+        None of a network whose classes exclude each other: it names the best ones.
+        """
+        if self.identity.output == "softmax":
+            return None
+        return np.array(self.identity.thresholds, np.float32)
+
+    def named(self, probabilities: np.ndarray, top: int | None = None) -> list[tuple[str, float]]:
+        """The classes that the probabilities of one image name.
+
+        Args:
+            probabilities: float (classes,).
+            top: How many at most: by default five, or of a network with thresholds all from theirs
+                on, which may be none.
+
+        Returns:
+            (class name, probability) pairs, best first.
+        """
+        best = np.argsort(-probabilities, kind="stable")
+        if self.thresholds is None:
+            best = best[: TOP if top is None else top]
+        else:
+            best = best[np.float32(probabilities[best]) >= self.thresholds[best]][:top]
+        return [(self.class_names[i], float(probabilities[i])) for i in best]
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -163,19 +206,18 @@ class Classifier:
             )
         return found
 
-    def classify(self, image: np.ndarray, top: int = 5) -> list[tuple[str, float]]:
-        """The best classes of one image of any size.
+    def classify(self, image: np.ndarray, top: int | None = None) -> list[tuple[str, float]]:
+        """The classes of one image of any size.
 
         Args:
             image: uint8 or float (height, width, channels) in 0..255.
-            top: How many classes.
+            top: How many at most; see `named`.
 
         Returns:
             (class name, probability) pairs, best first.
         """
         (probabilities,) = self.predict(self.crop_and_resize(image)[None])
-        best = np.argsort(-probabilities, kind="stable")[:top]
-        return [(self.class_names[i], float(probabilities[i])) for i in best]
+        return self.named(probabilities, top)
 
     def __repr__(self) -> str:
         what = self.identity.variant or "a network"
@@ -202,6 +244,7 @@ def load_classifier(
     *,
     preprocessing: Preprocessing | None = None,
     class_names: Sequence[str] | None = None,
+    thresholds: float | Sequence[float] | None = None,
     threads: int | None = None,
 ) -> Classifier:
     """A classifier of whatever holds a trained network.
@@ -215,6 +258,9 @@ def load_classifier(
         preprocessing: The contract of the network's input, where `source` does not hold it, or to
             use another one.
         class_names: Names of the classes in the order of the outputs, likewise.
+        thresholds: Of a network with a sigmoid for each class, the probability from which each
+            class is named, or one for all. Given, the outputs of a file that does not say what they
+            are count as sigmoids.
         threads: How many threads LiteRT, onnxruntime or OpenVINO compute with; None lets them
             choose.
 
@@ -234,12 +280,37 @@ def load_classifier(
         identity = identity.replace(preprocessing=preprocessing)
     if class_names is not None:
         identity = identity.replace(class_names=tuple(class_names))
+    if thresholds is not None:
+        identity = _with_thresholds(identity, thresholds, engine)
     try:
         return Classifier(engine, identity, run)
     except ValueError as error:
         if isinstance(source, str | os.PathLike):
             raise ValueError(f"{os.fspath(source)}: {error}") from error
         raise
+
+
+def _with_thresholds(
+    identity: Identity, thresholds: float | Sequence[float], engine: Engine
+) -> Identity:
+    """The identity with thresholds of the caller's. Raises ValueError if they do not fit."""
+    given = np.asarray(thresholds, np.float64)
+    shares = np.broadcast_to(given, (engine.classes,)) if given.ndim == 0 else given
+    if (
+        getattr(engine, "output", "sigmoid") != "sigmoid"
+        or identity.variant
+        and (identity.output == "softmax")
+    ):
+        raise ValueError(
+            "`thresholds` belong to a network with a sigmoid for each class; the classes of this "
+            "one exclude each other. Leave them out."
+        )
+    if shares.shape != (engine.classes,) or not ((shares >= 0) & (shares <= 1)).all():
+        raise ValueError(
+            f"`thresholds` should be a number from 0 to 1, or one for each of the {engine.classes} "
+            f"classes. Received: {given.shape} from {given.min():g} to {given.max():g}"
+        )
+    return identity.replace(output="sigmoid", thresholds=tuple(shares.tolist()))
 
 
 def _open(source: Any, threads: int | None) -> tuple[Engine, Identity]:

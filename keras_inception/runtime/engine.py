@@ -137,8 +137,10 @@ def of_file(path: Path, *options: Any) -> tuple[Engine, Identity]:
     return engine, engine.identity
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities (batch, classes) of logits (batch, classes)."""
+def probabilities(logits: np.ndarray, output: str = "softmax") -> np.ndarray:
+    """Probabilities (batch, classes) of logits (batch, classes), by an `Identity.output`."""
+    if output == "sigmoid":
+        return 1 / (1 + np.exp(-logits.clip(-80, 80)))
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
 

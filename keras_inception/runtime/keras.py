@@ -18,7 +18,7 @@ from keras_inception.models.registry import get_model
 from keras_inception.models.saving import load_model
 from keras_inception.models.surgery import to_inference
 from keras_inception.runs import RunFolder
-from keras_inception.runtime.engine import check_finite, softmax
+from keras_inception.runtime.engine import check_finite, probabilities
 from keras_inception.weights.catalog import IMAGENET
 from keras_inception.weights.hub import catalogued
 
@@ -27,11 +27,13 @@ class KerasEngine:
     """Runs a Keras model with one input, an image, and one classifier.
 
     Args:
-        model: Ends in a softmax, or in logits, which become probabilities here. Auxiliary heads
-            are left out.
+        model: Ends in a softmax, in sigmoids, or in logits, which become probabilities here.
+            Auxiliary heads are left out.
+        output: What logits become: an `Identity.output`.
 
     Attributes:
         model: A functional model with one input and one output.
+        output: What the probabilities are: an `Identity.output`.
 
     Raises:
         ValueError: the model was not built, has other inputs or outputs, or weights that are not
@@ -40,25 +42,27 @@ class KerasEngine:
 
     name = "Keras"
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model, output: str = "softmax") -> None:
         self.model = single_headed(model)
-        (image,), (output,) = self.model.inputs, self.model.outputs
-        if len(image.shape) != 4 or image.shape[-1] is None or len(output.shape) != 2:
+        (image,), (answer,) = self.model.inputs, self.model.outputs
+        if len(image.shape) != 4 or image.shape[-1] is None or len(answer.shape) != 2:
             raise ValueError(
                 "A classifier takes images (batch, height, width, channels), channels last, and "
-                f"returns (batch, classes). Received: {image.shape} -> {output.shape}"
+                f"returns (batch, classes). Received: {image.shape} -> {answer.shape}"
             )
         check_finite(
             ((weight.path, keras.ops.convert_to_numpy(weight)) for weight in self.model.weights),
             f"The model {self.model.name!r} cannot be used: ",
         )
         self.input_shape = tuple(image.shape[1:])
-        self.classes = output.shape[-1]
-        self.gives_logits = final_activation(self.model) == "linear"
+        self.classes = answer.shape[-1]
+        activation = final_activation(self.model)
+        self.gives_logits = activation == "linear"
+        self.output = output if self.gives_logits else activation
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         answers = np.asarray(self.model.predict_on_batch(images), np.float32)
-        return softmax(answers) if self.gives_logits else answers
+        return probabilities(answers, self.output) if self.gives_logits else answers
 
 
 def of_model(model: Any) -> tuple[KerasEngine, Identity]:
@@ -71,14 +75,23 @@ def of_model(model: Any) -> tuple[KerasEngine, Identity]:
     identity = identity_of(model) or Identity(
         "", preprocessing=getattr(model, "preprocessing", None)
     )
-    return KerasEngine(model), identity
+    engine = KerasEngine(model, identity.output)
+    return engine, _with_output(identity, engine.output)
+
+
+def _with_output(identity: Identity, output: str) -> Identity:
+    """An identity with what its network's outputs are found to be."""
+    if output == identity.output:
+        return identity
+    return identity.replace(output=output, thresholds=())
 
 
 def of_run(path: Path) -> tuple[KerasEngine, Identity]:
     """The engine of a finished run, with the contract and the class names of its folder."""
     run = RunFolder(path)
-    engine = KerasEngine(run.load_model())
-    identity = identity_of(engine.model) or Identity(run.recipe.model)
+    engine, identity = of_model(run.load_model())
+    if not identity.variant:
+        identity = identity.replace(variant=run.recipe.model)
     return engine, identity.replace(
         preprocessing=run.preprocessing, class_names=tuple(run.class_names)
     )
@@ -189,7 +202,7 @@ def in_float32(model: keras.Model) -> keras.Model:
 
 
 def final_activation(model: keras.Model) -> str:
-    """What a classifier ends in: "softmax", or "linear" for logits.
+    """What a classifier ends in: "softmax", "sigmoid", or "linear" for logits.
 
     Raises:
         ValueError: it ends in something else.
@@ -202,9 +215,10 @@ def final_activation(model: keras.Model) -> str:
     if isinstance(last, keras.layers.Dropout | keras.layers.Flatten):
         return "linear"
     name = getattr(getattr(last, "activation", None), "__name__", "")
-    if name not in ("softmax", "linear"):
+    if name not in ("softmax", "sigmoid", "linear"):
         raise ValueError(
-            "A classifier ends in a softmax, or in a layer without activation, which gives logits. "
+            "A classifier ends in a softmax, in a sigmoid for each class, or in a layer without "
+            "activation, which gives logits. "
             f"Received: the layer {last.name!r} with activation {name or 'unknown'}"
         )
     return name

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_inception import archives, files
 from keras_inception.budget import LARGEST_FILE, Budget
-from keras_inception.runtime.engine import Ends, FileEngine, softmax
+from keras_inception.runtime.engine import Ends, FileEngine, probabilities
 
 # Members of the zip archive that ends a .tflite file with metadata.
 LABELS, IDENTITY = "labels.txt", "identity.json"
@@ -49,7 +49,7 @@ class LiteRTEngine(FileEngine):
     def _answers(self, request: Any, images: np.ndarray) -> np.ndarray:
         (image, taken), (answer, given) = self._ends
         found = _dequantized(request(**{image: _quantized(images, taken)})[answer], given)
-        return softmax(found) if answer == "logits" else found
+        return probabilities(found, self.identity.output) if answer == "logits" else found
 
 
 def interpreter(content: bytes, threads: int | None = None) -> Any:

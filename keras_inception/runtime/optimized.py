@@ -62,7 +62,7 @@ def opened(
     from keras_inception.runtime.tensorflow import TensorFlowEngine
 
     model = found.model if precision == "float32" else fuse(found.model, precision)
-    return TensorFlowEngine(model, frozen), identity
+    return TensorFlowEngine(model, frozen, identity.output), identity
 
 
 def read(folder: Path, threads: int | None = None) -> tuple[Engine, Identity]:

@@ -27,7 +27,8 @@ class Prediction:
 
     Attributes:
         image: The image's path, or its number among arrays.
-        top: (class name, probability) pairs, best first; empty if the image could not be read.
+        top: (class name, probability) pairs, best first; empty if the image could not be read, or
+            if no class of a network with thresholds reaches its own.
         error: Why the image could not be read, else empty.
     """
 
@@ -51,13 +52,13 @@ def predict(
     model: Any,
     images: Any,
     *,
-    top: int = 5,
+    top: int | None = None,
     crops: str = "1",
     batch_size: int = BATCH,
     max_pixels: int | None = None,
     verbose: int = 1,
 ) -> Iterator[Prediction]:
-    """Names the best classes of images, one record after the other and in bounded memory.
+    """Names the classes of images, one record after the other and in bounded memory.
 
     Args:
         model: What `load_classifier` takes: a run folder, a file, a published name, a model.
@@ -65,7 +66,8 @@ def predict(
             as "photos/*.jpg"; an array uint8 (height, width, channels) in 0..255; a list of paths,
             arrays and the bytes of image files; or labelled images as `train` takes them, whose
             labels are not looked at.
-        top: How many classes an image.
+        top: How many classes an image at most: by default five, or of a network with thresholds
+            all that reach theirs.
         crops: "1", "mirror", "10", "12" or "144" views whose probabilities are averaged.
         batch_size: Views that the network is given at once.
         max_pixels: Images with more pixels cannot be read, by their headers; by default those with
@@ -79,7 +81,7 @@ def predict(
     Raises:
         ValueError: there are no such images, or an option is out of range.
     """
-    if top < 1:
+    if top is not None and top < 1:
         raise ValueError(f"`top` should be at least 1. Received: top={top}")
     if max_pixels is not None and max_pixels < 1:
         raise ValueError(f"`max_pixels` should be at least 1. Received: max_pixels={max_pixels}")
@@ -92,7 +94,7 @@ def predict(
 def _records(
     classifier: Classifier,
     listed: Sequence[Any],
-    top: int,
+    top: int | None,
     crops: str,
     batch_size: int,
     max_pixels: int | None,
@@ -116,7 +118,7 @@ def _records(
 
 
 def _named(
-    classifier: Classifier, pending: list[tuple[str, Any]], top: int, batch_size: int
+    classifier: Classifier, pending: list[tuple[str, Any]], top: int | None, batch_size: int
 ) -> Iterator[Prediction]:
     readable = [seen for _, seen in pending if not isinstance(seen, Exception)]
     answers: Iterator[np.ndarray] = iter(())
@@ -128,9 +130,7 @@ def _named(
         if isinstance(seen, Exception):
             yield Prediction(name, (), _reason(seen))
             continue
-        row = next(answers)
-        best = np.argsort(-row, kind="stable")[:top]
-        yield Prediction(name, tuple((classifier.class_names[i], float(row[i])) for i in best))
+        yield Prediction(name, tuple(classifier.named(next(answers), top)))
 
 
 def pixels(

@@ -13,10 +13,11 @@ class TensorFlowEngine:
     """Runs a Keras model as a graph, without what `predict` does around it.
 
     Args:
-        model: Ends in a softmax, or in logits, which become probabilities here.
+        model: Ends in a softmax, in sigmoids, or in logits, which become probabilities here.
         frozen: Whether the weights become constants of the graph. TensorFlow then lays them out for
             the processor once instead of at every call, which helps single images most; making it
             takes seconds, and at its peak several times the weights' memory.
+        output: What logits become: an `Identity.output`.
 
     Raises:
         ValueError: the model is no classifier.
@@ -24,10 +25,11 @@ class TensorFlowEngine:
 
     name = "TensorFlow"
 
-    def __init__(self, model: keras.Model, frozen: bool = False) -> None:
-        checked = KerasEngine(model)
+    def __init__(self, model: keras.Model, frozen: bool = False, output: str = "softmax") -> None:
+        checked = KerasEngine(model, output)
         self.input_shape, self.classes = checked.input_shape, checked.classes
-        self.model, self._frozen = checked.model, frozen
+        self.model, self._frozen, self._output = checked.model, frozen, checked.output
+        turn = tf.sigmoid if self._output == "sigmoid" else tf.nn.softmax
         gives_logits = final_activation(self.model) == "linear"
 
         @tf.function(
@@ -35,7 +37,7 @@ class TensorFlowEngine:
         )
         def answer(images: tf.Tensor) -> tf.Tensor:
             answers = tf.cast(self.model(images, training=False), tf.float32)
-            return tf.nn.softmax(answers) if gives_logits else answers
+            return turn(answers) if gives_logits else answers
 
         self._answer = answer.get_concrete_function()
         if frozen:
@@ -46,7 +48,7 @@ class TensorFlowEngine:
             self._answer = convert_variables_to_constants_v2(self._answer)
 
     def __reduce__(self) -> tuple:
-        return TensorFlowEngine, (self.model, self._frozen)
+        return TensorFlowEngine, (self.model, self._frozen, self._output)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         answers = self._answer(tf.constant(images, tf.float32))

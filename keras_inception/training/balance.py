@@ -17,10 +17,14 @@ _SHOWN = 20
 def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
     """float32 (classes,): images / (classes x images of the class); 1 where a class has none.
 
-    The mean over the images is 1, and every class has the same weight in sum.
+    The mean over the images is 1, and every class has the same weight in sum. Where images have
+    several labels, these take the images' place.
     """
-    counts = np.bincount(labels, minlength=classes)
-    return np.where(counts, len(labels) / (classes * np.maximum(counts, 1)), 1.0).astype("float32")
+    if labels.ndim == 1:
+        counts = np.bincount(labels, minlength=classes)
+    else:
+        counts = labels.sum(0, dtype=np.int64)
+    return np.where(counts, counts.sum() / (classes * np.maximum(counts, 1)), 1.0).astype("float32")
 
 
 def with_equal_classes(source: Source, seed: int) -> Source:
@@ -28,7 +32,15 @@ def with_equal_classes(source: Source, seed: int) -> Source:
 
     Every class comes as often as the largest one. The images that come once more than others of
     their class are drawn by `seed`.
+
+    Raises:
+        ValueError: images may have several labels.
     """
+    if source.several:
+        raise ValueError(
+            "`class_weight=sampling` repeats the images of a class, and here an image has several "
+            "labels: `class_weight=balanced` weighs them in the loss."
+        )
     train, rng = source.splits["train"], np.random.default_rng(seed)
     most, indices = int(np.bincount(train.labels).max()), []
     for label in np.unique(train.labels):
@@ -42,7 +54,7 @@ def with_equal_classes(source: Source, seed: int) -> Source:
 def describe(recipe: Recipe, source: Source) -> list[str]:
     """Lines that say how many training images each class has, and what comes of it."""
     labels, names = source.splits["train"].labels, source.class_names
-    counts = np.bincount(labels, minlength=len(names))
+    counts = source.splits["train"].counts(len(names))
     weights = class_weights(labels, len(names))
     order = np.argsort(counts, kind="stable")
     weighted = recipe.class_weight == "balanced"
@@ -54,5 +66,5 @@ def describe(recipe: Recipe, source: Source) -> list[str]:
     if recipe.class_weight == "sampling":
         lines.append(f"Every class is shown {counts.max()} times in an epoch.")
     elif not weighted:
-        lines += imbalance(names, counts)
+        lines += imbalance(names, counts, source.several)
     return lines

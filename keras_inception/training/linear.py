@@ -1,4 +1,7 @@
-"""Multinomial logistic regression on features: the classifier that a frozen network needs.
+"""Logistic regression on features: the classifier that a frozen network needs.
+
+It is multinomial where an image has one class, and a regression for each class where it may have
+several.
 
 A linear layer on frozen features has one best solution for each strength of regularization, which
 a second-order method finds in seconds; stochastic gradient descent through the whole network takes
@@ -13,7 +16,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy import optimize, sparse
-from scipy.special import log_softmax
+from scipy.special import expit, log_softmax
 
 # Penalties that are tried, from strong to weak: each fit starts from the one before.
 PENALTIES = tuple(10.0 ** (exponent / 2) for exponent in range(2, -13, -1))
@@ -64,11 +67,14 @@ def fit_head(
 
     Args:
         features: float (images, features), of the training part.
-        labels: int (images,), the class of each row.
+        labels: int (images,), the class of each row; or (images, classes) of 0 and 1, which fits
+            a regression for each class. All classes then share one regularization: few validation
+            images have a rare class, too few to choose its own by.
         validation_features: float (images, features), of the validation part; not empty.
-        validation_labels: int (images,).
-        classes: Number of classes, at least 2.
+        validation_labels: The same of theirs.
+        classes: Number of classes.
         class_weights: float (classes,), the weight of each class's images; all equal by default.
+            With several labels it is the weight of a class's positive ones.
         penalties: The strengths of the regularization that are tried, from strong to weak.
 
     Raises:
@@ -79,10 +85,11 @@ def fit_head(
             "The regularization is chosen on validation images, and there are none. Hold some out "
             "(`validation_fraction` above 0). Received: 0 validation images"
         )
-    weights = np.ones(len(labels)) if class_weights is None else class_weights[labels]
+    weights = np.ones(len(labels)) if class_weights is None else _weights(labels, class_weights)
     held = validation_features, validation_labels
     heads: list[Head] = []
-    for head in _fits(features, labels, weights / weights.sum(), held, classes, penalties):
+    weights = weights / (weights.sum() if weights.ndim == 1 else len(labels))
+    for head in _fits(features, labels, weights, held, classes, penalties):
         heads.append(head)
         losses = [one.path[0]["validation_loss"] for one in heads]
         best = losses.index(min(losses))
@@ -97,6 +104,13 @@ def fit_head(
     return dataclasses.replace(heads[best], path=[row for head in heads for row in head.path])
 
 
+def _weights(labels: np.ndarray, class_weights: np.ndarray) -> np.ndarray:
+    """The weight of each row, or with several labels that of each row and class."""
+    if labels.ndim == 1:
+        return class_weights[labels]
+    return np.where(labels > 0, class_weights.astype(np.float64), 1.0)
+
+
 def _fits(
     features: np.ndarray,
     labels: np.ndarray,
@@ -107,8 +121,8 @@ def _fits(
 ) -> Iterator[Head]:
     """The classifier for each penalty, with its row of the path; each fit starts from the last.
 
-    `weights` are those of the images, 1 in sum; `held` are features and labels of the validation
-    part.
+    `weights` are those of the images, 1 in sum, or of each image and class; `held` are features and
+    labels of the validation part.
     """
     mean, scale, variances, axes = _moments(features)
     if not np.isfinite(mean).all() or not np.isfinite(scale):
@@ -119,6 +133,8 @@ def _fits(
         rows, center = (features - mean) @ directions, np.zeros(directions.shape[1])
     point, bias = np.zeros((directions.shape[1], classes)), np.zeros(classes)
     curvature = (classes - 1) / classes**2  # of the cross-entropy, where all classes are as likely
+    if labels.ndim == 2:
+        curvature = 1 / 4
     for penalty in penalties:
         # Along each principal axis, in steps that suit the objective's curvature there.
         steps = np.sqrt(variances * curvature + penalty)
@@ -166,11 +182,8 @@ def _objective(
     for begin in range(0, len(labels), _ROWS):
         chosen = slice(begin, begin + _ROWS)
         x, y, w = rows[chosen].astype(np.float64, copy=False), labels[chosen], weights[chosen]
-        logs = log_softmax(x @ kernel + bias, axis=1)
-        at = np.arange(len(y))
-        total -= float(w @ logs[at, y])
-        residual = np.exp(logs) * w[:, None]
-        residual[at, y] -= w
+        loss, residual = _cross_entropy(x @ kernel + bias, y, w)
+        total += loss
         slope += x.T @ residual
         sums += residual.sum(0)
     gradient = np.empty_like(parameters)
@@ -178,6 +191,18 @@ def _objective(
     gradient[:-1] += penalties[:, None] * parameters[:-1]
     gradient[-1] = sums
     return total, gradient.ravel()
+
+
+def _cross_entropy(logits: np.ndarray, y: np.ndarray, w: np.ndarray) -> tuple[float, np.ndarray]:
+    """The weighted cross-entropy of some rows in sum, and its slope along the logits."""
+    if y.ndim == 2:
+        w = w.reshape(len(w), -1)
+        losses = w * (np.logaddexp(0, logits) - y * logits)
+        return float(losses.sum()), w * (expit(logits) - y)
+    logs, at = log_softmax(logits, axis=1), np.arange(len(y))
+    residual = np.exp(logs) * w[:, None]
+    residual[at, y] -= w
+    return -float(w @ logs[at, y]), residual
 
 
 def _moments(features: np.ndarray) -> tuple[np.ndarray, float, np.ndarray, np.ndarray]:
@@ -207,13 +232,23 @@ def _moments(features: np.ndarray) -> tuple[np.ndarray, float, np.ndarray, np.nd
 def _measure(
     features: np.ndarray, labels: np.ndarray, kernel: np.ndarray, bias: np.ndarray
 ) -> tuple[float, float, float]:
-    """Mean cross-entropy, accuracy, and the mean variance p (1 - p) of the answers."""
-    loss, hits, variance = 0.0, 0, 0.0
+    """Mean cross-entropy, accuracy, and the mean variance p (1 - p) of the answers.
+
+    The accuracy of several labels is that of `step.rightness`.
+    """
+    loss, hits, variance = 0.0, 0.0, 0.0
     for begin in range(0, len(labels), _ROWS):
         x, y = features[begin : begin + _ROWS], labels[begin : begin + _ROWS]
-        logs = log_softmax(x @ kernel + bias, axis=1)
-        loss -= float(logs[np.arange(len(y)), y].sum())
-        hits += int((logs.argmax(1) == y).sum())
-        likely = np.exp(logs)
+        logits = x @ kernel + bias
+        if y.ndim == 2:
+            loss += _cross_entropy(logits, y, np.ones(len(y)))[0]
+            both, either = ((y > 0) & (logits > 0)).sum(1), ((y > 0) | (logits > 0)).sum(1)
+            hits += float(np.where(either, both / np.maximum(either, 1), 1.0).sum())
+            likely = expit(logits)
+        else:
+            logs = log_softmax(logits, axis=1)
+            loss -= float(logs[np.arange(len(y)), y].sum())
+            hits += int((logs.argmax(1) == y).sum())
+            likely = np.exp(logs)
         variance += float((likely * (1 - likely)).mean(1).sum())
     return loss / len(labels), hits / len(labels), variance / len(labels)

@@ -205,8 +205,9 @@ class Descent(Stage):
         size, seed = self.recipe.batch_size // parts, self.recipe.seed
 
         def as_evaluated(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            label = tf.argmax(batch["label"], -1)
-            weight = tf.ones_like(label, tf.float32)
+            several = self.source.several
+            label = batch["label"] if several else tf.argmax(batch["label"], -1)
+            weight = tf.ones_like(batch["index"], tf.float32)
             return {**batch, "label": label, "weight": weight}
 
         def dataset(**host: Any) -> tf.data.Dataset:

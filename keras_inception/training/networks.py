@@ -84,15 +84,21 @@ def _freeze_before(model: keras.Model, name: str) -> None:
             layer.trainable = False
 
 
-def inference_network(recipe: Recipe, trained: keras.Model) -> keras.Model:
-    """The same network with probabilities and without auxiliary heads, with the same weights."""
+def inference_network(recipe: Recipe, trained: keras.Model, output: str = "softmax") -> keras.Model:
+    """The same network with probabilities and without auxiliary heads, with the same weights.
+
+    Args:
+        recipe: What was trained.
+        trained: It gives logits.
+        output: What they become: an `Identity.output`.
+    """
     network = get_model(
         recipe.model,
         weights=None,
         input_shape=trained.input_shape[1:],
         classes=trained.get_layer("predictions").units,
         dropout=recipe.dropout,
-        **{**trained.identity.arguments, "classifier_activation": "softmax"},
+        **{**trained.identity.arguments, "classifier_activation": output},
     )
     for layer in network.layers:
         layer.set_weights(trained.get_layer(layer.name).get_weights())

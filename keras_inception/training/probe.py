@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from keras_inception import archives, pictures
+from keras_inception.data.parts import stratified
 from keras_inception.files import write
 from keras_inception.models.fusion import fuse
 from keras_inception.training import balance
@@ -88,7 +89,7 @@ class Probe(Stage):
         """A part's features and labels, a row for each view of an image."""
         images, views, width = features[part].shape
         rows = features[part].reshape(images * views, width)
-        return rows, np.repeat(self.source.splits[part].labels, views)
+        return rows, np.repeat(self.source.splits[part].labels, views, axis=0)
 
     def _note(self, head: Head, tried: Head, images_per_second: float) -> None:
         """Says what was fitted, and writes it as the history's only row and as probe.json."""
@@ -112,6 +113,9 @@ class Probe(Stage):
 def _some_of_each(labels: np.ndarray) -> np.ndarray:
     """bool (n,): the first of every four examples of a class; none of a class with one."""
     held = np.zeros(len(labels), bool)
+    if labels.ndim == 2:
+        held[stratified(labels, 1 / _HELD_OUT, seed=0)[1]] = True
+        return held
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         held[members[::_HELD_OUT][: len(members) - 1]] = True

@@ -17,6 +17,7 @@ from keras_inception.models.saving import save_model
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
 from keras_inception.runs import RunFolder
+from keras_inception.training import thresholds
 from keras_inception.training.progress import Progress
 from keras_inception.training.strategy import is_chief, wait_for_all
 from keras_inception.weights import save_weights
@@ -99,6 +100,10 @@ class Stage(abc.ABC):
             known = left.identity.replace(
                 preprocessing=self.contract, class_names=tuple(self.source.class_names)
             )
+            if self.source.several:
+                chosen, said = thresholds.chosen(left, self.source, self.contract)
+                known = known.replace(thresholds=chosen)
+                self.progress.say(said)
             save_model(attach(left, known), folder.model_path)
             write(folder.curves_path, draw)
             # A next stage starts from the network that trained, auxiliary heads included. Last,

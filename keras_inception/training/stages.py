@@ -196,7 +196,7 @@ def _probe(
     with strategy.scope():
         model = training_network(frozen, len(source.class_names), loaded)
     memory.check_step(recipe, model, strategy)
-    inference = functools.partial(inference_network, recipe, model)
+    inference = functools.partial(inference_network, recipe, model, _output(source))
     return Probe(model, inference, Place(recipe, folder, source, contract, strategy))
 
 
@@ -233,13 +233,19 @@ def _descent(
         l2_weight=0.0 if recipe.decays_weights_apart else recipe.weight_decay,
         clip_norm=recipe.clip_norm,
         class_weights=class_weights,
+        several=source.several,
         average=average,
         scale=scale,
         xla=xla,
     )
-    inference = functools.partial(inference_network, recipe, model)
+    inference = functools.partial(inference_network, recipe, model, _output(source))
     place = Place(recipe, folder, source, contract, strategy)
     return Descent(step, schedule, inference, place, steps_per_loop)
+
+
+def _output(source: Source) -> str:
+    """What a network for a data set gives: an `Identity.output`."""
+    return "sigmoid" if source.several else "softmax"
 
 
 def _start(recipe: Recipe, weights: str) -> tuple[Loaded | None, Preprocessing]:

@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception.training.averages import assigned
+from keras_inception.training.step import rightness
 
 # Both modes are compared on so many images, in whole batches.
 COMPARED = 64
@@ -149,8 +150,7 @@ class NormStatistics:
                 for variance, mean, together in zip(variances, means, whole, strict=True)
             ]
             variances = context.all_reduce(tf.distribute.ReduceOp.MEAN, variances)
-            answers = tf.argmax(self._classifier(features), -1)
-            hits = tf.cast(answers == batch["label"], tf.float32)
+            hits = rightness(batch["label"], self._classifier(features))
             return whole, variances, tf.reduce_sum(hits)
 
         means, variances, hits = self._strategy.run(of_replica, args=(batch,))

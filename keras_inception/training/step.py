@@ -24,6 +24,46 @@ def cross_entropy(label: tf.Tensor, logits: tf.Tensor, smoothing: float = 0.0) -
     )
 
 
+def binary_cross_entropy(
+    label: tf.Tensor,
+    logits: tf.Tensor,
+    smoothing: float = 0.0,
+    weights: np.ndarray | None = None,
+) -> tf.Tensor:
+    """float32 (batch,): the classes' binary cross-entropies in sum.
+
+    In sum, so that a logit's gradient is probability minus label, as that of a softmax.
+
+    Args:
+        label: float32 (batch, classes), 1 or a share of it for what an image has.
+        logits: float (batch, classes).
+        smoothing: Share by which each label is drawn to one half.
+        weights: float32 (classes,), of each class's positive labels; None: 1.
+    """
+    target = label * (1 - smoothing) + smoothing / 2
+    losses = tf.nn.sigmoid_cross_entropy_with_logits(target, tf.cast(logits, tf.float32))
+    if weights is not None:
+        losses *= 1 + label * (weights - 1)
+    return tf.reduce_sum(losses, -1)
+
+
+def rightness(label: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """float32 (batch,): how right each answer is, 0 to 1; its mean is the accuracy.
+
+    Of several labels it is the labels that are both true and named (by a probability above one
+    half), as a share of those that are either; 1 where there are none (Godbole & Sarawagi 2004).
+
+    Args:
+        label: int64 (batch,), or float32 (batch, classes) where images may have several.
+        logits: float (batch, classes).
+    """
+    if label.shape.rank == 1:
+        return tf.cast(tf.argmax(logits, -1) == label, tf.float32)
+    true, named = label > 0.5, logits > 0
+    both, either = (tf.reduce_sum(tf.cast(s, tf.float32), -1) for s in (true & named, true | named))
+    return tf.where(either > 0, both / tf.maximum(either, 1.0), 1.0)
+
+
 def l2(kernels: list[Any]) -> tf.Tensor:
     """TF-Slim's: half the sum of squares, of kernels only."""
     return tf.add_n([tf.nn.l2_loss(tf.cast(k, tf.float32)) for k in kernels])
@@ -65,6 +105,7 @@ class Step:
         l2_weight: Weight of the kernels' L2 penalty.
         clip_norm: Limit of the global gradient norm; 0: none.
         class_weights: float32 (classes,), weights of the classes in the loss, or None.
+        several: Whether images may have several labels, so that each class is a yes or no.
         average: The MovingAverage of the weights to keep, or None.
         scale: The LossScale of a float16 model, or None.
         xla: Whether forward and backward pass are compiled; reductions over replicas are not.
@@ -82,6 +123,7 @@ class Step:
         l2_weight: float = 0.0,
         clip_norm: float = 0.0,
         class_weights: np.ndarray | None = None,
+        several: bool = False,
         average: MovingAverage | None = None,
         scale: LossScale | None = None,
         xla: bool = False,
@@ -91,7 +133,7 @@ class Step:
         self._batch_size, self._parts = batch_size, parts
         self._aux_weight, self._label_smoothing = aux_weight, label_smoothing
         self._l2_weight, self._clip_norm = l2_weight, clip_norm
-        self._class_weights = class_weights
+        self._class_weights, self._several = class_weights, several
         self._kernels = [v for v in model.trainable_variables if v.name == "kernel"]
         self._backward = tf.function(self._gradients, jit_compile=True) if xla else self._gradients
 
@@ -139,25 +181,33 @@ class Step:
             losses = 0.0
             for name, logits in outputs.items():
                 weight = 1.0 if name == "predictions" else self._aux_weight
-                losses += weight * cross_entropy(label, logits, self._label_smoothing)
-            if self._class_weights is not None:
+                losses += weight * self._losses(label, logits)
+            if self._class_weights is not None and not self._several:
                 losses *= tf.linalg.matvec(label, self._class_weights)
             loss = tf.reduce_sum(losses) / self._batch_size
             if self._l2_weight:
                 loss += self._l2_weight * share * l2(self._kernels)
             scaled = loss if self.scale is None else loss * self.scale.value
         gradients = tape.gradient(scaled, [v.value for v in self.model.trainable_variables])
-        hit = tf.argmax(outputs["predictions"], -1) == tf.argmax(label, -1)
-        return gradients, loss, tf.reduce_sum(tf.cast(hit, tf.float32))
+        true = label if self._several else tf.argmax(label, -1)
+        return gradients, loss, tf.reduce_sum(rightness(true, outputs["predictions"]))
+
+    def _losses(self, label: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """float32 (batch,): the loss of each image at one head."""
+        if self._several:
+            return binary_cross_entropy(label, logits, self._label_smoothing, self._class_weights)
+        return cross_entropy(label, logits, self._label_smoothing)
 
     def evaluate(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Weighted sums over the batch: padding has weight 0."""
         logits = _as_dict(self.model(batch["image"], training=False))["predictions"]
-        label = tf.one_hot(batch["label"], logits.shape[-1])
-        hit = tf.cast(tf.argmax(logits, -1) == batch["label"], tf.float32)
+        if self._several:
+            losses = binary_cross_entropy(batch["label"], logits)
+        else:
+            losses = cross_entropy(tf.one_hot(batch["label"], logits.shape[-1]), logits)
         return {
-            "loss": tf.reduce_sum(cross_entropy(label, logits) * batch["weight"]),
-            "correct": tf.reduce_sum(hit * batch["weight"]),
+            "loss": tf.reduce_sum(losses * batch["weight"]),
+            "correct": tf.reduce_sum(rightness(batch["label"], logits) * batch["weight"]),
             "examples": tf.reduce_sum(batch["weight"]),
         }
 

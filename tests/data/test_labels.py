@@ -158,7 +158,6 @@ def test_labels_of_records_with_gaps_are_as_many_classes(tmp_path):
         ({"train": [0, 1], "test": [1, None]}, "test-00000-of-00001 at byte .* has no label"),
         ({"train": [0, 1.5]}, "train-00000-of-00001 at byte .* has the label 1.5 under 'image"),
         ({"train": [0, float("nan")]}, "has the label nan"),
-        ({"train": [[0, 1], 1]}, "train-00000-of-00001 at byte 12 has 2 labels"),
         ({"train": [0, b"cat"]}, "at byte .* has the label b'cat' .* one whole number"),
         ({"train": [4, 4]}, "at least two classes; .* has 1: 4"),
     ],

@@ -58,11 +58,12 @@ def test_a_table_without_parts_is_divided(table):
     [
         ("", "columns path and label.*Received: no columns"),
         ("file,class\nx,a", "columns path and label.*Received: file, class"),
-        ("path,cat,dog\nx,0,1", "Received: path, cat, dog. Only one class an image"),
-        ("path,label,label\nx,a,b", "a column twice.*Only one class"),
-        ("path,label\nimages/0.png,cat|dog", "line 2: the label is 'cat|dog'. Only one class"),
-        ('path,label\nx,cat\ny,"cat,dog"', "line 3: the label is 'cat,dog'. Only one class"),
-        ("path,label\nimages/0.png,a\nimages/0.png,b", "line 3: images/0.png has two labels"),
+        ("path,class\nx,a", "should hold 0 or 1. Received: 'a' as class"),
+        ("path,cat,dog\nx,0,2", "line 2: .* should hold 0 or 1. Received: '2' as dog"),
+        ("path,cat|dog,fox\nx,0,1", "no class may have it in its name. Received: 'cat|dog'"),
+        ("path,label,label\nx,a,b", "a column twice.*as a|b"),
+        ("path,label\nimages/0.png,a\nimages/0.png,b", "line 3: images/0.png has two labels.*a|b"),
+        ("path,label\nimages/0.png,a|b\nimages/0.png,b", "line 3: images/0.png has two labels"),
         (
             "path,label,split\nimages/0.png,a,train\nimages/0.png,a,test",
             "line 3: images/0.png has two parts",

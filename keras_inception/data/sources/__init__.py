@@ -220,7 +220,7 @@ def _said_of_groups(source: Source, groups: str) -> dict[str, Any]:
 
 def _check(source: Source, needed: tuple[str, ...]) -> None:
     """Raises ValueError for fewer than two classes, or too few images."""
-    if len(source.class_names) < 2:
+    if len(source.class_names) < (1 if source.several else 2):
         raise ValueError(
             f"A classifier needs at least two classes; {source.name} has "
             f"{len(source.class_names)}: {', '.join(source.class_names)}"

@@ -7,6 +7,7 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,7 +16,7 @@ from keras_inception.data.checked import check_images
 from keras_inception.data.groups import groups_of_names
 from keras_inception.data.kept import state_of
 from keras_inception.data.parts import draw_missing_parts
-from keras_inception.data.sources.labels import labelled
+from keras_inception.data.sources.labels import indicators, labelled
 from keras_inception.data.sources.opening import Opening
 from keras_inception.data.splits import Source, Split
 from keras_inception.messages import printable
@@ -26,11 +27,12 @@ class ImageFile:
     """An image file of a data set: where it lies, its name within the data set, its class.
 
     `group` is what a table says of it; None if it says nothing.
+    Where images may have several labels, `label` holds the numbers of all of them.
     """
 
     path: str
     name: str
-    label: int
+    label: int | tuple[int, ...]
     group: str | None = None
 
 
@@ -61,7 +63,7 @@ class Files:
             ValueError: too many cannot be read, or a label is missing.
         """
         parts = {
-            part: split_of_files(files, self.prefix, opening.groups)
+            part: split_of_files(files, self.prefix, opening.groups, len(self.class_names))
             for part, files in self.parts.items()
         }
         splits = labelled(parts, self.where)
@@ -78,15 +80,20 @@ class Files:
         return draw_missing_parts(source, opening.validation_fraction, opening.seed)
 
 
-def split_of_files(files: Sequence[ImageFile], prefix: str = "", groups: str = "") -> Split:
+def split_of_files(
+    files: Sequence[ImageFile], prefix: str = "", groups: str = "", classes: int = 0
+) -> Split:
     """Image files as numbered examples.
 
     Args:
-        files: The files.
+        files: All with one label each, or all with several.
         prefix: What stands before their names in messages.
         groups: See `groups_of_names`; "" for what the files say.
+        classes: How many there are, where images may have several labels.
     """
-    labels = np.array([file.label for file in files], np.int64)
+    given: list[Any] = [file.label for file in files]
+    several = bool(given) and isinstance(given[0], tuple)
+    labels = indicators(given, classes) if several else np.array(given, np.int64)
     paths = tf.constant([os.fsencode(file.path) for file in files], tf.string)
 
     def image(i: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""The labels of examples, and the order of classes: one rule for all sources."""
+"""Labels, one or several an example, and the order of classes: one rule for all sources."""
 
 from __future__ import annotations
 
@@ -14,13 +14,103 @@ from keras_inception.messages import numbered, printable, some
 NO_LABEL = -1  # of an example that says none
 
 
+def indicators(sets: Sequence[Sequence[int]], classes: int) -> np.ndarray:
+    """uint8 (n, classes) of 0 and 1: what `Split.labels` is where examples have several labels.
+
+    Args:
+        sets: Of each example the numbers of its labels; `NO_LABEL` counts for nothing.
+        classes: How many there are.
+    """
+    found = np.zeros((len(sets), classes), np.uint8)
+    for row, numbers in zip(found, sets, strict=True):
+        row[[number for number in numbers if number != NO_LABEL]] = 1
+    return found
+
+
+def mark_of(labels: Sequence[str], where: str) -> str:
+    """What stands between the labels of one image; "" where each has one.
+
+    That is a |. A semicolon or a comma is it if what it divides stands alone elsewhere, which is
+    said: names hold both.
+    """
+    if any("|" in label for label in labels):
+        return "|"
+    known = set(labels)
+    for mark in ";,":
+        for label in labels:
+            parts = pieces(label, mark)
+            if len(parts) > 1 and known & set(parts):
+                logging.warning(
+                    "%s: labels such as %r are taken for several, with %r between them.",
+                    where,
+                    label,
+                    mark,
+                )
+                return mark
+    return ""
+
+
+def pieces(label: str, mark: str) -> list[str]:
+    """The labels in a text that holds several."""
+    return [piece.strip() for piece in label.split(mark) if piece.strip()]
+
+
+def numbered_lists(
+    parts: dict[str, Split], lists: dict[str, np.ndarray], where: str
+) -> tuple[dict[str, Split], list[int]]:
+    """As `numbered_from_zero`, of examples with several labels each.
+
+    A list of labels has none twice. So lists of one length that hold nothing but 0 and 1, and one
+    of them twice, are no labels but say of each class whether an example has it.
+
+    Args:
+        parts: The parts; their labels are replaced.
+        lists: Of each part int64 (n, most): an example's labels, then `NO_LABEL`.
+        where: Names the data set.
+    """
+    rows = [row for part in lists.values() for row in part]
+    if all(np.isin(row, (0, 1)).all() for row in rows) and any(
+        len(np.unique(row)) < len(row) for row in rows
+    ):
+        labels = {part: array.astype(np.uint8) for part, array in lists.items()}
+        known = np.arange(lists["train"].shape[1])
+    else:
+        known = np.setdiff1d(lists["train"], [NO_LABEL])
+        place = {number: i for i, number in enumerate(known.tolist())} | {NO_LABEL: NO_LABEL}
+        labels = {}
+        for part, array in lists.items():
+            strange = ~np.isin(array, list(place)).all(1)
+            if strange.any():
+                i = int(strange.argmax())
+                raise ValueError(
+                    f"{parts[part].describe(i)} in {where} has the labels {array[i].tolist()}, of "
+                    "which no training example has one or more; those have "
+                    f"{some(map(str, known.tolist()), 5)}."
+                )
+            sets = [[place[number] for number in row] for row in array.tolist()]
+            labels[part] = indicators(sets, len(known))
+    found = {part: dataclasses.replace(split, labels=labels[part]) for part, split in parts.items()}
+    return found, known.tolist()
+
+
+def check_names_of_several(names: Sequence[str], where: str) -> None:
+    """Raises ValueError for a name with |, which stands between the labels of one image."""
+    odd = [name for name in names if "|" in name]
+    if odd:
+        raise ValueError(
+            "Where images have several labels, | stands between them, so that no class may have "
+            f"it in its name. Received: {printable(odd[0])!r} in {where}"
+        )
+
+
 def labelled(parts: dict[str, Split], where: str) -> dict[str, Split]:
     """The parts that have labels. A part that has none is left out, which is said.
 
-    Publishers write -1 or nothing for what has no label, or 0 where classes count from 1.
+    Publishers write -1 or nothing for what has no label, or 0 where classes count from 1. Where
+    examples may have several labels, some may have none.
 
     Args:
-        parts: "train" and others, with whole-number labels as the source has them.
+        parts: "train" and others, with whole-number labels as the source has them, or 0 and 1.
         where: Names the data set.
 
     Raises:
@@ -29,8 +119,11 @@ def labelled(parts: dict[str, Split], where: str) -> dict[str, Split]:
     kept = {}
     counts_from_zero = not parts["train"].labels.all()
     for part, split in parts.items():
-        missing = split.labels < 0
-        no_label = missing if counts_from_zero else missing | (split.labels == 0)
+        if split.several:
+            no_label, missing = ~split.labels.any(1), np.zeros(len(split), bool)
+        else:
+            missing = split.labels < 0
+            no_label = missing if counts_from_zero else missing | (split.labels == 0)
         if part != "train" and len(split) and no_label.all():
             logging.warning(
                 "The %s part of %s (%d images) has no labels and is left out.",
@@ -77,14 +170,14 @@ def numbered_from_zero(parts: dict[str, Split], where: str) -> tuple[dict[str, S
 
 def check_training_images(source: Source) -> None:
     """Raises ValueError if a class has no training image."""
-    counts = np.bincount(source.splits["train"].labels, minlength=len(source.class_names))
+    counts = source.splits["train"].counts(len(source.class_names))
     lacking = np.flatnonzero(counts == 0)
     if not len(lacking):
         return
     examples = (
         split.describe(int(i))
         for split in source.splits.values()
-        for i in np.flatnonzero(split.labels == lacking[0])[:1]
+        for i in split.of_class(lacking[0])[:1]
     )
     example = next(examples, "")
     raise ValueError(
@@ -102,7 +195,9 @@ def in_order_of_numbers(source: Source) -> Source:
     order = sorted(range(len(names)), key=lambda i: (int(names[i]), names[i]))
     rank = np.argsort(order)
     splits = {
-        part: dataclasses.replace(split, labels=rank[split.labels])
+        part: dataclasses.replace(
+            split, labels=split.labels[:, order] if split.several else rank[split.labels]
+        )
         for part, split in source.splits.items()
     }
     return dataclasses.replace(source, class_names=tuple(names[i] for i in order), splits=splits)

@@ -19,6 +19,12 @@ from keras_inception.data.parts import draw_missing_parts
 from keras_inception.data.sources import hugging_face
 from keras_inception.data.sources.files import ImageFile, check_class_names, split_of_files
 from keras_inception.data.sources.hugging_face import Encoded
+from keras_inception.data.sources.labels import (
+    check_names_of_several,
+    indicators,
+    mark_of,
+    pieces,
+)
 from keras_inception.data.sources.opening import PART_OF, Opening
 from keras_inception.data.splits import Source, Split, array_split
 from keras_inception.messages import printable, shown, some
@@ -40,7 +46,8 @@ class Held:
     Attributes:
         train: The training part, or all images: (images, labels) or (images, labels, names), where
             images are an array (n, height, width, channels) or (n, height, width) in 0..255 or a
-            list of paths, and labels whole numbers or class names; a table with the columns path
+            list of paths, and labels whole numbers, class names, or 0 and 1 of shape (n, classes)
+            where images may have several; a table with the columns path
             and label, and split if it has parts; a finite `tf.data.Dataset` of (image, label), in
             batches or not; or a `Dataset` or `DatasetDict` of Hugging Face's package `datasets`
             with an Image and a ClassLabel column. None where networks are only measured.
@@ -60,7 +67,10 @@ class Held:
 
 
 class _Part(NamedTuple):
-    """Images, uint8, paths or `Encoded`; the class name of each; and all class names, if known."""
+    """Images, uint8, paths or `Encoded`; the class name of each; and all class names, if known.
+
+    Of several labels the names have a | between them.
+    """
 
     images: Any
     labels: list[str]
@@ -141,9 +151,11 @@ def open_held(held: Held, opening: Opening) -> Source:
             splits[part], states[part] = images.split(numbers[part], _noun(part)), images.states()
         else:
             files = [
-                ImageFile(path, path, i) for path, i in zip(images, numbers[part], strict=True)
+                ImageFile(path, path, tuple(np.flatnonzero(i)) if i.ndim else int(i))
+                for path, i in zip(images, numbers[part], strict=True)
             ]
-            splits[part], states[part] = split_of_files(files), state_of(images)
+            splits[part] = split_of_files(files, classes=len(classes))
+            states[part] = state_of(images)
         if kind == "dataset":
             names = _names_by_content(splits[part].facts["digest"], labels, part)
             splits[part] = dataclasses.replace(splits[part], name=names.__getitem__)
@@ -168,20 +180,32 @@ def _names_by_content(digests: np.ndarray, labels: Sequence[str], part: str) -> 
 
 
 def _classes(parts: dict[str, _Part], where: str) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
-    """The class names, and int64 (n,) for each part."""
+    """The class names, and int64 (n,) for each part; uint8 (n, classes) of several labels."""
     given = {one.class_names for one in parts.values() if one.class_names}
     if len(given) > 1:
         raise ValueError("All parts should have the same class names, in the same order.")
-    found = {label for one in parts.values() for label in one.labels}
+    # A name that is known is one label, whatever is in it.
+    known = {name for names in given for name in names}
+    loose = [label for one in parts.values() for label in one.labels if label not in known]
+    mark = ("|" if any("|" in label for label in loose) else "") if known else mark_of(loose, where)
+    sets = {
+        part: [pieces(label, mark) if mark else [label] for label in one.labels]
+        for part, one in parts.items()
+    }
+    found = {label for own in sets.values() for each in own for label in each}
     classes = given.pop() if given else tuple(sorted(found))
     check_class_names(classes, where)
     unknown = sorted(found - set(classes))
     if unknown:
         raise ValueError(f"Labels should be among the class names. Received: {some(unknown)}")
     number = {name: i for i, name in enumerate(classes)}
+    numbers = {
+        part: [[number[label] for label in each] for each in own] for part, own in sets.items()
+    }
+    if mark:
+        return classes, {part: indicators(own, len(classes)) for part, own in numbers.items()}
     return classes, {
-        part: np.array([number[label] for label in one.labels], np.int64)
-        for part, one in parts.items()
+        part: np.array([each[0] for each in own], np.int64) for part, own in numbers.items()
     }
 
 
@@ -257,6 +281,8 @@ def _labelled(images: Any, labels: Any, names: Sequence[str] | None) -> _Part:
     given = np.asarray(labels)
     if given.ndim == 2 and given.shape[1] == 1:  # as `keras.datasets.cifar10` has them
         given = given[:, 0]
+    if given.ndim == 2 and len(given) == len(images) and np.isin(given, (0, 1)).all():
+        return _of_flags(images, given, names)
     texts = [label for label in given.ravel().tolist() if isinstance(label, str)]
     are_numbers = given.dtype.kind in "iu"
     if given.shape != (len(images),) or not (are_numbers or len(texts) == given.size):
@@ -273,6 +299,20 @@ def _labelled(images: Any, labels: Any, names: Sequence[str] | None) -> _Part:
             f"Received: {given.min()} to {given.max()}"
         )
     return _Part(images, [known[i] if known else str(i) for i in given.tolist()], known)
+
+
+def _of_flags(images: Any, given: np.ndarray, names: Sequence[str] | None) -> _Part:
+    """Images with 0 or 1 for each of several classes."""
+    known = tuple(map(str, names or range(given.shape[1])))
+    if len(known) != given.shape[1]:
+        raise ValueError(
+            f"There should be a class name for each of {given.shape[1]} columns of labels. "
+            f"Received: {len(known)} names"
+        )
+    check_names_of_several(known, "the class names")
+    # A | at the end says that these are lists, though no image may have two labels.
+    labels = ["".join(f"{known[i]}|" for i in np.flatnonzero(row)) or "|" for row in given]
+    return _Part(images, labels, known)
 
 
 def _pixels(images: Any) -> np.ndarray:

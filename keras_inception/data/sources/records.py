@@ -22,7 +22,12 @@ from keras_inception.data.listing import is_folder
 from keras_inception.data.parts import draw_missing_parts
 from keras_inception.data.plain import format_of
 from keras_inception.data.sources.files import check_class_names, grouped_by_name
-from keras_inception.data.sources.labels import labelled, numbered_from_zero
+from keras_inception.data.sources.labels import (
+    check_names_of_several,
+    labelled,
+    numbered_from_zero,
+    numbered_lists,
+)
 from keras_inception.data.sources.opening import Opening, part_named
 from keras_inception.data.sources.shards import (
     Keys,
@@ -42,6 +47,7 @@ from keras_inception.messages import some
 _SHARD = re.compile(r"^(?!.*\.data-).*(-\d+-of-\d+|record|\.tfrec)", re.IGNORECASE)
 # What the label's key is called where a record holds several whole numbers.
 _LABELS = ("label", "class", "target")
+_LISTS = (*_LABELS, "labels", "classes", "targets")
 
 
 def open_shards(path: Path, opening: Opening) -> Source:
@@ -53,7 +59,7 @@ def open_shards(path: Path, opening: Opening) -> Source:
         opening: How the data set is opened.
 
     Raises:
-        ValueError: there are no shards, one is damaged, or a record's label is not one number.
+        ValueError: there are no shards, one is damaged, or a record's label is no whole number.
     """
     root, shards = _shards(path)
     keys = _keys(shards["train"], opening.keys)
@@ -61,15 +67,21 @@ def open_shards(path: Path, opening: Opening) -> Source:
     keys = dataclasses.replace(keys, group="" if table else opening.groups)
     records = {part: index_shards(paths, keys, root) for part, paths in shards.items()}
     where = str(path)
-    parts = {part: split_of(found) for part, found in records.items()}
+    splits = {part: split_of(found) for part, found in records.items()}
     if table:
-        parts = {part: grouped_by_name(split, table) for part, split in parts.items()}
-    splits = labelled(parts, where)
-    splits, labels = numbered_from_zero(splits, where)
+        splits = {part: grouped_by_name(split, table) for part, split in splits.items()}
+    if any(found.labels.shape[1] > 1 for found in records.values()):
+        lists = {part: found.labels for part, found in records.items()}
+        splits, labels = numbered_lists(splits, lists, where)
+        splits = labelled(splits, where)
+    else:
+        splits, labels = numbered_from_zero(labelled(splits, where), where)
     if "test" not in splits and "validation" in splits:
         splits["test"], records["test"] = splits.pop("validation"), records["validation"]
     class_names = _names_in_file(root / "labels.txt", labels) or _names_in_records(records, labels)
     check_class_names(class_names, where)
+    if splits["train"].several:
+        check_names_of_several(class_names, where)
     provenance = {"tfrecord": where, "keys": f"{keys.image},{keys.label}", "labels": labels}
     source = Source(where, class_names, splits, provenance, decoding=opening.decoding)
     source = check_images(source, {part: _states(records[part]) for part in splits})
@@ -133,8 +145,8 @@ def _keys(shards: Sequence[str], asked: str) -> Keys:
     images, numbers, usual, have = [], [], Keys(), sorted(features)
     for key in have:
         values = values_of(features[key])
-        if len(values) == 1 and isinstance(values[0], int):
-            numbers.append(key)
+        if values and isinstance(values[0], int):
+            numbers += [key] * (len(values) == 1 or key.split("/")[-1] in _LISTS)
         elif len(values) == 1 and isinstance(values[0], bytes):
             images += [key] * (format_of(values[0][:32]) != FORMATS[0])
     called = [key for key in numbers if key.split("/")[-1] in _LABELS]

@@ -38,7 +38,8 @@ SEQUENTIAL_BYTES = 16 * 2**30
 BLOCK_BYTES = 4 * 2**20
 WINDOW_BYTES = 256 * 2**20  # of the examples that are shuffled among each other
 # The columns that are kept.
-_INDEX = {name: np.zeros(0, int) for name in ("shard", "offset", "length", "labels", "named")}
+_INDEX = {name: np.zeros(0, int) for name in ("shard", "offset", "length", "counts")}
+_INDEX |= {"labels": np.zeros(0, int), "named": np.zeros(0, int)}
 _INDEX["names"] = _INDEX["groups"] = np.zeros(0, str)
 _VERSION = 3  # counted up when what they mean changes
 _HEAD, _TAIL = 12, 4  # bytes before a record (length, its checksum) and after it (its checksum)
@@ -64,7 +65,7 @@ class Records:
         shard: int32 (n,): which shard a record is in.
         offset, length: int64 (n,): in a TFRecord file the byte at which the record begins and its
             length; in an ArrayRecord file the record's number and 0.
-        labels: int64 (n,), as in the records; `NO_LABEL` where a record has none.
+        labels: int64 (n, most), as in the records: each one's labels, then `NO_LABEL`.
         names: Label -> class name, of the labels whose records say one.
         groups: str (n,), or (0,) if no key says them.
     """
@@ -224,15 +225,18 @@ def index_shards(paths: Sequence[str], keys: Keys, root: Any) -> Records:
     state = (state_of(shards), keys, _VERSION)
     found = kept_arrays("index", state, _INDEX, lambda: _scan(shards, called, keys))
     named = zip(found["named"].tolist(), found["names"].tolist(), strict=True)
-    columns = {key: found[key] for key in _INDEX.keys() - {"named", "names"}}
-    return Records(shards, called, keys, names=dict(named), **columns)
+    columns = {key: found[key] for key in ("shard", "offset", "length", "groups")}
+    counts = found["counts"]
+    labels = np.full((len(counts), counts.max(initial=1)), NO_LABEL, np.int64)
+    labels[np.arange(labels.shape[1]) < counts[:, None]] = found["labels"]
+    return Records(shards, called, keys, labels=labels, names=dict(named), **columns)
 
 
 def split_of(records: Records) -> Split:
-    """The records as numbered examples."""
+    """The records as numbered examples, each with its first label."""
     in_files = records.is_sequential
     return Split(
-        records.labels,
+        records.labels[:, 0],
         records.image(),
         records.name,
         images=records.images(),
@@ -245,6 +249,7 @@ def split_of(records: Records) -> Split:
 def _scan(shards: Sequence[str], called: Sequence[str], keys: Keys) -> dict[str, np.ndarray]:
     """Reads every record once."""
     rows: list[tuple[int, int, int, int]] = []
+    labels: list[int] = []
     names: dict[int, str] = {}
     groups: list[str] = []
     shown = time.monotonic()
@@ -254,9 +259,11 @@ def _scan(shards: Sequence[str], called: Sequence[str], keys: Keys) -> dict[str,
             features = features_of(record, where)
             if keys.image not in features:
                 raise ValueError(f"{where} has no {keys.image!r}; it has {sorted(features)}.")
-            label = _label(features, keys.label, where)
-            rows.append((number, at, length, label))
-            _note_name(names, label, features, where)
+            own = _labels(features, keys.label, where)
+            rows.append((number, at, length, len(own)))
+            labels += own
+            if len(own) == 1:
+                _note_name(names, own[0], features, where)
             if keys.group:
                 groups.append(_group(features, keys.group, where))
         if time.monotonic() - shown > 10 or number == len(shards) - 1:
@@ -271,30 +278,28 @@ def _scan(shards: Sequence[str], called: Sequence[str], keys: Keys) -> dict[str,
         "shard": columns[:, 0].astype(np.int32),
         "offset": columns[:, 1],
         "length": columns[:, 2],
-        "labels": columns[:, 3],
+        "counts": columns[:, 3],
+        "labels": np.array(labels, np.int64),
         "named": np.array(list(names), np.int64),
         "names": np.array(list(names.values()), str),
         "groups": np.array(groups, str),
     }
 
 
-def _label(features: Any, key: str, where: str) -> int:
-    """A record's label, or `NO_LABEL`.
+def _labels(features: Any, key: str, where: str) -> list[int]:
+    """A record's labels; of several, negative ones fill a list up.
 
     Raises:
-        ValueError: it is text, a fraction, or more than one number.
+        ValueError: one is text or a fraction.
     """
     values = values_of(features[key]) if key in features else []
-    if not values:
-        return NO_LABEL
-    value = values[0]
-    if len(values) > 1 or isinstance(value, bytes) or not float(value).is_integer():
-        what = f"{len(values)} labels" if len(values) > 1 else f"the label {value!r}"
-        raise ValueError(
-            f"{where} has {what} under {key!r}. A label is one whole number, and `labels.txt` "
-            "names the classes."
-        )
-    return int(value)
+    for value in values:
+        if isinstance(value, bytes) or not float(value).is_integer():
+            raise ValueError(
+                f"{where} has the label {value!r} under {key!r}. A label is one whole number, and "
+                "`labels.txt` names the classes."
+            )
+    return [int(value) for value in values if value >= 0 or len(values) == 1]
 
 
 def _group(features: Any, key: str, where: str) -> str:

@@ -1,4 +1,7 @@
-"""A table of image files: a CSV file with the columns path, label and perhaps split and group."""
+"""A table of image files: a CSV file with the columns path, label and perhaps split and group.
+
+An image with several labels has them in one cell, `cat|dog`, or a column of 0 and 1 for each class.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,13 @@ from keras_inception import buckets
 from keras_inception.buckets import is_remote
 from keras_inception.data.kept import REQUESTS
 from keras_inception.data.sources.files import Files, ImageFile, check_class_names
-from keras_inception.data.sources.labels import NO_LABEL
+from keras_inception.data.sources.labels import NO_LABEL, check_names_of_several, mark_of, pieces
 from keras_inception.data.sources.opening import PART_OF, Opening
 from keras_inception.data.splits import Source
 from keras_inception.messages import some
 
-_MANY_LABELS = "Only one class an image is supported, no multi-label classification."
+_COLUMNS = ("path", "label", "split", "group")
+_FLAGS = {"0": False, "0.0": False, "1": True, "1.0": True}
 
 
 class Row(NamedTuple):
@@ -45,14 +49,15 @@ def open_table(file: Path, opening: Opening) -> Source:
             required; split names the part of an image (train, validation, test or their usual
             other names) in every row or is absent; group names what belongs in one part, such as
             a patient, and is empty for an image that is alone. A part other than the training part
-            may be without labels, and is then left out.
+            may be without labels, and is then left out. If a label has a | in it, all of them are
+            lists of labels, and an empty one means none; without the column label, every other
+            column is a class and holds 0 or 1.
         opening: How the data set is opened.
 
     Raises:
         ValueError: the table is not as it should be; the message names the line.
     """
-    rows = _rows(file)
-    labels = sorted({row.label for row in rows if row.label})
+    rows, mark, labels = _rows(file)
     check_class_names(labels, str(file))
     number = {label: i for i, label in enumerate(labels)} | {"": NO_LABEL}
     parts: dict[str, list[ImageFile]] = {}
@@ -63,11 +68,12 @@ def open_table(file: Path, opening: Opening) -> Source:
             continue  # the same row again
         if before:
             what = "labels" if before[0] != label else "parts" if before[1] != part else "groups"
-            more = f" {_MANY_LABELS}" if what == "labels" else ""
-            raise ValueError(f"{file}, line {line}: {path} has two {what}.{more}")
+            way = " Write all labels of an image in one row, as a|b." * (what == "labels")
+            raise ValueError(f"{file}, line {line}: {path} has two {what}.{way}")
         seen[path] = (label, part, group)
         full = path if is_remote(path) else os.path.join(file.parent, path)
-        parts.setdefault(part, []).append(ImageFile(full, path, number[label], group))
+        numbers = tuple(number[one] for one in pieces(label, mark)) if mark else number[label]
+        parts.setdefault(part, []).append(ImageFile(full, path, numbers, group))
     missing = _missing([image for images in parts.values() for image in images])
     if missing:
         raise ValueError(
@@ -90,27 +96,32 @@ def _missing(images: list[ImageFile]) -> list[str]:
     return [image.name for image, is_gone in zip(images, gone, strict=True) if is_gone]
 
 
-def _rows(file: Path) -> list[Row]:
-    """Every row; a label is "" where a part has none."""
-    rows = _read(file)
-    if all(_is_number(row.label) for row in rows if row.label):
-        rows = _as_numbers(rows, file)
-    known = {row.label for row in rows if row.label}
-    for _, label, part, line, _ in rows:
-        if not label and part == "train":
-            raise ValueError(f"{file}, line {line}: a row needs a path and a label.")
-        for mark in "|;,":
-            pieces = [piece.strip() for piece in label.split(mark)]
-            alone = sum(piece in known for piece in pieces)
-            if len(pieces) > 1 and (alone or mark == "|"):
-                raise ValueError(f"{file}, line {line}: the label is {label!r}. {_MANY_LABELS}")
+def _rows(file: Path) -> tuple[list[Row], str, list[str]]:
+    """Every row, what stands between the labels of one image, and the names of all labels.
+
+    A label is "" where a part has none; nothing stands between labels where an image has one.
+    """
+    rows, flags = _read(file)
+    given = [row.label for row in rows if row.label]
+    mark = "|" if flags else mark_of(given, str(file))
+    if mark:
+        names = flags or sorted({one for label in given for one in pieces(label, mark)})
+        check_names_of_several(names if flags else (), str(file))
+    else:
+        if all(_is_number(label) for label in given):
+            rows = _as_numbers(rows, file)
+        names = sorted({row.label for row in rows if row.label})
+        for row in rows:
+            if not row.label and row.part == "train":
+                raise ValueError(f"{file}, line {row.line}: a row needs a path and a label.")
     counts = Counter(row.part for row in rows)
     if "train" not in counts:
         raise ValueError(f"{file} has no row of the training part, only {', '.join(counts)}.")
-    return rows
+    return rows, mark, names
 
 
-def _read(file: Path) -> list[Row]:
+def _read(file: Path) -> tuple[list[Row], list[str]]:
+    """The rows as they stand there, and the names of columns of 0 and 1 where those are labels."""
     if not file.exists() or file.is_dir():
         raise ValueError(f"There is no file {file}; csv:FILE names a table of images.")
     try:
@@ -122,7 +133,7 @@ def _read(file: Path) -> list[Row]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows = []
     try:
-        head = _checked_head([name.strip().lower() for name in next(reader, [])], file)
+        head, flags = _checked_head([name.strip() for name in next(reader, [])], file)
         for cells in reader:
             line, row = reader.line_num, dict(zip(head, map(str.strip, cells), strict=False))
             if not any(row.values()):
@@ -137,26 +148,46 @@ def _read(file: Path) -> list[Row]:
                     f"{file}, line {line}: split should be train, validation or test. "
                     f"Received: {part!r}"
                 )
-            group = row.get("group")
-            rows.append(Row(row["path"], row["label"], PART_OF[part.lower()], line, group))
+            label = _flagged(row, flags, f"{file}, line {line}") if flags else row["label"]
+            rows.append(Row(row["path"], label, PART_OF[part.lower()], line, row.get("group")))
     except csv.Error as error:
         raise ValueError(f"{file}, line {reader.line_num}: {error}") from error
     if not rows:
         raise ValueError(f"{file} has no rows.")
-    return rows
+    return rows, flags
 
 
-def _checked_head(head: list[str], file: Path) -> list[str]:
-    """The columns' names; raises ValueError if those that are needed are not there once."""
-    if "path" not in head or "label" not in head:
-        flags = "" if "path" not in head or len(head) < 3 else f" {_MANY_LABELS}"
+def _checked_head(given: list[str], file: Path) -> tuple[list[str], list[str]]:
+    """The columns' names, and which of them are classes: all others where there is no label.
+
+    Raises:
+        ValueError: those that are needed are not there once.
+    """
+    head = [name.lower() if name.lower() in _COLUMNS else name for name in given]
+    flags = [] if "label" in head else [name for name in head if name not in _COLUMNS]
+    if "path" not in head or not ("label" in head or flags):
         raise ValueError(
-            f"{file} should have the columns path and label, and may have split and group. "
-            f"Received: {', '.join(head) or 'no columns'}.{flags}"
+            f"{file} should have the columns path and label, or path and a column of 0 and 1 for "
+            "each class, and may have split and group. "
+            f"Received: {', '.join(head) or 'no columns'}."
         )
-    if head.count("label") > 1 or head.count("path") > 1:
-        raise ValueError(f"{file} has a column twice: {', '.join(head)}. {_MANY_LABELS}")
-    return head
+    if any(head.count(name) > 1 for name in ("path", "label", *flags)):
+        raise ValueError(
+            f"{file} has a column twice: {', '.join(head)}. Several labels of an image stand in "
+            "one column, as a|b, or have a column of 0 and 1 each."
+        )
+    return head, flags
+
+
+def _flagged(row: dict[str, str], flags: list[str], where: str) -> str:
+    """The labels whose columns hold 1, with | between them."""
+    for name in flags:
+        if row[name] not in _FLAGS:
+            raise ValueError(
+                f"{where}: without a column label, each column but {', '.join(_COLUMNS)} is a "
+                f"class and should hold 0 or 1. Received: {row[name]!r} as {name}"
+            )
+    return "|".join(name for name in flags if _FLAGS[row[name]])
 
 
 def _as_numbers(rows: list[Row], file: Path) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from typing import Any
 
@@ -13,7 +14,7 @@ from keras_inception.data.checked import check_images
 from keras_inception.data.kept import digest_of, state_of
 from keras_inception.data.parts import draw_missing_parts
 from keras_inception.data.sources.files import check_class_names
-from keras_inception.data.sources.labels import labelled
+from keras_inception.data.sources.labels import check_names_of_several, indicators, labelled
 from keras_inception.data.sources.opening import Opening
 from keras_inception.data.sources.shards import Keys, index_shards, split_of, text_of
 from keras_inception.data.splits import SPLITS, Source, Split
@@ -60,16 +61,24 @@ def open_builder(builder: Any, opening: Opening) -> Source:
             f"`groups` should name the feature of {builder.name} that says what belongs in one "
             f"part; it has {', '.join(builder.info.features)}. Received: groups={keys.group!r}"
         )
-    names = tuple(builder.info.features[keys.label].names)
+    feature = builder.info.features[keys.label]
+    several = type(feature).__name__ != "ClassLabel"  # a Sequence of labels
+    names = tuple((feature.feature if several else feature).names)
     check_class_names(names, builder.name)
+    if several:
+        check_names_of_several(names, builder.name)
     have = set(builder.info.splits)
     asked = _parts_asked_for(builder, opening.split) if opening.split else {}
     while True:
         parts = asked or _own_parts(
             builder.name, have, opening.validation_fraction, bool(keys.group)
         )
-        splits = {part: _tfds_split(builder, spec, keys) for part, spec in parts.items() if spec}
-        usable = labelled(splits, builder.name)
+        classes = len(names) if several else 0
+        splits = {p: _tfds_split(builder, spec, keys, classes) for p, spec in parts.items() if spec}
+        # Of several labels, the images of a small slice may happen to have none.
+        slices = [p for p in splits if several and p != "train" and parts[p].startswith("train[")]
+        usable = labelled({p: s for p, s in splits.items() if p not in slices}, builder.name)
+        usable = {p: s for p, s in splits.items() if p in usable or p in slices}
         without = {parts[part] for part in splits if part not in usable}
         if asked and without:
             raise ValueError(f"`split` names {', '.join(without)}, which has no labels.")
@@ -169,7 +178,7 @@ def _features(builder: Any, asked: str) -> list[str]:
     features = builder.info.features
     found: list[str] = []
     for kind, name in zip(("Image", "ClassLabel"), [*asked.split(","), ""], strict=False):
-        names = [n for n, f in features.items() if type(f).__name__ == kind]
+        names = [n for n, f in features.items() if _kind(f) == kind]
         usual = [n for n in names if n in (builder.info.supervised_keys or ())]
         if not names:
             raise ValueError(
@@ -191,8 +200,17 @@ def _features(builder: Any, asked: str) -> list[str]:
     return found
 
 
-def _tfds_split(builder: Any, part: str, keys: Keys) -> Split:
-    """A part in memory, encoded, or by an index of its records where it is too large for that."""
+def _kind(feature: Any) -> str:
+    """The name of a feature's class; of a Sequence of labels, theirs."""
+    inner = getattr(feature, "feature", feature)
+    return "ClassLabel" if type(inner).__name__ == "ClassLabel" else type(feature).__name__
+
+
+def _tfds_split(builder: Any, part: str, keys: Keys, classes: int) -> Split:
+    """A part in memory, encoded, or by an index of its records where it is too large for that.
+
+    `classes` is their number where examples have several labels, else 0.
+    """
     import tensorflow_datasets as tfds
 
     ranges = _ranges(builder, part)
@@ -203,7 +221,7 @@ def _tfds_split(builder: Any, part: str, keys: Keys) -> Split:
     )
     # TFDS streams no ArrayRecord files, which are made for access by number.
     if size > IN_MEMORY_BYTES or builder.info.file_format.value == "array_record":
-        return _indexed_split(builder, ranges, keys)
+        return _indexed_split(builder, ranges, keys, classes)
     records = builder.as_dataset(split=part, decoders={keys.image: tfds.decode.SkipDecoding()})
     rows = list(records.as_numpy_iterator())
     encoded = tf.constant([row[keys.image] for row in rows])
@@ -215,11 +233,14 @@ def _tfds_split(builder: Any, part: str, keys: Keys) -> Split:
     def name(i: int) -> str:
         return f"{part} example {i}"
 
-    labels = np.array([row[keys.label] for row in rows], np.int64)
+    given = [row[keys.label] for row in rows]
+    labels = indicators(given, classes) if classes else np.array(given, np.int64)
     return Split(labels, image, name, where=f"{builder.name} ", groups=groups)
 
 
-def _indexed_split(builder: Any, ranges: list[tuple[str, int, int]], keys: Keys) -> Split:
+def _indexed_split(
+    builder: Any, ranges: list[tuple[str, int, int]], keys: Keys, classes: int
+) -> Split:
     """The records of a TFDS part, read from its shards when they are needed."""
     kind = builder.info.file_format.value
     if kind not in ("tfrecord", "array_record"):
@@ -233,7 +254,10 @@ def _indexed_split(builder: Any, ranges: list[tuple[str, int, int]], keys: Keys)
     records = index_shards(paths, keys, as_path(builder.data_dir))
     first = dict(zip(names, np.cumsum([0] + [_examples(builder, n) for n in names]), strict=False))
     wanted = np.concatenate([first[name] + np.arange(begin, end) for name, begin, end in ranges])
-    return split_of(records).subset(wanted)
+    split = split_of(records)
+    if classes:
+        split = dataclasses.replace(split, labels=indicators(records.labels.tolist(), classes))
+    return split.subset(wanted)
 
 
 def _examples(builder: Any, split: str) -> int:
