@@ -216,7 +216,7 @@ ENDLESS = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).repeat()
         (([IMAGES[0], IMAGES[1, :4]], LABELS[:2]), "should all have one size"),
         ((IMAGES, LABELS[:3]), r"each of the 4 images. Received: int64 of shape \(3,\)"),
         ((IMAGES, LABELS / 2), "Received: float64"),
-        ((IMAGES, np.eye(4)), r"Received: float64 of shape \(4, 4\)"),
+        ((IMAGES, np.eye(4)), r"Received: float64 of shape \(4, 4\); of one-hot"),
         ((IMAGES, LABELS, ("a",)), "should be 0 to 0, for 1 class names. Received: 0 to 1"),
         ((IMAGES, ["a", "b", "c", "a"], ("a", "b")), "among the class names. Received: c"),
         ((["a.png", "a.png"], LABELS[:2]), "Received twice: a.png"),

@@ -281,7 +281,8 @@ def _labelled(images: Any, labels: Any, names: Sequence[str] | None) -> _Part:
     given = np.asarray(labels)
     if given.ndim == 2 and given.shape[1] == 1:  # as `keras.datasets.cifar10` has them
         given = given[:, 0]
-    if given.ndim == 2 and len(given) == len(images) and np.isin(given, (0, 1)).all():
+    are_flags = given.ndim == 2 and len(given) == len(images) and np.isin(given, (0, 1)).all()
+    if are_flags and (given.sum(1) != 1).any():
         return _of_flags(images, given, names)
     texts = [label for label in given.ravel().tolist() if isinstance(label, str)]
     are_numbers = given.dtype.kind in "iu"
@@ -289,6 +290,7 @@ def _labelled(images: Any, labels: Any, names: Sequence[str] | None) -> _Part:
         raise ValueError(
             f"Labels should be a whole number or a class name for each of the {len(images)} "
             f"images. Received: {given.dtype.name} of shape {given.shape}"
+            + ("; of one-hot labels give `labels.argmax(1)`" if are_flags else "")
         )
     known = tuple(map(str, names or ()))
     if not are_numbers or not given.size:
