@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import http.server
 import os
 import shutil
@@ -17,6 +18,12 @@ from keras_inception.cli.process import prepare_process
 
 sys.path.insert(0, str(Path(__file__).parent))
 prepare_process()
+
+
+def pytest_collection_finish(session):
+    """What is imported stays: the garbage collector need not look at it after each network."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

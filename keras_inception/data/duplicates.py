@@ -113,6 +113,7 @@ def _across(
 def _difference_hashes(split: Any) -> np.ndarray:
     """uint64 (n,)."""
 
+    @tf.autograph.experimental.do_not_convert
     def bits(i: tf.Tensor) -> tf.Tensor:
         gray = tf.image.rgb_to_grayscale(tf.cast(split.pixels(i), tf.float32))
         small = tf.image.resize(gray, (8, 9), "area", antialias=True)[..., 0]

@@ -150,6 +150,7 @@ def _look(
             facts[name][row] = getattr(header, name)
         return np.array([header.orientation, header.plain, not header.odd], np.int32)
 
+    @tf.autograph.experimental.do_not_convert  # there is nothing to convert, which takes seconds
     def decode(row: tf.Tensor, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Height, width and the maximum of 16 bits; zeros if it is not for the graph."""
         encoded = image(number)

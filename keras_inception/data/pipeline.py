@@ -32,6 +32,10 @@ from keras_inception.recipes import AUGMENTATIONS, MIXES, POLICIES
 # Examples whose records are read together: a call of Python costs more than reading one.
 _CHUNK = 16
 
+# AutoGraph rewrites a function and all that it calls, which takes seconds. What reads an example is
+# made of TensorFlow's operations already.
+_as_written = tf.autograph.experimental.do_not_convert
+
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
@@ -114,6 +118,7 @@ def train_batches(
         )
     images, labels = _Images(split, preprocessing, channels), tf.constant(split.labels)
 
+    @_as_written
     def example(
         position: tf.Tensor, index: tf.Tensor, encoded: tf.Tensor | None = None
     ) -> dict[str, tf.Tensor]:
@@ -153,7 +158,7 @@ def _examples(
     signature = (tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None,), tf.int64))
     dataset = tf.data.Dataset.from_generator(chunks, output_signature=signature)
     if split.images is not None:
-        read = split.images
+        read = _as_written(split.images)
         dataset = dataset.map(lambda at, i: (at, i, read(i)), num_parallel_calls=tf.data.AUTOTUNE)
     return dataset.unbatch()
 
@@ -269,6 +274,7 @@ def evaluation_batches(
     images, labels = _Images(part, preprocessing, channels), tf.constant(part.labels)
     last = max(len(part) - 1, 0)
 
+    @_as_written
     def example(index: tf.Tensor) -> dict[str, tf.Tensor]:
         real = index <= last
         index = tf.minimum(index, last)

@@ -306,8 +306,8 @@ def summarize_predictions(
             f"There should be at least one answer, and a name for each of {predictions.classes} "
             f"classes. Received: {len(predictions)} labels, {len(every)} names"
         )
-    images, called = len(predictions), predictions.top[:, 0]
-    classes = per_class(predictions.labels, called, len(names))
+    images = len(predictions)
+    classes = per_class(predictions.labels, predictions.top[:, 0], len(names))
     occur = classes["images"] > 0
     result: dict[str, Any] = {
         "examples": images,
@@ -327,11 +327,19 @@ def summarize_predictions(
         {"name": n, "images": int(s), "precision": p, "recall": r, "f1": f}
         for n, s, p, r, f in zip(names, *classes.values(), strict=True)
     ]
-    entries, outside = _outside_last(confusion(predictions.labels, called), len(names))
+    return plain(result) | _confused(predictions, names, others)
+
+
+def _confused(
+    predictions: Predictions, names: Sequence[str], others: Sequence[str]
+) -> dict[str, Any]:
+    """Which classes are taken for which: see `summarize_predictions`."""
+    entries = confusion(predictions.labels, predictions.top[:, 0])
+    entries, outside = _outside_last(entries, len(names))
     shown = [*names, *(others[number - len(names)] for number, _ in outside)]
     wrong = entries[entries[:, 0] != entries[:, 1]]
     worst = wrong[np.argsort(-wrong[:, 2], kind="stable")][:PAIRS].tolist()
-    return plain(result) | {
+    return {
         "outside": [
             {"name": shown[len(names) + i], "images": count} for i, (_, count) in enumerate(outside)
         ],

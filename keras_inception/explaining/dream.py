@@ -171,8 +171,8 @@ class _Climb:
         self._channel, self._squared = channel, squared
         self._model = _any_size(keras.Model(network.model.inputs[0], output))
         self._least = smallest_input(self._model)
-        self._gradient = tf.function(self._climbed, reduce_retracing=True)
-        self._value = tf.function(self._objective, reduce_retracing=True)
+        self._gradient = tf.function(self._climbed, reduce_retracing=True, autograph=False)
+        self._value = tf.function(self._objective, reduce_retracing=True, autograph=False)
 
     def dream(self, start: np.ndarray, how: _Steps) -> Dream:
         """The dream that begins at an image (height, width, channels) in 0..255."""

@@ -163,14 +163,7 @@ def optimize(
         scratch = Path(name)
         trial = _Trial(exact, images, batch_size)
         best, rows = trial.contest(candidates, _fused(exact), scratch)
-        (chosen,) = (row.candidate for row in rows if row.chosen)
-        made = scratch / chosen.folder
-        if chosen == _KERAS:
-            made.mkdir(exist_ok=True)
-            _write_keras(exact, made / optimized.FILES["keras"])
-        record = json.dumps(_record(rows, trial), indent=2, ensure_ascii=False)
-        write(made / optimized.RECORD, record + "\n")
-        exchange(made, output)
+        exchange(_folder_of_chosen(rows, trial, scratch), output)
     if verbose:
         print(table(exact, rows, batch_size), flush=True)
     best.run = given.run
@@ -271,15 +264,22 @@ class _Trial:
         return (time.perf_counter() - began) * 1000
 
 
-def _record(rows: Sequence[Row], trial: _Trial) -> dict[str, Any]:
+def _folder_of_chosen(rows: Sequence[Row], trial: _Trial, scratch: Path) -> Path:
+    """The folder in which the chosen candidate was made, with the record of what was measured."""
+    (chosen,) = (row.candidate for row in rows if row.chosen)
+    made = scratch / chosen.folder
+    if chosen == _KERAS:
+        made.mkdir(exist_ok=True)
+        _write_keras(trial.exact, made / optimized.FILES["keras"])
+    record = json.dumps(_record(chosen, rows, trial), indent=2, ensure_ascii=False)
+    write(made / optimized.RECORD, record + "\n")
+    return made
+
+
+def _record(chosen: Candidate, rows: Sequence[Row], trial: _Trial) -> dict[str, Any]:
     """What optimize.json holds."""
-    chosen = next(row.candidate for row in rows if row.chosen)
     return {
-        "chosen": {
-            "engine": chosen.engine,
-            "precision": chosen.precision,
-            "frozen": chosen.frozen,
-        },
+        "chosen": dataclasses.asdict(chosen),
         "batch_size": trial.batch_size,
         "images": len(trial.images) if trial.has_images else 0,
         "measured": [

@@ -30,7 +30,7 @@ class Onnx(Target):
         import tf2onnx
 
         made, _ = tf2onnx.convert.from_function(
-            tf.function(network.classify), [_image(network)], opset=17
+            tf.function(network.classify, autograph=False), [_image(network)], opset=17
         )
         onnx.helper.set_model_props(made, network.written_identity.to_metadata())
         write(path, made.SerializeToString())

@@ -82,9 +82,7 @@ def export(
         OSError: the folder cannot be written; an earlier export is as it was.
     """
     chosen = _chosen(targets)
-    for name, count in (("num_images", num_images), ("num_calibration", num_calibration)):
-        if count < 1:
-            raise ValueError(f"`{name}` should be at least 1. Received: {name}={count}")
+    _check_counts(num_images=num_images, num_calibration=num_calibration)
     run = _run_of(source)
     place, folder = _place(output, run, chosen)
     network = Exportable(
@@ -162,6 +160,12 @@ def _chosen(targets: Sequence[Target | str]) -> list[Target]:
     for target in chosen:
         target.check_packages()
     return chosen
+
+
+def _check_counts(**counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"`{name}` should be at least 1. Received: {name}={count}")
 
 
 def _run_of(source: Any) -> RunFolder | None:

@@ -78,7 +78,7 @@ def merging(model: keras.Model, strategy: tf.distribute.Strategy) -> Callable[[]
     if strategy.num_replicas_in_sync == 1 or not moving:
         return lambda: None
 
-    @tf.function
+    @tf.function(autograph=False)
     def merge() -> None:
         shares = strategy.run(lambda: [tf.identity(w.value) for w in moving])
         means = [strategy.reduce("MEAN", share, axis=None) for share in shares]

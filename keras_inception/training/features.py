@@ -140,7 +140,7 @@ def _step(
 ) -> Callable[[Any], Any]:
     """A batch's (features, indices, weights) on every replica; one graph for all parts."""
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def step(batch: dict[str, tf.Tensor]) -> Any:
         def of_replica(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
             image = batch["image"]

@@ -177,7 +177,7 @@ class Descent(Stage):
         answers = self.strategy.run(lambda: [tf.identity(a) for a in asked])
         return loss, correct, norm, *(self.strategy.reduce("SUM", a, axis=None) for a in answers)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def _evaluate_batch(self, batch: Any) -> dict[str, tf.Tensor]:
         shares = self.strategy.run(self.step_functions.evaluate, args=(batch,))
         return {k: self.strategy.reduce("SUM", v, axis=None) for k, v in shares.items()}
@@ -204,6 +204,7 @@ class Descent(Stage):
         parts = self.strategy.num_replicas_in_sync * self.recipe.accumulation_steps
         size, seed = self.recipe.batch_size // parts, self.recipe.seed
 
+        @tf.autograph.experimental.do_not_convert
         def as_evaluated(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             several = self.source.several
             label = batch["label"] if several else tf.argmax(batch["label"], -1)

@@ -96,9 +96,8 @@ def train(
         LostWorker: another worker of the cluster is gone.
     """
     recipe.check()
-    Options(run_dir=str(run_dir), steps_per_loop=steps_per_loop).check()
     strategy = strategy or make_strategy()
-    _check_devices(recipe, run_dir, strategy, xla)
+    _check_options(recipe, Options(str(run_dir), steps_per_loop=steps_per_loop, xla=xla), strategy)
     folder = RunFolder(run_dir)
     if source is None:
         source = open_bound(recipe, folder, fresh=fresh, keep_parts=keep_parts, download=download)
@@ -107,11 +106,10 @@ def train(
         folder.check_recipe(recipe)
     stages = plan(recipe, source, folder, strategy, fresh, steps_per_loop, xla)
     stages = _shown(stages, verbose)
-    stage = next(stages)  # what its network cannot do is refused before the folder is touched
-    all_stages = itertools.chain([stage], stages)
+    first = next(stages)  # what its network cannot do is refused before the folder is touched
     with _writing(folder, strategy, fresh, lock):
-        _begin(stage, recipe, folder, source, notes)
-        for stage in all_stages:
+        _begin(first, recipe, folder, source, notes)
+        for stage in itertools.chain([first], stages):
             _carry_out(stage, source, begins=stage.folder is not folder)
     return folder
 
@@ -384,19 +382,19 @@ def _with_enough_steps(recipe: Recipe, images: int) -> tuple[Recipe, list[str]]:
     return recipe.replace(epochs=epochs, min_steps=recipe.min_steps), [note]
 
 
-def _check_devices(
-    recipe: Recipe, run_dir: str | Path, strategy: tf.distribute.Strategy, xla: bool
-) -> None:
-    """Raises ValueError if these devices cannot do what is asked."""
-    if xla and recipe.sync_bn and strategy.num_replicas_in_sync > 1:
+def _check_options(recipe: Recipe, options: Options, strategy: tf.distribute.Strategy) -> None:
+    """Raises ValueError if the run, or these devices, cannot do what is asked."""
+    options.check()
+    if options.xla and recipe.sync_bn and strategy.num_replicas_in_sync > 1:
         raise ValueError(
             "`xla` compiles each replica's own pass, and `sync_bn` talks to the other replicas "
             "within it; take one of the two."
         )
-    if is_remote(run_dir) and is_multi_worker(strategy):
+    if is_remote(options.run_dir) and is_multi_worker(strategy):
         raise ValueError(
             "Several workers need a `run_dir` that all of them see as it is at the moment, such as "
-            f"one of NFS, and work on copies of a bucket's. Received: run_dir={str(run_dir)!r}"
+            "one of NFS, and work on copies of a bucket's. "
+            f"Received: run_dir={options.run_dir!r}"
         )
 
 

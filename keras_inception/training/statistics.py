@@ -126,7 +126,7 @@ class NormStatistics:
             values += [mean.mean(0), variance.mean(0) + mean.var(0)]
         return taken, hits, values
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def _observe(self, batch: Any) -> tuple[list[tf.Tensor], list[tf.Tensor], tf.Tensor]:
         """A pass in training mode.
 

@@ -137,6 +137,8 @@ class Step:
         self._kernels = [v for v in model.trainable_variables if v.name == "kernel"]
         self._backward = tf.function(self._gradients, jit_compile=True) if xla else self._gradients
 
+    # AutoGraph would rewrite Keras' layers and optimizer, too, for seconds and to no effect.
+    @tf.autograph.experimental.do_not_convert
     def train(self, batch: Batch) -> dict[str, tf.Tensor]:
         """One update. Returns this replica's share of the sums; their sum is the step's."""
         variables, parts = self.model.trainable_variables, self._parts
@@ -198,6 +200,7 @@ class Step:
             return binary_cross_entropy(label, logits, self._label_smoothing, self._class_weights)
         return cross_entropy(label, logits, self._label_smoothing)
 
+    @tf.autograph.experimental.do_not_convert
     def evaluate(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Weighted sums over the batch: padding has weight 0."""
         logits = _as_dict(self.model(batch["image"], training=False))["predictions"]

@@ -182,9 +182,15 @@ def test_a_bfloat16_model_becomes_ordinary_operations(tmp_path):
     np.testing.assert_allclose(got["probabilities"], want, atol=0.02)
 
 
-def test_a_saved_model_takes_files_of_any_size(tmp_path):
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A toy and its SavedModel."""
     model = toy()
-    path = SavedModel().write(named(model), tmp_path / "saved")
+    return model, SavedModel().write(named(model), tmp_path_factory.mktemp("toy") / "saved")
+
+
+def test_a_saved_model_takes_files_of_any_size(saved):
+    model, path = saved
     pixels = np.random.default_rng(3).integers(0, 256, (37, 50, 3)).astype(np.uint8)
     fitted = CONTRACT.crop_and_resize(pixels)
     got = answers_of(path, fitted[None], png(pixels), pixels)
@@ -207,11 +213,10 @@ for name, signature in tf.saved_model.load(sys.argv[1]).signatures.items():
 
 
 @pytest.mark.parametrize("onednn", ["0", "1"])
-def test_an_empty_batch_is_answered_with_either_kernels(onednn, tmp_path):
+def test_an_empty_batch_is_answered_with_either_kernels(onednn, saved):
     """A server's processor decides which ones TensorFlow takes; oneDNN's refuse an empty batch."""
-    path = SavedModel().write(named(toy()), tmp_path / "saved")
     process = subprocess.run(
-        [sys.executable, "-c", EMPTY, str(path)],
+        [sys.executable, "-c", EMPTY, str(saved[1])],
         env=os.environ | {"TF_ENABLE_ONEDNN_OPTS": onednn},
         capture_output=True,
         text=True,

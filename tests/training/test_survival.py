@@ -34,16 +34,18 @@ recipe = Recipe(
     aux_weight=0.0, precise_bn=64,
 )
 try:
-    train(recipe, sys.argv[1])
+    for folder in sys.argv[1:]:
+        train(recipe, folder)
 except Interrupted as stop:
     print(stop)
     sys.exit(75)
 """
 
 
-def start(folder):
+def start(*folders):
+    """A process that trains in one folder after the other."""
     return subprocess.Popen(
-        [sys.executable, "-c", RUN, str(folder)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", RUN, *map(str, folders)], stdout=subprocess.PIPE, text=True
     )
 
 
@@ -58,40 +60,32 @@ def wait_for_checkpoint(folder, process):
         time.sleep(0.05)
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole")
-    with start(folder) as process:
-        output = process.communicate()[0]
-    assert process.returncode == 0, output
-    return RunFolder(folder)
-
-
 @pytest.mark.parametrize(
     "how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
 )
-def test_a_stopped_run_goes_on_to_the_same_weights(how, tmp_path, uninterrupted):
+def test_a_stopped_run_goes_on_to_the_same_weights(how, tmp_path):
     """Bit for bit, after kill -9 in the middle and after a polite request."""
-    with start(tmp_path) as process:
-        wait_for_checkpoint(tmp_path, process)
+    stopped, uninterrupted = RunFolder(tmp_path / "stopped"), RunFolder(tmp_path / "whole")
+    with start(stopped.path) as process:
+        wait_for_checkpoint(stopped.path, process)
         process.send_signal(how)
         code = process.wait()
     assert code == (-signal.SIGKILL if how == signal.SIGKILL else 75)
-    assert not (tmp_path / "model.keras").exists()
-    with start(tmp_path) as again:
+    assert not stopped.model_path.exists()
+    with start(stopped.path, uninterrupted.path) as again:
         output = again.communicate()[0]
     assert again.returncode == 0
-    assert "Going on from step" in output
-    for got, want in zip(weights(tmp_path), weights(uninterrupted.path), strict=True):
+    assert output.count("Going on from step") == 1
+    for got, want in zip(weights(stopped.path), weights(uninterrupted.path), strict=True):
         np.testing.assert_array_equal(got, want)
     # The history, too, though the run stopped in the middle of an epoch; its speed aside.
-    rows, wanted = RunFolder(tmp_path).history, uninterrupted.history
+    rows, wanted = stopped.history, uninterrupted.history
     assert [row["epoch"] for row in wanted] == [1, 2]
     assert [row | {"images_per_second": 0} for row in rows] == [
         row | {"images_per_second": 0} for row in wanted
     ]
     names = {p.name for p in uninterrupted.path.rglob("*") if "tfevents" not in p.name}
-    assert {p.name for p in tmp_path.rglob("*") if "tfevents" not in p.name} == names
+    assert {p.name for p in stopped.path.rglob("*") if "tfevents" not in p.name} == names
 
 
 def small_store(folder):
