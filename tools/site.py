@@ -301,7 +301,7 @@ def write_recipes(target: Path) -> None:
         "",
         "A recipe holds everything that decides what a training computes, and each of its fields "
         "is a flag of `keras-inception train`. This page is made from "
-        "`keras_inception/recipes.py`; [Training](training.md) says what the fields mean and which "
+        "`keras_inception/recipes`; [Training](training.md) says what the fields mean and which "
         "recipes were run.",
         "",
     ]
@@ -361,7 +361,9 @@ def write_reference(target: Path) -> None:
             lines += directive(f"keras_inception.{module}.{name}", f"{origin}.{name}")
     lines += ["## keras_inception.recipes", ""]
     for name in ("Recipe", "named", "load"):
-        lines += directive(f"keras_inception.recipes.{name}", f"keras_inception.recipes.{name}")
+        lines += directive(
+            f"keras_inception.recipes.{name}", f"{getattr(recipes, name).__module__}.{name}"
+        )
     lines += [
         "`RECIPES` holds the [recipes](recipes.md) by name, each with its source.",
         "",
