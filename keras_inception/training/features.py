@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception import archives, files, messages
-from keras_inception.data import evaluation_batches
+from keras_inception.data import Batches, evaluation_batches
 from keras_inception.files import write
 from keras_inception.identity import attach, identity_of
 from keras_inception.training.endings import Interrupted
@@ -173,7 +173,7 @@ def _compute(
     total = -(-source.num_examples(part) // (size * replicas))
     kept: list[list[np.ndarray]] = []
     first, started, written = done, time.monotonic(), time.monotonic()
-    with distributed(strategy, make) as batches:
+    with Batches(distributed(strategy, make)) as batches:
         for batch in batches:
             rows = zip(*(strategy.experimental_local_results(v) for v in step(batch)), strict=True)
             for features, index, weight in rows:

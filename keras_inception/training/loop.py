@@ -8,7 +8,7 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -193,10 +193,11 @@ class Descent(Stage):
             augmentation=Augmentation(recipe.augmentation, recipe.mirror, recipe.mix),
             start_step=start_step,
         )
-        return distributed(self.strategy, dataset)
+        return Batches(distributed(self.strategy, dataset))
 
-    def _plain_batches(self) -> Batches:
-        """Training images as evaluation sees them, in the order of the first epoch.
+    @functools.cached_property
+    def _plain_images(self) -> Iterable[Any]:
+        """Batches of training images as evaluation sees them, in the order of the first epoch.
 
         Always the same ones, so that a run that goes on has the statistics of one that did not
         stop. Batches are those that training normalizes by: micro-batches.
@@ -217,14 +218,18 @@ class Descent(Stage):
 
         return distributed(self.strategy, dataset)
 
-    def _validate(self) -> dict[str, float]:
-        """Loss and accuracy on the validation part, every example once."""
+    @functools.cached_property
+    def _validation_images(self) -> Iterable[Any]:
         size = max(1, self.recipe.batch_size // self.strategy.num_replicas_in_sync)
         dataset = functools.partial(
             evaluation_batches, self.source, "validation", self.contract, batch_size=size
         )
+        return distributed(self.strategy, dataset)
+
+    def _validate(self) -> dict[str, float]:
+        """Loss and accuracy on the validation part, every example once."""
         sums = {"loss": 0.0, "correct": 0.0, "examples": 0.0}
-        with self._lost("validation"), distributed(self.strategy, dataset) as batches:
+        with self._lost("validation"), Batches(self._validation_images) as batches:
             for batch in batches:
                 for key, value in self._evaluate_batch(batch).items():
                     sums[key] += float(value)
@@ -299,7 +304,7 @@ class Descent(Stage):
                 batch = self.recipe.batch_size // self.recipe.accumulation_steps
                 whole = self.source.num_examples("train") // batch
                 steps = min(-(-self.recipe.precise_bn // batch), whole)
-                with self._lost("train"), self._plain_batches() as batches:
+                with self._lost("train"), Batches(self._plain_images) as batches:
                     modes = stack.enter_context(self._statistics.applied(batches, steps, batch))
                 self._check_weights("a statistic of BatchNorm")
                 self._warn(modes)

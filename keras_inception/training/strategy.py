@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
-from keras_inception.data import Batches
 from keras_inception.options import Options
 
 
@@ -149,8 +149,8 @@ def wait_for_all(strategy: tf.distribute.Strategy) -> None:
 
 def distributed(
     strategy: tf.distribute.Strategy, dataset: Callable[..., tf.data.Dataset]
-) -> Batches:
-    """Batches for all replicas of a strategy.
+) -> Iterable[Any]:
+    """Batches for all replicas of a strategy, to be iterated over as often as wanted.
 
     Args:
         strategy: The devices.
@@ -165,7 +165,7 @@ def distributed(
             replicas=strategy.num_replicas_in_sync // hosts,
         )
 
-    return Batches(strategy.distribute_datasets_from_function(of_host))
+    return strategy.distribute_datasets_from_function(of_host)
 
 
 def in_words(strategy: tf.distribute.Strategy) -> str:
