@@ -30,7 +30,7 @@ def step(layer, x, weights, training):
     """Outputs, gradients by the input and by gamma and beta, and the moving statistics after."""
     x = tf.constant(x)
 
-    @tf.function
+    @tf.function(autograph=False)
     def run(x):
         with tf.GradientTape() as tape:
             tape.watch(x)
