@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception.explaining.heat import Heat, as_rgb
-from keras_inception.explaining.network import Inside, target_of
+from keras_inception.explaining.inside import Inside, target_of
 
 
 def grad_cam(

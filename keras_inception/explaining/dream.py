@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception.explaining.heat import as_rgb, save_image
-from keras_inception.explaining.network import Inside
+from keras_inception.explaining.inside import Inside
 from keras_inception.models.measure import smallest_input
 from keras_inception.preprocessing import Preprocessing
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_inception.bar import Bar
 from keras_inception.data.stream import stream
-from keras_inception.explaining.network import Inside
+from keras_inception.explaining.inside import Inside
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.runtime.predict import image_list, pixels
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_inception.explaining.heat import Heat, as_rgb
-from keras_inception.explaining.network import target_of
+from keras_inception.explaining.inside import target_of
 from keras_inception.runtime import load_classifier
 from keras_inception.runtime.predict import pixels
 

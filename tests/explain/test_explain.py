@@ -18,7 +18,7 @@ from keras_inception.explaining import (
     occlusion,
     visualize,
 )
-from keras_inception.explaining.network import Inside
+from keras_inception.explaining.inside import Inside
 from keras_inception.identity import Identity, attach
 from keras_inception.runtime import Classifier
 from keras_inception.runtime.keras import KerasEngine
@@ -215,7 +215,7 @@ def test_neighbors_share_the_color(model):
 
 
 def test_the_commands_write_images(small, tmp_path, capsys, monkeypatch):
-    for module in ("explaining.network", "explaining.occlude", "runtime"):
+    for module in ("explaining.inside", "explaining.occlude", "runtime"):
         monkeypatch.setattr(f"keras_inception.{module}.load_classifier", opened(small))
     images = scenes(3, seed=7)[0]
     for i, image in enumerate(images):
