@@ -279,7 +279,11 @@ def _folder_of_chosen(rows: Sequence[Row], trial: _Trial, scratch: Path) -> Path
 def _record(chosen: Candidate, rows: Sequence[Row], trial: _Trial) -> dict[str, Any]:
     """What optimize.json holds."""
     return {
-        "chosen": dataclasses.asdict(chosen),
+        "chosen": {
+            "engine": chosen.engine,
+            "precision": chosen.precision,
+            "frozen": chosen.frozen,
+        },
         "batch_size": trial.batch_size,
         "images": len(trial.images) if trial.has_images else 0,
         "measured": [

@@ -211,10 +211,13 @@ def image_list(images: Any) -> Sequence[Any]:
         return list(listing.images)
     if path.exists():
         return [path]
-    found = sorted(glob.glob(os.path.expanduser(os.fspath(images)), recursive=True))
-    if not found:
-        raise ValueError(f"There is no image, no folder and no file of the pattern {images}.")
-    return [found_path for found_path in found if os.path.isfile(found_path)]
+    matches = sorted(glob.glob(os.path.expanduser(os.fspath(images)), recursive=True))
+    if not (found := [match for match in matches if os.path.isfile(match)]):
+        folders = " Folders match it; add /* to name the files in them." if matches else ""
+        raise ValueError(
+            f"There is no image, no folder and no file of the pattern {images}.{folders}"
+        )
+    return found
 
 
 def _reason(error: Exception) -> str:

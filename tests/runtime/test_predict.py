@@ -162,6 +162,7 @@ def test_arrays_patterns_and_lists(model, photos):
     assert record.top[0][0] == "dark"
     for images, message in [
         (photos / "none.jpg", "no image, no folder"),
+        (f"{photos.parent}/{photos.name}*", "Folders match it; add /\\*"),
         ([], "at least one"),
         ([3], "at least one"),
     ]:
