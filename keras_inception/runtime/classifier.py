@@ -250,11 +250,12 @@ def load_classifier(
     """A classifier of whatever holds a trained network.
 
     Args:
-        source: A run folder; a `.keras` file; a weights file in any known format; the name of
-            published weights, such as "inception_v3.keras"; a repository of Hugging Face,
-            hf://owner/name[@revision], or a folder that `publish` wrote; a built
-            `keras.Model`; a SavedModel folder; a `.tflite` or `.onnx` file; an OpenVINO `.xml` file
-            or its folder; a folder that `optimize` wrote; or a `Classifier`.
+        source: A run folder; a `.keras` or legacy `.h5` file of a whole model, ours or another
+            tool's; a weights file in any known format; the name of published weights, such as
+            "inception_v3.keras"; a repository of Hugging Face, hf://owner/name[@revision], or a
+            folder that `publish` wrote; a built `keras.Model`; a SavedModel folder; a `.tflite` or
+            `.onnx` file; an OpenVINO `.xml` file or its folder; a folder that `optimize` wrote; or
+            a `Classifier`.
         preprocessing: The contract of the network's input, where `source` does not hold it, or to
             use another one.
         class_names: Names of the classes in the order of the outputs, likewise.
@@ -359,6 +360,8 @@ def _open(source: Any, threads: int | None) -> tuple[Engine, Identity]:
         return keras_engine.of_run(path)
     if path.suffix == ".keras" and path.is_file():
         return keras_engine.of_file(path)
+    if path.suffix in (".h5", ".hdf5") and path.is_file():
+        return keras_engine.of_h5(path)
     return keras_engine.of_weights(source)
 
 

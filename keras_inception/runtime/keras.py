@@ -117,6 +117,23 @@ def of_file(path: Path) -> tuple[KerasEngine, Identity]:
     return of_model(model)
 
 
+def of_h5(path: Path) -> tuple[KerasEngine, Identity]:
+    """The engine of a Keras `.h5` file: weights of a network of ours, or else a whole model."""
+    try:
+        return of_weights(path)
+    except ValueError as error:
+        try:
+            model = load_model(path)
+        except (ValueError, TypeError, OSError) as second:
+            if "No model config" in str(second):
+                raise error from None
+            reason = (str(second).strip().splitlines() or ["no reason given"])[0]
+            raise ValueError(
+                f"{error} As a whole model it cannot be loaded either: {reason}"
+            ) from error
+    return of_model(model)
+
+
 def of_weights(source: str | os.PathLike) -> tuple[KerasEngine, Identity]:
     """The engine of a weights file or of published weights, by their name."""
     name = os.fspath(source)

@@ -276,6 +276,7 @@ CATALOG: tuple[Weights, ...] = (
         license="unrestricted",
         origin="BVLC: the paper's own network, without BatchNorm",
     ),
+    # No digest of Google's two graphs of 2015 is published.
     _record(
         "inception_v1.2015",
         url="https://storage.googleapis.com/download.tensorflow.org/models/inception5h.zip",

@@ -283,3 +283,29 @@ def test_the_weights_of_an_onnx_file_are_seen_without_its_runtime(tmp_path):
 def test_a_contract_of_other_channels_is_refused_at_once(model):
     with pytest.raises(ValueError, match="`mean` has 4 values .* 3 channels"):
         load_classifier(model, preprocessing=CONTRACT.replace(mean=(1.0, 2.0, 3.0, 4.0)))
+
+
+def test_a_whole_h5_model_of_another_tool_is_a_classifier_as_it_is(tmp_path):
+    """Keras 2's files and those of `model.save("x.h5")`: the answers are the model's own."""
+    model = toy()
+    model.save(tmp_path / "theirs.h5")
+    with pytest.raises(ValueError, match=r"theirs.h5: Nothing says how .*`preprocessing="):
+        load_classifier(tmp_path / "theirs.h5")
+    classifier = load_classifier(tmp_path / "theirs.h5", preprocessing=CONTRACT, class_names=LABELS)
+    images = np.random.default_rng(0).integers(0, 256, (2, 12, 10, 3)).astype(np.uint8)
+    want = keras.ops.convert_to_numpy(model(CONTRACT.scale(images), training=False))
+    np.testing.assert_allclose(classifier.predict(images), want, atol=1e-6)
+    assert classifier.class_names == LABELS
+    model.save_weights(tmp_path / "theirs.weights.h5")
+    with pytest.raises(ValueError, match="match no known layout.*conv2d") as caught:
+        load_classifier(tmp_path / "theirs.weights.h5", preprocessing=CONTRACT)
+    assert "whole model" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ending", [".h5", ".keras"])
+def test_a_lambda_of_a_stranger_is_not_run(ending, tmp_path):
+    model = toy()
+    y = keras.layers.Lambda(lambda x: x * 1.0)(model.output)
+    keras.Model(model.input, y).save(tmp_path / f"theirs{ending}")
+    with pytest.raises(ValueError, match=f"theirs{ending}.*(L|l)ambda"):
+        load_classifier(tmp_path / f"theirs{ending}", preprocessing=CONTRACT)

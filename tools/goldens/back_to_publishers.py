@@ -117,7 +117,7 @@ def main() -> None:
         )
         worst = max(worst, difference)
     worst = max(worst, published())
-    sys.exit(worst > 1e-5)
+    sys.exit(bool(worst > 1e-5))
 
 
 if __name__ == "__main__":
