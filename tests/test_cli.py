@@ -58,6 +58,29 @@ def test_recipes_prints_the_docs_table(capsys):
     assert len(printed.splitlines()) == 2 + len(RECIPES)
 
 
+RUNS_COMMANDS = """
+import sys
+from keras_inception import cli
+for line in sys.argv[1:]:
+    try:
+        cli.run(line.split())
+    except SystemExit as end:
+        assert not end.code, line
+print(*sys.modules, file=sys.stderr)
+"""
+
+
+def test_tables_and_help_load_neither_keras_nor_tensorflow():
+    lines = ["weights", "models", "recipes", "info InceptionV4", "info InceptionV1 --aux"]
+    lines += ["info inception_v3.fid", "info inception_v3.keras_notop", "--help"]
+    lines += [f"{name} --help" for name in cli.COMMANDS]
+    command = [sys.executable, "-c", RUNS_COMMANDS, *lines]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    loaded = {name.partition(".")[0] for name in done.stderr.split()}
+    assert not loaded & {"keras", "tensorflow", "scipy", "matplotlib", "h5py"}
+
+
 def test_every_ending_of_a_training_has_an_exit_code_that_the_docs_name():
     from keras_inception.cli import codes
     from keras_inception.training import Ending

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras_inception
 from keras_inception import files
+from keras_inception.catalog import get_weights
 from keras_inception.evaluation import results
 from keras_inception.identity import Identity
 from keras_inception.messages import printable, some
@@ -19,7 +20,6 @@ from keras_inception.report import repeat
 from keras_inception.runs import RunFolder
 from keras_inception.runtime import load_classifier
 from keras_inception.weights import hub, layouts, save_weights
-from keras_inception.weights.catalog import get_weights
 
 _PICTURES = ("curves.png", "confusion_matrix.png", "reliability.png")
 

@@ -370,7 +370,7 @@ def _is_published(source: Any) -> bool:
     files = ("", ".tflite", ".onnx", ".xml")
     if not isinstance(source, str) or os.sep in source or Path(source).suffix in files:
         return False
-    from keras_inception.weights import is_published
+    from keras_inception.catalog import is_published
 
     return is_published(source)
 
