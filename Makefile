@@ -42,7 +42,7 @@ $(VENV)-jax/installed: setup.cfg pyproject.toml
 	touch $@
 
 test-jax: $(VENV)-jax/installed
-	KERAS_BACKEND=jax $(VENV)-jax/bin/python -m pytest tests/models/test_backends.py tests/models/test_fitting.py
+	KERAS_BACKEND=jax $(VENV)-jax/bin/python -m pytest -m "" tests/models/test_backends.py tests/models/test_fitting.py
 
 # The train steps lowered for TPUs, which needs TensorFlow's TPU wheel without its driver library.
 $(VENV)-tpu/installed: setup.cfg pyproject.toml

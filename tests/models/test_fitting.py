@@ -127,6 +127,7 @@ def loop_losses(model):
     return found
 
 
+@pytest.mark.slow  # a minute of tracing
 def test_fit_takes_the_steps_of_the_loop(tmp_path):
     saving = SaveModel(tmp_path / "best.keras", monitor="predictions_accuracy")
     found = fitted_losses(network(), saving)
