@@ -7,6 +7,7 @@ import ctypes
 import glob
 import io
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,8 @@ except ImportError:  # Windows
 Content = bytes | str | Callable[[Path], Any]
 # Stands in the name of a file that is being written; what has it afterwards was left by a kill.
 UNFINISHED = "-unfinished-"
+# Begins the name of the folder in which a command makes what it exchanges at its end.
+SCRATCH = ".export-"
 # The most bytes of a text, such as a table of images, and of an image's file.
 LARGEST_TEXT, LARGEST_IMAGE = 2**30, 2**30
 _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
@@ -174,28 +177,87 @@ def _lock(handle: int, wait: bool = True) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
+@contextlib.contextmanager
+def scratch(folder: Path) -> Iterator[Path]:
+    """A new folder in a folder, to make in it what is exchanged; removed at the end.
+
+    It is locked as long as its process lives, so that `remove_scratch` leaves it alone.
+    """
+    while True:
+        with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as name, _locked(Path(name)):
+            if os.path.exists(name):  # no other process took it for dead before it was locked
+                yield Path(name)
+                return
+
+
+def remove_scratch(folder: Path) -> None:
+    """Removes what killed processes left of `scratch` in a folder; nothing on Windows."""
+    for left in folder.glob(f"{SCRATCH}*"):
+        with contextlib.suppress(OSError, ValueError), _locked(refuse_link(left), wait=False):
+            if fcntl is not None:
+                shutil.rmtree(left)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Waits until no other process is in here with this folder, where the system has locks."""
+    with _locked(folder):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, wait: bool = True) -> Iterator[None]:
+    """Holds a folder's lock. Raises BlockingIOError if another process does, without `wait`."""
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            _lock(handle, wait)
+        except BlockingIOError:
+            raise
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
 def exchange(made: Path, path: Path) -> None:
     """Puts a file or folder in the place of an earlier one, which is whole until then.
 
     Linux exchanges two folders in one step, so that one of both is there whenever the process is
-    killed. Elsewhere a kill between two steps leaves the earlier one under `made`'s name.
+    killed. Elsewhere a kill between two steps leaves the earlier one beside the place, and
+    `restore` puts it back.
 
     Args:
-        made: The new one, on the same disk. Where a folder was exchanged, the earlier one is here
-            afterwards, for the caller to remove.
+        made: The new one, on the same disk.
         path: The place.
     """
+    restore(path)
     if not path.is_dir():
         made.replace(path)
     elif not _swapped(made, path):
-        former = made.with_name(f"{made.name}-former")
+        former = _former(path)
         path.rename(former)
         try:
             made.rename(path)
         except OSError:
             former.rename(path)
             raise
-        former.rename(made)
+        shutil.rmtree(former)
+
+
+def restore(path: Path) -> None:
+    """Puts back the folder that an `exchange` took away and was killed before it put another."""
+    former = _former(path)
+    if former.is_dir() and not former.is_symlink():
+        shutil.rmtree(former) if path.exists() else former.rename(path)
+
+
+def _former(path: Path) -> Path:
+    return path.with_name(f".{path.name}-former")
 
 
 def _swapped(one: Path, other: Path) -> bool:

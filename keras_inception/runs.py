@@ -29,7 +29,6 @@ _LONGEST_COUNT = 16  # digits
 # What a process that was killed while it wrote leaves behind.
 _LEFTOVERS = (
     f".*{UNFINISHED}*",
-    ".export-*",
     "checkpoints/*_temp*",
     "checkpoints/best/*_temp*",
     "checkpoints/*.tempstate*",
@@ -304,6 +303,7 @@ class RunFolder:
             ValueError: a file or folder of the run is a link.
         """
         self._refuse_links()
+        files.remove_scratch(self.path)
         for pattern in _LEFTOVERS:
             for file in self.path.glob(pattern):
                 _remove(file)

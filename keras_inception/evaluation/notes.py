@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 
 from keras_inception import archives
+from keras_inception.budget import refusing
+from keras_inception.evaluation.metrics import KEPT_ROWS
 from keras_inception.files import write
 
 SAVE_EVERY = 30.0  # seconds between two notes
+_ROWS = ("index", "content", "labels", "single_view", *KEPT_ROWS)
 
 
 class Notes:
@@ -38,11 +41,13 @@ class Notes:
         self._saved = time.monotonic()
         if self.path is None or fresh or not self.path.exists():
             return
-        rows = archives.arrays(self.path)
-        before, their_fingerprints = rows.pop("protocol"), rows.pop("fingerprints")
-        if str(before) != self._protocol or not np.allclose(
-            their_fingerprints, fingerprints, atol=1e-3
-        ):
+        with refusing(self.path, "an unfinished evaluation, which `fresh=True` removes"):
+            rows = archives.arrays(self.path)
+            before, theirs = str(rows.pop("protocol")), rows.pop("fingerprints")
+            if len({len(column) for column in rows.values()}) != 1 or not rows.keys() >= {*_ROWS}:
+                raise ValueError("it lacks rows")
+            is_same = before == self._protocol and np.allclose(theirs, fingerprints, atol=1e-3)
+        if not is_same:
             raise ValueError(
                 f"{folder} holds an unfinished evaluation of other models, images or crops. "
                 "Give another `output`, or `fresh=True` to start anew."

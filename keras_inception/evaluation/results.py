@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import io
 import itertools
 import json
 import logging
@@ -29,6 +31,7 @@ from keras_inception.messages import some
 from keras_inception.result import Result, scalars
 
 RESULT, PREDICTIONS = "evaluation.json", "predictions.npz"
+_DIGEST = "predictions"  # in evaluation.json: the SHA-256 of predictions.npz
 MOST_ROWS = 50  # classes that `table` prints
 
 
@@ -178,14 +181,16 @@ def write(folder: Path, task: Task, rows: dict[str, np.ndarray], result: dict[st
     """Writes evaluation.json, predictions.npz and the pictures; see `collect`.
 
     Of one network these are confusion_matrix.png and reliability.png, of several
-    confusion_matrix_0.png and so on. Where images may have several labels there is no matrix.
+    confusion_matrix_0.png and so on. Where images may have several labels there is no matrix. A
+    kill between the files' renamings leaves the earlier evaluation.json beside the new
+    predictions.npz, which `read_predictions` refuses then.
     """
     kept: dict[str, Any] = {k: v for k, v in rows.items() if k != "content"}
     kept |= {"names": np.array(task.names), "answers": np.array(task.answer_names)}
-    contents: dict[Path, files.Content] = {
-        folder / PREDICTIONS: lambda path: np.savez_compressed(path, **kept),
-        folder / RESULT: json.dumps(result, indent=1) + "\n",
-    }
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **kept)
+    predictions = packed.getvalue()
+    contents: dict[Path, files.Content] = {folder / PREDICTIONS: predictions}
     for i, one in enumerate(result["results"]):
         ending = f"_{i}.png" if len(result["results"]) > 1 else ".png"
         reliability = functools.partial(pictures.reliability, one["calibration"])
@@ -194,6 +199,8 @@ def write(folder: Path, task: Task, rows: dict[str, np.ndarray], result: dict[st
             confusion = functools.partial(pictures.confusion, entries, task.class_names)
             contents[folder / f"confusion_matrix{ending}"] = confusion
         contents[folder / f"reliability{ending}"] = reliability
+    written = result | {_DIGEST: hashlib.sha256(predictions).hexdigest()}
+    contents[folder / RESULT] = json.dumps(written, indent=1) + "\n"
     files.write_all(contents)
 
 
@@ -226,9 +233,20 @@ def read_predictions(folder: Path) -> dict[str, np.ndarray] | None:
         "answers", what the numbers of classes stand for: the data set's, then what else could be
         answered. Where images may have several labels, "labels" are uint8 (images, classes) and all
         that is kept of the answers are "probabilities" float32 (images, networks, classes).
+
+    Raises:
+        ValueError: the file is damaged, or belongs to another evaluation than evaluation.json.
     """
     path = folder / PREDICTIONS
-    return archives.arrays(path) if path.exists() else None
+    if not path.exists():
+        return None
+    digest = (read(folder) or {}).get(_DIGEST)
+    if digest is not None and hashlib.sha256(files.read(path)).hexdigest() != digest:
+        raise ValueError(
+            f"{path} belongs to another evaluation than {RESULT} beside it: one was stopped while "
+            "it wrote them. Evaluate again."
+        )
+    return archives.arrays(path)
 
 
 def table(result: dict[str, Any]) -> str:

@@ -8,7 +8,6 @@ import importlib.util
 import json
 import platform
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,9 +21,9 @@ import keras_inception
 from keras_inception.backend import need_tensorflow
 from keras_inception.exporting import checks
 from keras_inception.exporting.onnx import Onnx, OpenVINO
-from keras_inception.exporting.targets import SCRATCH, check_holds
+from keras_inception.exporting.targets import check_holds
 from keras_inception.exporting.tflite import TFLite
-from keras_inception.files import exchange, write
+from keras_inception.files import exchange, restore, scratch, write
 from keras_inception.identity import Identity, attach
 from keras_inception.models.fusion import fuse
 from keras_inception.models.saving import save_model
@@ -152,6 +151,7 @@ def optimize(
     if batch_size < 1:
         raise ValueError(f"`batch_size` should be at least 1. Received: batch_size={batch_size}")
     output = Path(output)
+    restore(output)
     check_holds(
         output, {optimized.RECORD, "model.bin", *optimized.FILES.values()}, optimized.RECORD
     )
@@ -159,11 +159,10 @@ def optimize(
     engine = KerasEngine(in_float32(_model_of(given)), given.identity.output)
     exact = Classifier(engine, given.identity, given.run)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=output.parent) as name:
-        scratch = Path(name)
+    with scratch(output.parent) as place:
         trial = _Trial(exact, images, batch_size)
-        best, rows = trial.contest(candidates, _fused(exact), scratch)
-        exchange(_folder_of_chosen(rows, trial, scratch), output)
+        best, rows = trial.contest(candidates, _fused(exact), place)
+        exchange(_folder_of_chosen(rows, trial, place), output)
     if verbose:
         print(table(exact, rows, batch_size), flush=True)
     best.run = given.run

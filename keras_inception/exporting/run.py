@@ -6,8 +6,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,13 +18,8 @@ from keras_inception.evaluation.metrics import wilson_interval
 from keras_inception.exporting import checks, named
 from keras_inception.exporting.exportable import Exportable
 from keras_inception.exporting.samples import Samples, held_out, made_up
-from keras_inception.exporting.targets import (
-    SCRATCH,
-    Target,
-    check_holds,
-    naming,
-)
-from keras_inception.files import exchange, write
+from keras_inception.exporting.targets import Target, check_holds, naming
+from keras_inception.files import alone, exchange, remove_scratch, scratch, write
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
 from keras_inception.result import Result, scalars
@@ -237,25 +230,23 @@ def _exported(
         "files": {},
     }
     folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(f"{SCRATCH}*"):  # of an export that was killed
-        shutil.rmtree(left) if left.is_dir() else left.unlink()
-    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as name:
-        scratch = Path(name)
+    remove_scratch(folder)
+    with scratch(folder) as place:
         for target in targets:
+            made = place / target.file
             with naming(folder / target.file):
-                target.make(network, scratch / target.file)
-            result["files"][target.file] = _row(
-                target, scratch / target.file, network, samples, want, say
-            )
+                target.make(network, made)
+            result["files"][target.file] = _row(target, made, network, samples, want, say)
         if latency:
-            _add_latency(targets, result["files"], scratch, samples.images)
-        write(scratch / "labels.txt", "".join(f"{one}\n" for one in network.class_names))
-        _put_in_place(scratch, folder, result)
+            _add_latency(targets, result["files"], place, samples.images)
+        write(place / "labels.txt", "".join(f"{one}\n" for one in network.class_names))
+        with alone(folder):
+            _put_in_place(place, folder, result)
     say(table(result))
     return result
 
 
-def _put_in_place(scratch: Path, folder: Path, result: dict[str, Any]) -> None:
+def _put_in_place(made: Path, folder: Path, result: dict[str, Any]) -> None:
     """Exchanges an export's files with those of an earlier one.
 
     Where a kill leaves some of each, export.json is that of the new export and "unfinished".
@@ -267,7 +258,7 @@ def _put_in_place(scratch: Path, folder: Path, result: dict[str, Any]) -> None:
 
     record(result | {"unfinished": True})
     for file in [*result["files"], "labels.txt"]:
-        exchange(scratch / file, folder / file)
+        exchange(made / file, folder / file)
     record(result)
 
 

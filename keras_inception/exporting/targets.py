@@ -6,7 +6,6 @@ import abc
 import contextlib
 import dataclasses
 import importlib.util
-import tempfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,13 +17,12 @@ from keras_inception.exporting import checks
 from keras_inception.exporting.checks import Check
 from keras_inception.exporting.exportable import Exportable
 from keras_inception.exporting.samples import Samples
-from keras_inception.files import exchange
+from keras_inception.files import SCRATCH, exchange, restore, scratch
 from keras_inception.messages import some
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.runs import EXPORTS
 from keras_inception.runtime import load_classifier
 
-SCRATCH = ".export-"  # begins the name of the folder in which an export is written and checked
 GRAPH_BYTES = 500_000  # what a file may hold besides weights
 
 
@@ -106,8 +104,8 @@ class Target(abc.ABC):
         network = Exportable(load_classifier(source))
         self.check_network(network)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=path.parent) as scratch:
-            made = Path(scratch) / path.name
+        with scratch(path.parent) as place:
+            made = place / path.name
             with naming(path):
                 self.make(network, made)
             exchange(made, path)
@@ -144,6 +142,7 @@ class Target(abc.ABC):
 
     def check_place(self, path: Path) -> None:
         """Raises ValueError if a path holds something that is no earlier export of this form."""
+        restore(path)
         if self.holds:
             check_holds(path, self.holds, self.holds[0])
         elif path.is_dir():
@@ -195,6 +194,8 @@ class Target(abc.ABC):
 
 def check_holds(folder: Path, names: Collection[str], mark: str = "") -> None:
     """Raises ValueError if a folder holds something else than these names, or lacks the mark."""
+    for name in names:
+        restore(folder / name)
     if not folder.exists():
         return
     if not folder.is_dir():

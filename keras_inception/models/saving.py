@@ -81,14 +81,12 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
         with refusing(path):
             content = files.read(path, LARGEST_FILE)
             written = keras_h5.copy_sound_model(content, copy, Budget.of(len(content)))
-        model = keras.models.load_model(copy)
+            model = keras.models.load_model(copy)
     if written is not None:
-        try:
+        with refusing(path, IDENTITY_MEMBER):
             said = Identity.from_metadata(written)
             recognition.check_arguments(said)
             return attach(model, said)
-        except (AttributeError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: its {IDENTITY_MEMBER} is damaged: {error}") from error
     identity = recognition.shown_by(model)
     return attach(model, identity) if identity.variant else model
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
 import keras_inception
+from keras_inception.budget import refusing
 from keras_inception.data import Source, open_run
 from keras_inception.evaluation import results
 from keras_inception.files import write
@@ -42,10 +44,13 @@ def write_report(run_dir: str | Path, source: Source | None = None, *, images: b
         The path of the page.
 
     Raises:
-        ValueError: the folder is no run folder, or its data set is not what it was.
+        ValueError: the folder is no run folder, one of its files is damaged, or its data set is
+            not what it was.
     """
     run = RunFolder(run_dir)
-    content = render(facts(run, (source or open_run(run)) if images else None))
+    found = facts(run, (source or open_run(run)) if images else None)
+    with refusing(run.path):
+        content = render(found)
     write(run.path / "report.html", content.encode("utf-8", "backslashreplace"))
     run.publish()
     return run.at("report.html")
@@ -58,22 +63,30 @@ def facts(run: RunFolder, source: Source | None) -> dict[str, Any]:
         run: The run folder.
         source: The data set in the run's parts; None shows no images.
     """
+
+    def of(file: str, describe: Callable[..., Any], *given: Any) -> Any:
+        """A part of the page; what is odd in the file that it shows is an error with its name."""
+        with refusing(run.path, file):
+            return describe(*given)
+
     recipe, labels = run.recipe, run.class_names
     evaluation, exported = results.read(run.path), run.read_json("export.json")
-    data = dataset.describe(run, source)
+    data = of("split.json", dataset.describe, run, source)
+    tested = of("evaluation.json", answers.describe, evaluation) if evaluation else None
+    contract = run.preprocessing
     return {
         "title": f"{recipe.model} on {recipe.dataset}",
         "recipe": recipe,
         "labels": labels,
         "data": data,
-        "stages": training.describe(run),
-        "answers": answers.describe(evaluation) if evaluation else None,
-        "classes": answers.classes(labels, data["counts"], evaluation),
-        "mistakes": answers.mistakes(run, source),
+        "stages": of("history.csv", training.describe, run),
+        "answers": tested,
+        "classes": of("evaluation.json", answers.classes, labels, data["counts"], evaluation),
+        "mistakes": of("predictions.npz", answers.mistakes, run, source),
         "has_images": source is not None,
-        "measurements": measurements.describe(run),
-        "exports": exports.describe(exported, run.preprocessing) if exported else None,
-        "made": repeat.describe(run),
+        "measurements": of("evaluations", measurements.describe, run),
+        "exports": of("export.json", exports.describe, exported, contract) if exported else None,
+        "made": of("config.json", repeat.describe, run),
         "version": keras_inception.__version__,
     }
 

@@ -124,7 +124,10 @@ class Records:
                 with opened(path) as file:
                     file.seek(at)
                     record = file.read(int(self.length[i]))
-            return values_of(features_of(record, self.name(i))[self.keys.image])[0]
+            match values_of(features_of(record, self.name(i))[self.keys.image]):
+                case [bytes(image)]:
+                    return image
+            raise ValueError(f"{self.name(i)} has no image's bytes under {self.keys.image!r}.")
 
         return read
 
