@@ -122,8 +122,9 @@ def write_all(contents: Mapping[Path, Content]) -> None:
         written = {}
         for path, content in contents.items():
             temporary = written[path] = stack.enter_context(_unfinished(path))
-            if callable(content):  # it takes long enough to be killed
+            if callable(content) or len(contents) > 1:  # it takes long enough to be killed
                 _remove_left(path)
+            if callable(content):
                 content(temporary)
             elif isinstance(content, str):
                 temporary.write_text(content, encoding="utf-8")
@@ -195,7 +196,7 @@ def remove_scratch(folder: Path) -> None:
     for left in folder.glob(f"{SCRATCH}*"):
         with contextlib.suppress(OSError, ValueError), _locked(refuse_link(left), wait=False):
             if fcntl is not None:
-                shutil.rmtree(left)
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 @contextlib.contextmanager

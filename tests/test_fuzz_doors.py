@@ -26,7 +26,7 @@ from PIL import Image
 from keras_inception import Preprocessing, load_classifier, load_model, save_model
 from keras_inception.data import open_source
 from keras_inception.data.kept import kept_arrays, kept_path
-from keras_inception.explain.distances import read_statistics, save_statistics, statistics
+from keras_inception.explaining.distances import read_statistics, save_statistics, statistics
 from keras_inception.identity import Identity, attach
 
 HERE = Path(__file__).parent

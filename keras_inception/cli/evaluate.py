@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ground_truth", metavar="FILE", help="the images' classes, for imagenet:PATH"
     )
+    parser.add_argument(
+        "--keys", default="", help="of records or a TFDS set, as train's --keys: IMAGE,LABEL"
+    )
     parser.add_argument("--data_dir", default="", help="where prepared TFDS data lies")
     parser.add_argument(
         "--crops",
@@ -81,6 +84,7 @@ _OPTIONS = (
     "ensemble",
     "part",
     "ground_truth",
+    "keys",
     "data_dir",
     "limit",
     "restrict",

@@ -84,7 +84,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Computes, writes the image file and says what it shows."""
     if arguments.method == "distance":
         return _distance(arguments)
-    (_nearest if arguments.method == "nearest" else _picture)(arguments)
+    if arguments.method == "nearest":
+        return _nearest(arguments)
+    _picture(arguments)
     return 0
 
 
@@ -114,7 +116,9 @@ def _picture(arguments: argparse.Namespace) -> None:
     print(arguments.output)
 
 
-def _nearest(arguments: argparse.Namespace) -> None:
+def _nearest(arguments: argparse.Namespace) -> int:
+    import numpy as np
+
     from keras_inception.explaining import features, nearest
     from keras_inception.explaining.heat import save_row
     from keras_inception.runtime import load_classifier
@@ -131,6 +135,7 @@ def _nearest(arguments: argparse.Namespace) -> None:
     captions = ["", *(f"{value:.3f}" for value in similarity[0])]
     save_row([arguments.image, *found], captions, arguments.output)
     print(arguments.output)
+    return 0 if np.isfinite(others).all() else codes.SOME_UNREADABLE
 
 
 def _distance(arguments: argparse.Namespace) -> int:

@@ -56,6 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch_size", type=int, default=64, help="views computed at once [64]")
     parser.add_argument(
+        "--bands",
+        default="",
+        help="of TIFFs, as train's --bands: 4,3,2 [those of the model's run, if it has one]",
+    )
+    parser.add_argument(
         "--max_pixels", type=int, help="larger images are not decoded [150 million]"
     )
 
@@ -75,6 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
             crops=arguments.crops,
             batch_size=arguments.batch_size,
             max_pixels=arguments.max_pixels,
+            bands=arguments.bands,
         )
         if arguments.format == "csv":
             csv.writer(sys.stdout).writerow(["image", "rank", "label", "probability", "error"])

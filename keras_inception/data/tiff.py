@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 
@@ -10,12 +11,18 @@ from keras_inception.data.headers import CannotRead
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 _SEPARATE = 2
+_SMALLER, _MASK = 1, 4  # pages that are no image of their own
 _TRANSPARENT = 2  # what an extra sample is: alpha that the colors are not multiplied by
 _SAMPLES = {1: "unsigned", 2: "signed", 3: "floating-point"}
 
 
+def _is_image(tags: Any) -> bool:
+    """Whether a page that follows is an image of its own, not a smaller copy or a mask."""
+    return 256 in tags and not tags.get(254, 0) & (_SMALLER | _MASK) and tags.get(255) != 2
+
+
 class Tiff:
-    """The first page of a TIFF by its tags, which Pillow reads of files that it refuses, too.
+    """The one page of a TIFF by its tags, which Pillow reads of files that it refuses, too.
 
     Args:
         content: The bytes of a file.
@@ -27,16 +34,28 @@ class Tiff:
         is_pillows: Whether Pillow gives all that is wanted of it, by the file's own meaning.
 
     Raises:
-        CannotRead: its values have no range, or it has several bands and nobody says which to take.
+        CannotRead: its values have no range, it has several pages, or it has several bands and
+            nobody says which to take.
     """
 
     def __init__(self, content: bytes, bands: tuple[int, ...] = ()) -> None:
         from PIL import TiffImagePlugin
 
         stream = io.BytesIO(content)
-        tags = TiffImagePlugin.ImageFileDirectory_v2(stream.read(16 if content[2] == 43 else 8))
-        stream.seek(tags.next)
-        tags.load(stream)
+        begin = stream.read(16 if content[2] == 43 else 8)
+        places, pages = [], []
+        tags = TiffImagePlugin.ImageFileDirectory_v2(begin)
+        while tags.next and tags.next not in places:
+            places.append(tags.next)
+            stream.seek(tags.next)
+            tags = TiffImagePlugin.ImageFileDirectory_v2(begin)
+            tags.load(stream)
+            pages += [tags] * (len(places) == 1 or _is_image(tags))
+        if len(pages) > 1:
+            raise CannotRead(
+                f"it has {len(pages)} pages, and nothing says which one is meant; save that one"
+            )
+        (tags,) = pages
         self.width, self.height, self.count = tags[256], tags[257], tags.get(277, 1)
         self._content, self._bits = content, tags.get(258, (1,))[0]
         self._turned, self._planes = tags.get(274, 1), tags.get(284, 1)

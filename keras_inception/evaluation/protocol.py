@@ -42,6 +42,7 @@ def evaluate(
     ensemble: bool = False,
     part: str = "test",
     ground_truth: str | os.PathLike | None = None,
+    keys: str = "",
     data_dir: str = "",
     limit: int = 0,
     restrict: str = "",
@@ -68,6 +69,8 @@ def evaluate(
         ensemble: Whether to measure the average of all models' probabilities, too.
         part: "test", "validation" or "train".
         ground_truth: A list of the classes of "imagenet:PATH"; see `data.sources.imagenet`.
+        keys: "IMAGE,LABEL", the keys of records or the features of a TFDS data set; see
+            `data.open_source`. The data set of a run has those of its recipe.
         data_dir: Where prepared TFDS data lies; empty for TFDS' default.
         limit: Measure that many images, drawn by a fixed seed; 0 for all.
         restrict: "" lets all outputs compete, so that an answer that is no class of the data set
@@ -91,10 +94,11 @@ def evaluate(
     """
     given = list(models) if isinstance(models, list | tuple) else [models]
     if dataset is None:
-        chosen = (crops, ensemble, part != "test", ground_truth, data_dir, limit, restrict, output)
-        return _evaluate_run(_own_run(given, any(chosen)), source, fresh, batch_size, verbose)
+        how = (crops, ensemble, part != "test", ground_truth, keys, data_dir, limit, restrict)
+        chosen = any((*how, output))
+        return _evaluate_run(_own_run(given, chosen), source, fresh, batch_size, verbose)
     _check(given, crops, ensemble, restrict, output)
-    opened = _open(dataset, ground_truth, data_dir, given)
+    opened = _open(dataset, ground_truth, keys, data_dir, given)
     task = plan(given, opened, part, crops or "1", ensemble, limit, batch_size, restrict)
     return _measure(task, Path(output) if output else None, fresh, verbose)
 
@@ -195,6 +199,7 @@ def _check(
 def _open(
     dataset: Any,
     ground_truth: str | os.PathLike | None,
+    keys: str,
     data_dir: str,
     models: Sequence[Any],
 ) -> Source:
@@ -211,7 +216,9 @@ def _open(
         # Drawn anew, the test part would hold images that the run has trained on.
         if run.recipe.dataset == dataset and not ground_truth:
             return open_run(run)
-    return open_source(dataset, data_dir=data_dir, decoding=decoding, ground_truth=ground_truth)
+    return open_source(
+        dataset, data_dir=data_dir, decoding=decoding, ground_truth=ground_truth, keys=keys
+    )
 
 
 def _answer(task: Task, notes: Notes, progress: Bar) -> dict[str, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -40,15 +41,16 @@ def features(
         verbose: 1 shows the progress, 2 in lines, 0 nothing.
 
     Returns:
-        float32 (images, channels of the layer), cropped and scaled by the network's contract.
+        float32 (images, channels of the layer), cropped and scaled by the network's contract. An
+        image that cannot be read is named in a warning, and its row is NaN.
 
     Raises:
-        ValueError: there is no such layer, or an image cannot be read.
+        ValueError: there is no such layer, or no image can be read.
     """
     network = Inside.open(model)
     inside = keras.Model(network.model.inputs[0], _pooled(network, layer))
     scale = network.classifier.preprocessing.scale
-    return _through(inside, image_list(images), network.fitted, scale, batch_size, verbose)
+    return _through(inside, image_list(images), network.fitted, scale, batch_size, verbose)[0]
 
 
 def fid_features(
@@ -95,7 +97,8 @@ def fid_features(
         return resized(pixels(image), resize)
 
     listed = image_list(images)
-    return _through(inside, listed, look, contract.scale, batch_size, verbose, tolerant=True)
+    found, readable = _through(inside, listed, look, contract.scale, batch_size, verbose)
+    return found[readable]
 
 
 def fid_logits(features: np.ndarray, model: keras.Model) -> np.ndarray:
@@ -168,15 +171,15 @@ def nearest(query: np.ndarray, others: np.ndarray, count: int = 5) -> tuple[np.n
 
     Args:
         query: float (queries, channels), of `features`.
-        others: float (images, channels), of the same network.
-        count: How many neighbors.
+        others: float (images, channels), of the same network; rows of NaN are left out.
+        count: How many neighbors, at most.
 
     Returns:
         int64 (queries, count), numbers of the images, nearest first; float32 (queries, count),
         their cosine similarity.
 
     Raises:
-        ValueError: the features differ in their channels.
+        ValueError: the features differ in their channels, or a query's are not finite.
     """
     query, others = np.atleast_2d(query), np.atleast_2d(others)
     if query.shape[1] != others.shape[1]:
@@ -184,9 +187,12 @@ def nearest(query: np.ndarray, others: np.ndarray, count: int = 5) -> tuple[np.n
             "Both should be features of one network. "
             f"Received: {query.shape[1]} and {others.shape[1]} channels"
         )
-    similarity = _unit(query) @ _unit(others).T
+    if not np.isfinite(query).all():
+        raise ValueError("The query's features are not finite: its image could not be read.")
+    known = np.flatnonzero(np.isfinite(others).all(1))
+    similarity = _unit(query) @ _unit(others[known]).T
     best = np.argsort(-similarity, axis=1, kind="stable")[:, :count]
-    return best, np.take_along_axis(similarity, best, 1)
+    return known[best], np.take_along_axis(similarity, best, 1)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
@@ -221,22 +227,20 @@ def _through(
     scale: Callable[[np.ndarray], np.ndarray],
     batch_size: int,
     verbose: int,
-    tolerant: bool = False,
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """What a model makes of images, batch by batch.
 
-    Args:
-        tolerant: Whether images that cannot be read are left out and named; else the first is an
-            error.
+    Returns:
+        float32 (images, channels), whose rows are NaN of images that cannot be read, which are
+        named; and the numbers of the others.
     """
-    found, pending, progress = [], [], Bar(verbose)
+    found, pending, numbers, progress = [], [], [], Bar(verbose)
     for number, (image, seen) in enumerate(stream(listed, look), start=1):
         if not isinstance(seen, Exception):
             pending.append(seen)
+            numbers.append(number - 1)
         else:
-            name = f"image {number - 1}" if isinstance(image, np.ndarray) else image
-            if not tolerant:
-                raise ValueError(f"{name} cannot be read: {seen}") from seen
+            name = image if isinstance(image, str | os.PathLike) else f"image {number - 1}"
             logging.warning("%s cannot be read and is left out: %s", name, seen)
         if pending and (len(pending) == batch_size or number == len(listed)):
             answers = inside.predict_on_batch(scale(np.stack(pending)))
@@ -245,4 +249,6 @@ def _through(
             progress(number, len(listed))
     if not found:
         raise ValueError(f"None of the {len(listed)} images can be read.")
-    return np.concatenate(found)
+    rows = np.full((len(listed), found[0].shape[1]), np.nan, np.float32)
+    rows[numbers] = np.concatenate(found)
+    return rows, np.array(numbers)

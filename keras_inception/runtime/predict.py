@@ -18,6 +18,7 @@ from keras_inception.data import views
 from keras_inception.data.listing import LEFTOVER, SUFFIXES, list_images
 from keras_inception.data.stream import stream
 from keras_inception.files import LARGEST_IMAGE
+from keras_inception.recipes import Recipe
 from keras_inception.runtime.classifier import BATCH, Classifier, load_classifier, warn_of_floats
 
 
@@ -56,6 +57,7 @@ def predict(
     crops: str = "1",
     batch_size: int = BATCH,
     max_pixels: int | None = None,
+    bands: str = "",
     verbose: int = 1,
 ) -> Iterator[Prediction]:
     """Names the classes of images, one record after the other and in bounded memory.
@@ -72,6 +74,8 @@ def predict(
         batch_size: Views that the network is given at once.
         max_pixels: Images with more pixels cannot be read, by their headers; by default those with
             more than 150 million.
+        bands: Of TIFFs those that are red, green and blue, such as "4,3,2", or the one that is
+            gray; "" for those that the model's run was trained with, if it comes from one.
         verbose: 1 shows the progress of more than one batch, 2 in lines, 0 nothing.
 
     Returns:
@@ -85,10 +89,17 @@ def predict(
         raise ValueError(f"`top` should be at least 1. Received: top={top}")
     if max_pixels is not None and max_pixels < 1:
         raise ValueError(f"`max_pixels` should be at least 1. Received: max_pixels={max_pixels}")
+    recipe = Recipe(bands=bands)
+    recipe.check()
     listed = image_list(images)
     classifier = load_classifier(model)
     views.check(classifier.preprocessing, crops)
-    return _records(classifier, listed, top, crops, batch_size, max_pixels, verbose)
+    decoding = classifier.decoding
+    if bands:
+        decoding = dataclasses.replace(decoding, bands=recipe.band_numbers)
+    if max_pixels:
+        decoding = dataclasses.replace(decoding, max_pixels=max_pixels)
+    return _records(classifier, listed, top, crops, batch_size, decoding, verbose)
 
 
 def _records(
@@ -97,11 +108,11 @@ def _records(
     top: int | None,
     crops: str,
     batch_size: int,
-    max_pixels: int | None,
+    decoding: Any,
     verbose: int,
 ) -> Iterator[Prediction]:
     def look(numbered: tuple[int, Any]) -> np.ndarray:
-        image = pixels(numbered[1], classifier.input_shape[2], max_pixels, classifier.decoding)
+        image = pixels(numbered[1], classifier.input_shape[2], decoding=decoding)
         return views.take(image, classifier.preprocessing, crops)
 
     group = max(1, batch_size // views.CROPS[crops])
