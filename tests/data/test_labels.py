@@ -136,9 +136,9 @@ def test_an_unlabelled_part_of_a_table_is_left_out_and_said(tmp_path, caplog, mi
 
 
 def test_labels_of_records_with_gaps_are_as_many_classes(tmp_path):
-    dataset = labelled_records(tmp_path / "data", train=[90000, 7, 300.0] * 5, test=[300, 7])
+    dataset = labelled_records(tmp_path / "data", train=[10**9, 7, 300.0] * 5, test=[300, 7])
     source = open_source(dataset, validation_fraction=0.0)
-    assert source.class_names == ("7", "300", "90000")
+    assert source.class_names == ("7", "300", "1000000000")
     assert source.splits["train"].labels.tolist() == [2, 0, 1] * 5
     assert source.splits["test"].labels.tolist() == [1, 0]
     (tmp_path / "data" / "labels.txt").write_text("seven\nmany\nmore")
@@ -271,6 +271,10 @@ def test_records_as_kaggle_and_keras_io_write_them(tmp_path, caplog):
         open_source(f"tfrecord:{tmp_path / 'coco'}")
     source = open_source(f"tfrecord:{tmp_path / 'coco'}", keys="image,category_id")
     assert sum(sizes(source)) == 10 and source.class_names == ("0", "1")
+    network = Classifier(Sums(), Identity("", (), Preprocessing(size=(8, 8)), NUMBERS))
+    found = evaluate(network, f"tfrecord:{tmp_path / 'coco'}", keys="image,category_id", verbose=0)
+    assert found["provenance"]["keys"] == "image,category_id"
+    assert found["images"] == source.num_examples("test")
     with pytest.raises(ValueError, match="file_00-10.tfrec have no 'kind'; they have"):
         open_source(f"tfrecord:{tmp_path / 'coco'}", keys="image,kind")
 

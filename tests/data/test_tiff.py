@@ -56,6 +56,18 @@ def test_a_data_set_has_one_range(tmp_path, monkeypatch, caplog):
             np.testing.assert_array_equal(split.pixels(i), of_twelve(stored))
 
 
+def test_several_pages_are_refused_and_smaller_copies_are_none():
+    """Of a stack of slices the first was taken in silence."""
+    pages = BYTES[..., :3], BYTES[::-1, :, :3]
+    with pytest.raises(CannotRead, match="it has 3 pages"):
+        pixels_of(tiff(np.stack([*pages, pages[0]])), Decoding())
+    stream = io.BytesIO()
+    with tifffile.TiffWriter(stream) as file:
+        file.write(pages[0], photometric="rgb")
+        file.write(pages[1][::2, ::2], photometric="rgb", subfiletype=1)
+    np.testing.assert_array_equal(pixels_of(stream.getvalue(), Decoding()), pages[0])
+
+
 def test_zero_is_white_where_the_file_says_so():
     values = (TWELVE_BITS[..., 0] * 16).astype(np.uint16)
     pixels = pixels_of(tiff(values, "miniswhite"), Decoding(), 1)[..., 0]

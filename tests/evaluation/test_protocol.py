@@ -479,3 +479,14 @@ def test_published_figures_stand_beside_what_was_measured():
     (top1, _) = published_figures("", "InceptionV4", "144", summary, True)
     assert top1["published"] == pytest.approx(0.823)
     assert published_figures("inception_v4.slim", "InceptionV4", "1", summary, False) == []
+
+
+def test_a_damaged_note_of_a_stopped_evaluation_is_named(fake, tmp_path):
+    notes = {"protocol": np.array("{}"), "fingerprints": np.zeros((1, 5)), "index": np.arange(3)}
+    for lacking in (*notes, "nothing"):
+        kept = {name: column for name, column in notes.items() if name != lacking}
+        np.savez(tmp_path / "unfinished.npz", **kept)
+        with pytest.raises(ValueError, match=r"unfinished.npz \(an unfinished evaluation"):
+            evaluate(classifier(), fake, output=tmp_path, verbose=0)
+    evaluate(classifier(), fake, output=tmp_path, fresh=True, verbose=0, limit=3)
+    assert not (tmp_path / "unfinished.npz").exists()

@@ -214,12 +214,24 @@ def test_neighbors_share_the_color(model):
         nearest(vectors, vectors[:, :4])
 
 
+def test_an_image_that_cannot_be_read_is_nobodys_neighbor(small, caplog):
+    images = [*scenes(3, seed=6)[0], b"no image"]
+    vectors = features(small, [images[3], *images[:3]], verbose=0)
+    assert "image 0 cannot be read and is left out" in caplog.text
+    assert np.isnan(vectors[0]).all() and np.isfinite(vectors[1:]).all()
+    numbers, _ = nearest(vectors[2], vectors)
+    assert numbers[0, 0] == 2 and sorted(numbers[0]) == [1, 2, 3]
+    with pytest.raises(ValueError, match="could not be read"):
+        nearest(vectors[0], vectors)
+
+
 def test_the_commands_write_images(small, tmp_path, capsys, monkeypatch):
     for module in ("explaining.inside", "explaining.occlude", "runtime"):
         monkeypatch.setattr(f"keras_inception.{module}.load_classifier", opened(small))
     images = scenes(3, seed=7)[0]
     for i, image in enumerate(images):
         (tmp_path / f"{i}.png").write_bytes(tf.io.encode_png(image).numpy())
+    (tmp_path / "9.png").write_text("no image")
     image, common = str(tmp_path / "0.png"), ["--model", "any", "--output"]
     steps, last = ["--steps", "1", "--octaves", "1"], small.engine.model.layers[-1].name
     for arguments, size in [
@@ -232,7 +244,7 @@ def test_the_commands_write_images(small, tmp_path, capsys, monkeypatch):
         output = tmp_path / f"{arguments[0]} out.png"
         with pytest.raises(SystemExit) as end:
             cli.run(["explain", *arguments, *common, str(output)])
-        assert end.value.code == 0
+        assert end.value.code == (arguments[0] == "nearest")  # an image could not be read
         assert str(output) in capsys.readouterr().out
         pixels = tf.io.decode_png(output.read_bytes())
         assert size is None or pixels.shape[:2] == size

@@ -139,6 +139,19 @@ def test_images_are_decoded_as_the_run_decoded_its_own(model, tmp_path):
     assert answers(run.path) == ["bright", "dark"]
 
 
+def test_bands_are_chosen(model, tmp_path):
+    """The first three bands are white, the fourth is black."""
+    tifffile = pytest.importorskip("tifffile")
+    values = np.full((16, 16, 4), 255, np.uint8)
+    values[..., 3] = 0
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb", extrasamples=["unspecified"])
+    for bands, want in (("1,2,3", "bright"), ("4", "dark"), ("4,4,4", "dark")):
+        (record,) = predict(model, tmp_path / "a.tif", bands=bands)
+        assert record.top[0][0] == want
+    with pytest.raises(ValueError, match="bands='4;3'"):
+        predict(model, tmp_path / "a.tif", bands="4;3")
+
+
 def test_a_photograph_on_its_side_is_turned_upright(tmp_path):
     """The lower half is bright; the camera noted that the image has to be turned."""
     pixels = np.zeros((40, 40, 3), np.uint8)
