@@ -212,6 +212,13 @@ def test_labels_of_tables_that_would_be_guessed_are_refused(tmp_path, rows, mess
         open_source(table(tmp_path, rows))
 
 
+def test_ages_that_become_classes_are_said(tmp_path, caplog):
+    rows = [(age, part) for part in ("train", "test") for age in (31, 7, 18)]
+    source = open_source(table(tmp_path, rows))
+    assert source.class_names == ("7", "18", "31")
+    assert "Each number is a class, and they stand in the numbers' order: " in caplog.text
+
+
 def test_features_of_a_tfds_set_are_chosen_or_refused(tmp_path):
     where = store(tmp_path, ["a", "b", "c"], {"train": [0, 1, 0, 1] * 3}, coarse=["x", "y", "z"])
     with pytest.raises(ValueError, match="ClassLabel features .*coarse.*Name an image and a label"):
