@@ -120,13 +120,15 @@ RECIPES: dict[str, Named] = {
         "as inception_v4 (1602.07261 gives both the same)",
     ),
     "probe": Named(
-        _FINETUNE.replace(probe=True, epochs=0),
+        _FINETUNE.replace(probe=True, epochs=0, crop_fraction=1.0),
         "multinomial logistic regression on the pooled features, each image once; as "
-        "TensorFlow's retrain.py and MediaPipe Model Maker train a classifier",
+        "TensorFlow's retrain.py and MediaPipe Model Maker train a classifier; the whole image "
+        "is ours",
     ),
     "finetune": Named(
         _FINETUNE.replace(
             probe=True,
+            crop_fraction=1.0,
             min_steps=600,
             batch_size=16,
             optimizer="adamw",
@@ -137,8 +139,8 @@ RECIPES: dict[str, Named] = {
             keep="last",
         ),
         "ours: the probe's classifier, then all layers (2202.10054) for 4 epochs and at "
-        "least 600 steps with AdamW at 1.5e-4 a batch of 16 after an epoch of warm-up; the last "
-        "epoch's weights; BatchNorm keeps its statistics (keras-team/keras#9214)",
+        "least 600 steps with AdamW at 1.5e-4 a batch of 16 after an epoch of warm-up; the whole "
+        "image; the last epoch's weights; BatchNorm keeps its statistics (keras-team/keras#9214)",
     ),
     "finetune_slim": Named(
         _FINETUNE.replace(head_epochs=2, head_learning_rate=0.08),
