@@ -11,6 +11,7 @@ import gzip
 import io
 import json
 import random
+import re
 import shutil
 import sys
 import zipfile
@@ -243,10 +244,10 @@ def make_h5(folder: Path) -> None:
 
 DOORS = {
     "run folder": Door(
-        make_run, ask_run, 60, ("*.json", "*.gz", "*.txt", "history.csv", "predictions.npz")
+        make_run, ask_run, 36, ("*.json", "*.gz", "*.txt", "history.csv", "predictions.npz")
     ),
     "statistics": Door(make_statistics, ask_statistics, 150, ("*",)),
-    "records": Door(make_records, ask_records, 60, ("*.tfrecord",)),
+    "records": Door(make_records, ask_records, 36, ("*.tfrecord",)),
     "kept file": Door(
         lambda folder: np.savez(folder / "kept.npz", **COLUMNS), ask_kept, 100, ("*.npz",)
     ),
@@ -261,12 +262,17 @@ DOORS = {
 }
 
 
-def complaint(error: BaseException, file: Path) -> str:
-    """What is wrong with the error of a mutant; empty if nothing is."""
+def complaint(error: BaseException, names: str) -> str:
+    """What is wrong with the error of a mutant; empty if nothing is.
+
+    Args:
+        error: What was raised.
+        names: A pattern of the files' names.
+    """
     text = str(error)
     wrong = {
         f"an error of type {type(error).__name__}": not isinstance(error, ValueError | OSError),
-        "no file's name": "mutant folder" not in text and file.name not in text,
+        "no file's name": not re.search(rf"mutant folder|{names}", text),
         "not one line": not text.isprintable(),
         "a long message": len(text) > 1300,
     }
@@ -286,7 +292,7 @@ def wrong_mutants(door: Door, sound: Path, place: Path, numbers: range) -> list[
         try:
             door.ask(folder)
         except BaseException as error:  # noqa: B036
-            said = complaint(error, file)
+            said = complaint(error, "|".join(re.escape(path.name) for path in files))
             if said:
                 wrong.append(f"{number} {file}: {said}: {error!r:.300}")
         shutil.rmtree(folder)

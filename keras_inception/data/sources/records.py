@@ -78,7 +78,9 @@ def open_shards(path: Path, opening: Opening) -> Source:
         splits, labels = numbered_from_zero(labelled(splits, where), where)
     if "test" not in splits and "validation" in splits:
         splits["test"], records["test"] = splits.pop("validation"), records["validation"]
-    class_names = _names_in_file(root / "labels.txt", labels) or _names_in_records(records, labels)
+    class_names = _names_in_file(root / "labels.txt", labels) or _names_in_records(
+        records, labels, where
+    )
     check_class_names(class_names, where)
     if splits["train"].several:
         check_names_of_several(class_names, where)
@@ -176,7 +178,9 @@ def _states(records: Records) -> list[object]:
     return [(shards[shard], offset) for shard, offset in places]
 
 
-def _names_in_records(records: dict[str, Records], labels: list[int]) -> tuple[str, ...]:
+def _names_in_records(
+    records: dict[str, Records], labels: list[int], where: str
+) -> tuple[str, ...]:
     """What the records call the classes, or the numbers that stand for them.
 
     Raises:
@@ -187,8 +191,8 @@ def _names_in_records(records: dict[str, Records], labels: list[int]) -> tuple[s
         for label, name in found.names.items():
             if known.setdefault(label, name) != name:
                 raise ValueError(
-                    f"The label {label} is {known[label]!r}, and in the {part} part {name!r}: "
-                    "the parts count their classes differently."
+                    f"The label {label} of {where} is {known[label]!r}, and in the {part} part "
+                    f"{name!r}: the parts count their classes differently."
                 )
     return tuple(known.get(label, str(label)) for label in labels)
 
