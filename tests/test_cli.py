@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from keras_inception import InceptionV1, cli, list_models
-from keras_inception.cli import output
 from keras_inception.cli.process import use_onednn
 from keras_inception.recipes import RECIPES
 
@@ -23,19 +22,6 @@ def run(arguments):
     with pytest.raises(SystemExit) as end:
         cli.run(arguments)
     assert not end.value.code, arguments
-
-
-def test_an_output_that_nobody_reads_any_more_ends_the_command_quietly(capfd):
-    """As of `keras-inception predict ... | head -1`."""
-    reading, writing = os.pipe()
-    os.close(reading)
-    with os.fdopen(writing, "w") as stream:
-        escaped = output._Escaped(stream)
-        with pytest.raises(SystemExit) as end:
-            for _ in range(10_000):
-                escaped.write("a name and a probability\n")
-        assert end.value.code == 141
-    assert capfd.readouterr() == ("", "")
 
 
 GOLDENS = Path(__file__).parent / "goldens"
