@@ -179,6 +179,14 @@ def test_damaged_tflite_files(tflite, tmp_path):
     assert not wrong and not ended, "\n".join([*wrong, *ended])
 
 
+@pytest.mark.slow
+def test_many_damaged_tflite_files(tflite, tmp_path):
+    """LiteRT itself may end the process on some, as SECURITY.md says."""
+    pytest.importorskip("ai_edge_litert")
+    wrong, ended = wrong_mutants(tflite, tmp_path, 50 * MUTANTS)
+    assert not wrong and len(ended) < MUTANTS, "\n".join([*wrong, *ended])
+
+
 def test_the_engines_of_files_need_no_keras():
     """An export is checked in a process without it, as on a phone."""
     code = "import sys; sys.modules['keras'] = sys.modules['tensorflow'] = None; "
