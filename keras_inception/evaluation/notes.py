@@ -11,11 +11,10 @@ import numpy as np
 
 from keras_inception import archives
 from keras_inception.budget import refusing
-from keras_inception.evaluation.metrics import KEPT_ROWS
 from keras_inception.files import write
 
 SAVE_EVERY = 30.0  # seconds between two notes
-_ROWS = ("index", "content", "labels", "single_view", *KEPT_ROWS)
+_ROWS = {"index", "content", "labels"}
 
 
 class Notes:
@@ -44,7 +43,7 @@ class Notes:
         with refusing(self.path, "an unfinished evaluation, which `fresh=True` removes"):
             rows = archives.arrays(self.path)
             before, theirs = str(rows.pop("protocol")), rows.pop("fingerprints")
-            if len({len(column) for column in rows.values()}) != 1 or not rows.keys() >= {*_ROWS}:
+            if len({len(column) for column in rows.values()}) != 1 or not rows.keys() >= _ROWS:
                 raise ValueError("it lacks rows")
             is_same = before == self._protocol and np.allclose(theirs, fingerprints, atol=1e-3)
         if not is_same:
