@@ -191,7 +191,7 @@ def _names_in_records(
         for label, name in found.names.items():
             if known.setdefault(label, name) != name:
                 raise ValueError(
-                    f"The label {label} of {where} is {known[label]!r}, and in the {part} part "
+                    f"{where}: The label {label} is {known[label]!r}, and in the {part} part "
                     f"{name!r}: the parts count their classes differently."
                 )
     return tuple(known.get(label, str(label)) for label in labels)
