@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
 import itertools
 import json
 import logging
@@ -31,7 +30,7 @@ from keras_inception.messages import some
 from keras_inception.result import Result, scalars
 
 RESULT, PREDICTIONS = "evaluation.json", "predictions.npz"
-_DIGEST = "predictions"  # in evaluation.json: the SHA-256 of predictions.npz
+_DIGEST = "predictions"  # in evaluation.json: what tells predictions.npz apart
 MOST_ROWS = 50  # classes that `table` prints
 
 
@@ -187,10 +186,9 @@ def write(folder: Path, task: Task, rows: dict[str, np.ndarray], result: dict[st
     """
     kept: dict[str, Any] = {k: v for k, v in rows.items() if k != "content"}
     kept |= {"names": np.array(task.names), "answers": np.array(task.answer_names)}
-    packed = io.BytesIO()
-    np.savez_compressed(packed, **kept)
-    predictions = packed.getvalue()
-    contents: dict[Path, files.Content] = {folder / PREDICTIONS: predictions}
+    contents: dict[Path, files.Content] = {
+        folder / PREDICTIONS: lambda path: np.savez_compressed(path, **kept)
+    }
     for i, one in enumerate(result["results"]):
         ending = f"_{i}.png" if len(result["results"]) > 1 else ".png"
         reliability = functools.partial(pictures.reliability, one["calibration"])
@@ -199,7 +197,7 @@ def write(folder: Path, task: Task, rows: dict[str, np.ndarray], result: dict[st
             confusion = functools.partial(pictures.confusion, entries, task.class_names)
             contents[folder / f"confusion_matrix{ending}"] = confusion
         contents[folder / f"reliability{ending}"] = reliability
-    written = result | {_DIGEST: hashlib.sha256(predictions).hexdigest()}
+    written = result | {_DIGEST: _digest(kept)}
     contents[folder / RESULT] = json.dumps(written, indent=1) + "\n"
     files.write_all(contents)
 
@@ -240,13 +238,21 @@ def read_predictions(folder: Path) -> dict[str, np.ndarray] | None:
     path = folder / PREDICTIONS
     if not path.exists():
         return None
-    digest = (read(folder) or {}).get(_DIGEST)
-    if digest is not None and hashlib.sha256(files.read(path)).hexdigest() != digest:
+    found = archives.arrays(path)
+    if (read(folder) or {}).get(_DIGEST) not in (None, _digest(found)):
         raise ValueError(
             f"{path} belongs to another evaluation than {RESULT} beside it: one was stopped while "
             "it wrote them. Evaluate again."
         )
-    return archives.arrays(path)
+    return found
+
+
+def _digest(columns: dict[str, np.ndarray]) -> str:
+    """Tells the contents of predictions.npz apart."""
+    digest = hashlib.sha256()
+    for name, column in sorted(columns.items()):
+        digest.update(f"{name} {column.dtype.str} {column.shape}".encode() + column.tobytes())
+    return digest.hexdigest()
 
 
 def table(result: dict[str, Any]) -> str:
