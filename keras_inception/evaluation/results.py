@@ -182,7 +182,7 @@ def write(folder: Path, task: Task, rows: dict[str, np.ndarray], result: dict[st
     Of one network these are confusion_matrix.png and reliability.png, of several
     confusion_matrix_0.png and so on. Where images may have several labels there is no matrix. A
     kill between the files' renamings leaves the earlier evaluation.json beside the new
-    predictions.npz, which `read_predictions` refuses then.
+    predictions.npz, which `read_predictions` refuses then: `result` gets the digest of these.
     """
     kept: dict[str, Any] = {k: v for k, v in rows.items() if k != "content"}
     kept |= {"names": np.array(task.names), "answers": np.array(task.answer_names)}
@@ -197,8 +197,8 @@ def write(folder: Path, task: Task, rows: dict[str, np.ndarray], result: dict[st
             confusion = functools.partial(pictures.confusion, entries, task.class_names)
             contents[folder / f"confusion_matrix{ending}"] = confusion
         contents[folder / f"reliability{ending}"] = reliability
-    written = result | {_DIGEST: _digest(kept)}
-    contents[folder / RESULT] = json.dumps(written, indent=1) + "\n"
+    result[_DIGEST] = _digest(kept)
+    contents[folder / RESULT] = json.dumps(result, indent=1) + "\n"
     files.write_all(contents)
 
 

@@ -18,6 +18,7 @@ from keras_inception.evaluation import results
 from keras_inception.evaluation.metrics import KEPT_ROWS
 from keras_inception.exporting import Target, run
 from keras_inception.exporting.samples import Samples
+from keras_inception.identity import Identity
 
 IMAGES = np.zeros((2, 8, 8, 3), np.float32)
 ANSWERS = np.full((2, 2), 0.5)
@@ -49,6 +50,8 @@ def export(folder, mark, step=lambda: None):
     network = types.SimpleNamespace(
         class_names=[mark, "other"],
         preprocessing=Preprocessing((8, 8)),
+        thresholds=None,
+        identity=Identity(""),
     )
     samples = Samples(IMAGES, None, b"", IMAGES[0], "images")
     targets = [Slow(name, step) for name in ("folder", "file", "other")]
