@@ -175,18 +175,8 @@ def test_how_the_stages_after_training_end(
 SCRIPTS = ("Kätzchen кошка 猫", "γάτα बिल्ली قطة $1_$5")
 
 
-# The same command with a network of one block: most of the time is its graphs'.
-SHORT = f"""
-import runpy, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from keras_inception.cli.process import prepare_process
-prepare_process()
-from short_googlenet import shorten
-shorten()
-runpy.run_path({str(ROOT / "train_tpu.py")!r}, run_name="__main__")
-"""
-
-
+# With a network of one block most of the time is its graphs'.
+@pytest.mark.filterwarnings("default")  # as in a command
 @pytest.mark.parametrize("network", ["short", pytest.param("whole", marks=pytest.mark.slow)])
 def test_a_folder_of_images_becomes_a_checked_model_for_a_phone(
     network, tmp_path, monkeypatch, capsys, request
@@ -220,13 +210,14 @@ def test_a_folder_of_images_becomes_a_checked_model_for_a_phone(
         "--label_smoothing=0",  # a sure network: eight bits move an uncertain one's answers most
     ]
     if network == "short":
-        code = [sys.executable, "-c", SHORT, *arguments]
-        process = subprocess.run(code, capture_output=True, text=True)
         request.getfixturevalue("short_googlenet")
+        assert main(["train_tpu.py", *arguments]) == 0
+        printed = capsys.readouterr().out
     else:
         process = command(*arguments)
-    assert process.returncode == 0, process.stderr[-2000:]
-    assert "Test accuracy 100.0%" in process.stdout
+        assert process.returncode == 0, process.stderr[-2000:]
+        printed = process.stdout
+    assert "Test accuracy 100.0%" in printed
     expected = {
         ".lock",
         "checkpoints",

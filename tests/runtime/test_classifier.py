@@ -121,7 +121,7 @@ def test_threads_and_pickled_copies_get_their_own_answers(kind, classifiers, col
 
 
 def test_processes_open_the_file_themselves(classifiers, colors):
-    with ProcessPoolExecutor(4, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         answers = list(pool.map(classifiers["LiteRT"].predict, np.split(colors, 4)))
     want = classifiers["Keras"].predict(colors)
     np.testing.assert_allclose(np.concatenate(answers), want, atol=1e-6)

@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import socketserver
 import subprocess
-import sys
 import threading
 import time
 import zipfile
@@ -218,7 +217,8 @@ def _fetch_in_a_process(record, home, queue):
 
 
 def test_two_processes_at_once(server, tmp_path):
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["keras_inception.weights"])  # imported once for both
     queue = context.Queue()
     arguments = (server.record(), str(tmp_path / "home"), queue)
     racers = [context.Process(target=_fetch_in_a_process, args=arguments) for _ in range(2)]
@@ -261,17 +261,9 @@ def test_a_read_only_cache(server, small_disk):
         fetch(dataclasses.replace(there, filename="other.safetensors"))
 
 
-def test_progress_is_shown(server, tmp_path):
-    """In a process of its own, since pytest takes the output."""
-    code = (
-        "import sys; from keras_inception import Weights, weights;"
-        "weights.fetch(Weights(name='x.y', url=sys.argv[1]))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, f"{server.url}/v4.safetensors"], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert f"{len(CONTENT)}/{len(CONTENT)}" in done.stdout
+def test_progress_is_shown(server, capsys):
+    fetch(server.record())
+    assert f"{len(CONTENT)}/{len(CONTENT)}" in capsys.readouterr().out
 
 
 # --- Servers that do what no server should ------------------------------------------------------
