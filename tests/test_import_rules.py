@@ -39,6 +39,7 @@ FLOORS = [
     "training",
     "evaluation",
     "explaining",
+    "curation",
     "exporting",
     "report",
     "complete_run",

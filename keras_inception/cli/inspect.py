@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import fields
+from typing import TYPE_CHECKING
+
+from keras_inception.buckets import is_remote
+
+if TYPE_CHECKING:
+    from keras_inception.data import Source
 
 HELP = "what a data set holds: parts, classes, sizes, and what is wrong with it"
 
@@ -23,25 +29,98 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bands", default="", help="of TIFFs, as train's --bands: 4,3,2")
     parser.add_argument("--download", action="store_true", help="let TFDS fetch a data set")
     parser.add_argument(
-        "--near", action="store_true", help="search for images that look alike across the parts"
+        "--near",
+        action="store_true",
+        help="search for images that look alike: cropped, mirrored, ...",
     )
-    parser.add_argument("--output", metavar="FILE", help="a page of images, .html")
+    parser.add_argument(
+        "--odd", action="store_true", help="name blank, dark, blurred and tiny images, odd aspects"
+    )
+    parser.add_argument(
+        "--labels", action="store_true", help="search for wrong labels in the training part"
+    )
+    parser.add_argument(
+        "--unlabelled",
+        metavar="folder:PATH",
+        help="choose the images of a folder that help most once they are labelled",
+    )
+    parser.add_argument("--count", type=int, default=100, help="how many of these [100]")
+    parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="whose features are used: as explain's --model, or a weights file without a "
+        "classifier [InceptionV3 with ImageNet's weights]",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="PATH",
+        help="a page of images (.html); with --labels a folder for its sheet and table, such as "
+        "RUN/inspection, where the report of a run finds it",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Prints what a data set holds; what training would refuse ends with code 2."""
-    from keras_inception.data import inspect
+    output, is_page = arguments.output, str(arguments.output).endswith(".html")
+    by_network = bool(arguments.labels or arguments.unlabelled)
+    if output and is_page == by_network:
+        expected = "a folder with" if by_network else "a file .html without"
+        raise ValueError(
+            f"--output should be {expected} --labels or --unlabelled. Received: {output}"
+        )
+    if is_remote(output):
+        raise ValueError(f"--output should be on this machine only. Received: {output}")
+    if arguments.model and not by_network:
+        raise ValueError(
+            f"--model goes with --labels or --unlabelled. Received: --model={arguments.model}"
+        )
+    if arguments.count < 1:
+        raise ValueError(f"--count should be at least 1. Received: --count={arguments.count}")
+    from keras_inception.data import inspect, open_for
     from keras_inception.recipes import Recipe
 
-    given = {field.name: getattr(arguments, field.name, None) for field in fields(Recipe)}
+    names = {field.name for field in fields(Recipe)} - {"model"}  # here that is what looks
+    given = {name: value for name, value in vars(arguments).items() if name in names}
     given = {name: value for name, value in given.items() if value is not None}
-    found = inspect(
-        given.pop("dataset"),
-        near=arguments.near,
-        output=arguments.output,
-        download=arguments.download,
-        **given,
-    )
-    print(found)
-    if arguments.output:
-        print(f"Images: {arguments.output}")
+    page = output if is_page else None
+    how = {"near": arguments.near, "odd": arguments.odd, "download": arguments.download}
+    dataset = given.pop("dataset")
+    print(inspect(dataset, output=page, **how, **given))
+    if page:
+        print(f"Images: {page}")
+    if not by_network:
+        return
+    source = open_for(Recipe(dataset=dataset, **given))
+    if arguments.labels:
+        _check_labels(source, arguments.model, output)
+    if arguments.unlabelled:
+        _choose_next(source, arguments, output)
+
+
+def _check_labels(source: Source, model: str | None, output: str | None) -> None:
+    """Prints what contradicts labels, and writes the sheet and the table."""
+    from keras_inception.curation import Network, check_labels, tables
+
+    network = Network.open(model)
+    found, features = check_labels(source, network)
+    for line in tables.lines_about(found, source, network.name) + tables.suspects(found, source):
+        print(line)
+    if output:
+        sheet, table = tables.write_labels(found, features, source, output, network.name)
+        print(f"To look at: {sheet}")
+        print(f"To correct, then train with --dataset=csv:{table}")
+
+
+def _choose_next(source: Source, arguments: argparse.Namespace, output: str | None) -> None:
+    """Prints the unlabelled images that help most, and writes their sheet and their list."""
+    from keras_inception.curation import Network, tables
+
+    network = Network.open(arguments.model)
+    path = arguments.unlabelled.removeprefix("folder:")
+    found = tables.next_images(source, path, network, arguments.count)
+    print(f"To label next, by the features of {network.name}:")
+    for row in found.rows[:10]:
+        print(f"  {row.describe()}")
+    if output:
+        for written in found.write(output):
+            print(f"The {len(found.rows)} images: {written}")

@@ -37,6 +37,7 @@ def inspect(
     validation: Any = None,
     test: Any = None,
     near: bool = False,
+    odd: bool = False,
     output: str | os.PathLike | None = None,
     download: bool = False,
     **fields: Any,
@@ -46,7 +47,8 @@ def inspect(
     Args:
         data: What `train` takes as data.
         validation, test: These parts of data that is no path, by default drawn out of it.
-        near: Whether images that look alike are searched for across the parts as well.
+        near: Whether images that look alike are searched for as well, across and within parts.
+        odd: Whether odd images are searched for: blank, dark, blurred and so on.
         output: An .html file, into which a page with images of each class is written.
         download: Whether TFDS may fetch a data set.
         **fields: Fields of a recipe that say how a data set is opened, such as `data_dir`, `split`,
@@ -81,5 +83,5 @@ def inspect(
     ]
     if output:
         inspection.write_sheet(source, os.fspath(output))
-    findings = inspection.inspect(source, near=near)
+    findings = inspection.inspect(source, near=near, odd=odd)
     return Inspection(dataset=source.name, classes=classes, findings=findings)

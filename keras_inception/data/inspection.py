@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from keras_inception.data.duplicates import (
-    equal_across_parts,
-    equal_with_other_labels,
-    near_across_parts,
-)
+from keras_inception.data.duplicates import equal_across_parts, equal_with_other_labels
 from keras_inception.data.groups import numbers_of, shared_groups
 from keras_inception.data.headers import FORMATS
+from keras_inception.data.odd import find_odd
+from keras_inception.data.sheet import Shown, thumbnail, write_sheet_of
 from keras_inception.data.sources.labels import about_numbers
-from keras_inception.data.splits import SPLITS, Source, Split
-from keras_inception.files import write
+from keras_inception.data.splits import SPLITS, Source
+from keras_inception.data.twins import twins_by_parts
 from keras_inception.messages import printable, some
 from keras_inception.preprocessing import Preprocessing
 
@@ -30,7 +24,6 @@ _UNEQUAL = 10
 # The share of an image above which what the central crop takes away is said.
 _MUCH = 1 / 3
 PART_WORDS = {"train": "training", "validation": "validation", "test": "test"}
-_THUMBNAIL = 96  # the longer side of an image on the sheet, in pixels
 
 
 def short_form(source: Source) -> list[str]:
@@ -53,12 +46,13 @@ def short_form(source: Source) -> list[str]:
     return lines
 
 
-def inspect(source: Source, near: bool = False) -> list[str]:
+def inspect(source: Source, near: bool = False, odd: bool = False) -> list[str]:
     """What a data set holds, a line a finding.
 
     Args:
         source: The data set.
-        near: Whether images that look alike are searched for across the parts as well.
+        near: Whether images that look alike are searched for as well, across and within parts.
+        odd: Whether odd images are searched for: blank, dark, blurred and so on.
     """
     names = [printable(name) for name in source.class_names]
     width = max(5, *map(len, names))
@@ -78,9 +72,13 @@ def inspect(source: Source, near: bool = False) -> list[str]:
     found = {f"Equal images, {where}": pairs for where, pairs in equal_across_parts(source).items()}
     found["Equal images with two classes"] = equal_with_other_labels(source)
     lines += _groups(source)
+    for one in find_odd(source) if odd else ():
+        name = printable(source.splits[one.part].name(one.number))
+        lines.append(f"Odd: {name} is {one.kind} ({one.measured})")
     if near:
-        for where, pairs in near_across_parts(source).items():
-            found[f"Images that look alike, {where}"] = pairs
+        alike, threshold = twins_by_parts(source)
+        for where, pairs in alike.items():
+            found[f"Images that look alike (from {threshold:.2f} on), {where}"] = pairs
     for what, pairs in found.items():
         if pairs:
             shown = some([f"{printable(a)} = {printable(b)}" for a, b in pairs])
@@ -117,9 +115,9 @@ def write_sheet(source: Source, path: str | Path, columns: int = 8) -> None:
     for label, name in enumerate(source.class_names):
         members = train.of_class(label)
         spread = np.unique(np.linspace(0, max(len(members) - 1, 0), columns).astype(int))
-        shown = [_thumbnail(train, int(i)) for i in members[spread]] if len(members) else []
+        shown = [Shown(thumbnail(train, int(i))) for i in members[spread]] if len(members) else []
         rows.append((f"{name} ({len(members):,})", shown))
-    write(Path(path), _page(source, rows))
+    write_sheet_of(path, source.name, short_form(source), rows)
 
 
 def formats_and_sizes(source: Source) -> list[str]:
@@ -190,32 +188,3 @@ def imbalance(class_names: Sequence[str], counts: np.ndarray, several: bool = Fa
         "class_weight=balanced would give every class the same weight in the loss"
         + ("." if several else ", class_weight=sampling would show every class equally often.")
     ]
-
-
-def _thumbnail(split: Split, i: int) -> Any:
-    from PIL import Image
-
-    image = Image.fromarray(split.pixels(i).numpy())
-    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    return image
-
-
-def _page(source: Source, rows: list[tuple[str, list[Any]]]) -> str:
-    def figure(image: Any) -> str:
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
-        data = base64.b64encode(buffer.getvalue()).decode()
-        return f'<img alt="" src="data:image/png;base64,{data}">'
-
-    findings = "".join(f"<p>{html.escape(line)}</p>" for line in short_form(source))
-    body = "".join(
-        f"<h2>{html.escape(title)}</h2><div>{''.join(map(figure, images))}</div>"
-        for title, images in rows
-    )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f"<title>{html.escape(source.name)}</title><style>"
-        "body { font: 16px/1.5 system-ui, sans-serif; margin: 1rem auto; max-width: 62rem; }"
-        "h2 { font-size: 1rem; margin: 1rem 0 .2rem; } img { margin: 0 .3rem .3rem 0; }"
-        f"</style></head><body>{findings}{body}</body></html>\n"
-    )

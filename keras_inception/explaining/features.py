@@ -50,7 +50,7 @@ def features(
     network = Inside.open(model)
     inside = keras.Model(network.model.inputs[0], _pooled(network, layer))
     scale = network.classifier.preprocessing.scale
-    return _through(inside, image_list(images), network.fitted, scale, batch_size, verbose)[0]
+    return through(inside, image_list(images), network.fitted, scale, batch_size, verbose)[0]
 
 
 def fid_features(
@@ -97,7 +97,7 @@ def fid_features(
         return resized(pixels(image), resize)
 
     listed = image_list(images)
-    found, readable = _through(inside, listed, look, contract.scale, batch_size, verbose)
+    found, readable = through(inside, listed, look, contract.scale, batch_size, verbose)
     return found[readable]
 
 
@@ -200,6 +200,17 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(lengths, 1e-12)
 
 
+def pooled_network(model: Any) -> tuple[keras.Model, Preprocessing]:
+    """The network from scaled images to `features`, and the contract of its images.
+
+    Args:
+        model: What `features` takes.
+    """
+    network = Inside.open(model)
+    inside = keras.Model(network.model.inputs[0], _pooled(network, None))
+    return inside, network.classifier.preprocessing
+
+
 def _pooled(network: Inside, layer: str | None) -> Any:
     """The symbolic features: the classifier's input, or a layer averaged over its places."""
     if layer is None:
@@ -220,7 +231,7 @@ def _pooled(network: Inside, layer: str | None) -> Any:
     return tensor
 
 
-def _through(
+def through(
     inside: keras.Model,
     listed: Sequence[Any],
     look: Callable[[Any], np.ndarray],
@@ -229,6 +240,14 @@ def _through(
     verbose: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """What a model makes of images, batch by batch.
+
+    Args:
+        inside: From scaled images to vectors.
+        listed: The images, in any form.
+        look: Makes float (height, width, channels) in 0..255 of each.
+        scale: The contract's.
+        batch_size: Images computed at once.
+        verbose: 1 shows the progress, 0 nothing.
 
     Returns:
         float32 (images, channels), whose rows are NaN of images that cannot be read, which are

@@ -89,7 +89,7 @@ class Recipe:
         "",
         "what keeps images in one part, such as those of a patient: a regular expression whose "
         "first group in parentheses names it in each path; a .csv file with the columns path and "
-        "group; or a key of records or TFDS",
+        "group; a key of records or TFDS; or twins: images that look alike, as inspect --near",
     )
     validation_fraction: float = _data(
         0.05, "share of the training part that is held out to watch the training", least=0, below=1

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_inception import files
+from keras_inception.curation.tables import sentence_in
 from keras_inception.data import Fingerprint, Source, inspection
 from keras_inception.data.splits import SPLITS
 from keras_inception.messages import printable, some
@@ -45,7 +46,7 @@ def describe(run: RunFolder, source: Source | None) -> dict[str, Any]:
     return {
         "parts": _parts(counts, images),
         "counts": counts,
-        "findings": _findings(counts, labels, source),
+        "findings": _findings(counts, labels, source, run),
         "problems": _problems(run, split),
         "samples": _samples(source) if source else [],
         "provenance": [(key, _shown(value)) for key, value in split.items() if key not in _TOLD],
@@ -83,10 +84,13 @@ def _parts(counts: dict[str, np.ndarray], images: dict[str, int]) -> Table | Non
     return Table(head, rows, frozenset({1, 2, 3, 4}))
 
 
-def _findings(counts: dict[str, np.ndarray], labels: list[str], source: Source | None) -> list[str]:
+def _findings(
+    counts: dict[str, np.ndarray], labels: list[str], source: Source | None, run: RunFolder
+) -> list[str]:
     found = inspection.formats_and_sizes(source) if source else []
     if "train" in counts:
         found += inspection.imbalance(labels, counts["train"])
+    found += filter(None, [sentence_in(run.inspection_path)])
     return found
 
 

@@ -285,24 +285,6 @@ def test_equal_images_stay_together_when_parts_are_drawn(tmp_path):
     assert "duplicates" not in source.provenance
 
 
-def test_near_duplicates_are_found_when_asked_for(tmp_path, monkeypatch):
-    from keras_inception.data.duplicates import near_across_parts
-
-    monkeypatch.delattr(np, "bitwise_count", raising=False)  # numpy 1.26 has none
-    root = tmp_path / "data"
-    for part in ("train", "test"):
-        for name in "ab":
-            fill(root / part / name, 3)
-    small = Image.fromarray(RNG.integers(0, 256, (6, 6, 3), np.uint8))
-    photograph = small.resize((80, 60), Image.BICUBIC)
-    photograph.save(root / "train" / "a" / "photo.png")
-    photograph.resize((120, 90)).save(root / "test" / "a" / "larger.jpg", quality=70)
-    source = open_source(f"folder:{root}")
-    assert near_across_parts(source) == {
-        "test in train": [("test/a/larger.jpg", "train/a/photo.png")]
-    }
-
-
 def test_only_what_changed_is_looked_at_again(tmp_path, monkeypatch, caplog):
     from keras_inception.data import facts
 

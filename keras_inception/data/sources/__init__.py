@@ -200,7 +200,7 @@ def _opener(
             "`keys` names the keys of tfrecord:PATH or tfds:NAME; other data sets have none. "
             f"Received: keys={keys!r} with {dataset}"
         )
-    if groups and (kind not in ("folder", "csv", "tfrecord", "tfds")):
+    if groups and kind not in ("folder", "csv", "tfrecord", "tfds", "fashion_mnist_mini"):
         raise ValueError(
             "`groups` belongs to folder:PATH, csv:FILE, tfrecord:PATH or tfds:NAME. "
             f"Received: groups={groups!r} with {dataset}"

@@ -19,6 +19,7 @@ from keras_inception.data.parts import draw_missing_parts
 from keras_inception.data.sources.labels import indicators, labelled
 from keras_inception.data.sources.opening import Opening
 from keras_inception.data.splits import Source, Split
+from keras_inception.data.twins import BY_TWINS, grouped_by_twins
 from keras_inception.messages import printable
 
 
@@ -63,7 +64,7 @@ class Files:
             ValueError: too many cannot be read, or a label is missing.
         """
         parts = {
-            part: split_of_files(files, self.prefix, opening.groups, len(self.class_names))
+            part: split_of_files(files, self.prefix, opening.group_key, len(self.class_names))
             for part, files in self.parts.items()
         }
         splits = labelled(parts, self.where)
@@ -77,6 +78,8 @@ class Files:
             decoding=opening.decoding,
         )
         source = check_images(source, states)
+        if opening.groups == BY_TWINS:
+            source = grouped_by_twins(source)
         return draw_missing_parts(source, opening.validation_fraction, opening.seed)
 
 

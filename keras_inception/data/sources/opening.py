@@ -37,3 +37,8 @@ class Opening:
     ground_truth: Path | None = None
     keys: str = ""
     groups: str = ""
+
+    @property
+    def group_key(self) -> str:
+        """What of the data itself says the groups; "" where twins are searched for instead."""
+        return "" if self.groups == "twins" else self.groups

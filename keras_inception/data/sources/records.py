@@ -39,6 +39,7 @@ from keras_inception.data.sources.shards import (
     values_of,
 )
 from keras_inception.data.splits import Source
+from keras_inception.data.twins import BY_TWINS, grouped_by_twins
 from keras_inception.messages import some
 
 # "train-00000-of-00002", "flowers_train_00000-of-00002.tfrecord", "00-224x224-462.tfrec",
@@ -64,7 +65,7 @@ def open_shards(path: Path, opening: Opening) -> Source:
     root, shards = _shards(path)
     keys = _keys(shards["train"], opening.keys)
     table = opening.groups if opening.groups.endswith(TABLE) else ""
-    keys = dataclasses.replace(keys, group="" if table else opening.groups)
+    keys = dataclasses.replace(keys, group="" if table else opening.group_key)
     records = {part: index_shards(paths, keys, root) for part, paths in shards.items()}
     where = str(path)
     splits = {part: split_of(found) for part, found in records.items()}
@@ -87,6 +88,8 @@ def open_shards(path: Path, opening: Opening) -> Source:
     provenance = {"tfrecord": where, "keys": f"{keys.image},{keys.label}", "labels": labels}
     source = Source(where, class_names, splits, provenance, decoding=opening.decoding)
     source = check_images(source, {part: _states(records[part]) for part in splits})
+    if opening.groups == BY_TWINS:
+        source = grouped_by_twins(source)
     return draw_missing_parts(source, opening.validation_fraction, opening.seed)
 
 

@@ -18,6 +18,7 @@ from keras_inception.data.sources.labels import check_names_of_several, indicato
 from keras_inception.data.sources.opening import Opening
 from keras_inception.data.sources.shards import Keys, index_shards, split_of, text_of
 from keras_inception.data.splits import SPLITS, Source, Split
+from keras_inception.data.twins import BY_TWINS, grouped_by_twins
 
 # Encoded bytes up to which a split is kept in memory; of a larger one records are read when they
 # are needed.
@@ -55,7 +56,7 @@ def open_builder(builder: Any, opening: Opening) -> Source:
     examples when it prepares them, so slices are random parts. With groups, whole ones are drawn.
     """
     image, label = _features(builder, opening.keys)
-    keys = Keys(image, label, opening.groups)
+    keys = Keys(image, label, opening.group_key)
     if keys.group and keys.group not in builder.info.features:
         raise ValueError(
             f"`groups` should name the feature of {builder.name} that says what belongs in one "
@@ -71,7 +72,7 @@ def open_builder(builder: Any, opening: Opening) -> Source:
     asked = _parts_asked_for(builder, opening.split) if opening.split else {}
     while True:
         parts = asked or _own_parts(
-            builder.name, have, opening.validation_fraction, bool(keys.group)
+            builder.name, have, opening.validation_fraction, bool(opening.groups)
         )
         classes = len(names) if several else 0
         splits = {p: _tfds_split(builder, spec, keys, classes) for p, spec in parts.items() if spec}
@@ -85,7 +86,7 @@ def open_builder(builder: Any, opening: Opening) -> Source:
         if not without:
             break
         have -= without
-    is_whole = bool(keys.group) and not asked  # what is missing is drawn then
+    is_whole = bool(opening.groups) and not asked  # what is missing is drawn then
     if not is_whole:
         usable.setdefault("validation", usable["train"].subset(np.zeros(0, np.int64)))
     files = [str(path) for s in have for path in builder.info.splits[s].filepaths]
@@ -98,6 +99,8 @@ def open_builder(builder: Any, opening: Opening) -> Source:
     called = " ".join([builder.name, *filter(None, parts.values())])
     source = Source(called, names, usable, provenance, decoding=opening.decoding)
     source = check_images(source, states)
+    if opening.groups == BY_TWINS:
+        source = grouped_by_twins(source)
     if not is_whole:
         return source
     return draw_missing_parts(source, opening.validation_fraction, opening.seed)
