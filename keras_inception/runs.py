@@ -119,7 +119,11 @@ class RunFolder:
     reliability_path = _File("reliability.png", "how often it is right, by its confidence")
     export_path = _File("export.json", "what was exported, and how its checks ended")
     report_path = _File("report.html", "the page of the run")
-    inspection_path = _File("inspection", "what `inspect` found in its data")
+    inspection_path = _File(  # the tables there are corrected by hand, and stay
+        "inspection",
+        "what `inspect` found in its data",
+        only=("inspection.json", "labels.html", "next.html"),
+    )
     evaluations_path = _File("evaluations", "measurements of the run by `evaluate`, a folder each")
 
     def __init__(self, path: str | Path) -> None:

@@ -39,7 +39,7 @@ _COPIES = 100  # images that copies are made of to find the threshold
 FOUND = 0.95  # share of such copies that are to be found
 _BLOCK = 512
 _MOST = 3  # candidates of an image that get a closer look
-_LEAST = 0.5  # likeness below which nothing is a twin
+_LEAST, _SURE = 0.5, 0.995  # likeness below which nothing is a twin, and above which all are
 _NEARER = 8.0  # times that a twin is nearer than the other that an image usually is most like
 _VERSION = 1  # counted up when the thumbnails or the search change
 BY_TWINS = "twins"  # what `groups` is where twins are to stay together
@@ -149,10 +149,10 @@ def _search(images: np.ndarray, seed: int) -> Twins:
     of_copies = float(np.quantile(_closer(both, pairs, rough), 1 - FOUND))
     pairs, rough = _candidates(images, axes, least)
     likeness = _closer(images, pairs, rough)
-    best = np.full(len(images), least)  # the likeness of each image to the other it is most like
+    best = np.zeros(len(images))  # the likeness of each image to the other it is most like
     np.maximum.at(best, pairs.ravel(), likeness.repeat(2))
     usual = float(np.quantile(best, 0.25))  # that of images without a twin, if many have one
-    threshold = max(of_copies, 1 - (1 - usual) / _NEARER)
+    threshold = max(of_copies, min(1 - (1 - usual) / _NEARER, _SURE))
     order = np.argsort(-likeness, kind="stable")
     order = order[likeness[order] >= threshold]
     return Twins(pairs[order], likeness[order], threshold)

@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_inception.data import open_source
+from keras_inception.data import open_source, twins
 from keras_inception.data.inspection import inspect
 from keras_inception.data.splits import array_split
 from keras_inception.data.twins import COPIES, copy, find_twins
+
+
+@pytest.fixture(autouse=True)
+def few_copies(monkeypatch):
+    monkeypatch.setattr(twins, "_COPIES", 16)
 
 
 def pictures(count, seed=0, side=64):
@@ -70,7 +75,9 @@ def test_inspect_names_twins_across_and_within_parts(tmp_path):
     source = open_source(f"folder:{tmp_path}", validation_fraction=0.0)
     lines = [line for line in inspect(source, near=True) if "look alike" in line]
     assert len(lines) == 2
-    assert any("test in train (1): test/b/other05.png = train/a/original00.png" in l for l in lines)
+    assert any(
+        "test in train (1): test/b/other05.png = train/a/original00.png" in line for line in lines
+    )
     within = next(line for line in lines if "), train (1): " in line)
     assert "again00.png" in within and "original03.png" in within
 
