@@ -84,7 +84,7 @@ SECTIONS = {
     "Weights": ("weights",),
     "Measuring and drawing": ("models.measure", "drawing", "models.imagenet"),
     "Changing and saving": ("models.",),
-    "Data and training": ("data", "recipes", "complete_run"),
+    "Data and training": ("data", "curation", "recipes", "complete_run"),
     "Running": ("runtime",),
     "Evaluating": ("evaluation",),
     "Exporting": ("exporting",),
@@ -93,7 +93,7 @@ SECTIONS = {
     "Other names": ("",),
 }
 # Modules of which every name in `__all__` is public, too.
-MODULES = ("explaining", "data", "training", "evaluation", "exporting")
+MODULES = ("explaining", "curation", "data", "training", "evaluation", "exporting")
 
 
 def main(target: Path) -> None:

@@ -103,8 +103,9 @@ def _check_labels(source: Source, model: str | None, output: str | None) -> None
 
     network = Network.open(model)
     found, features = check_labels(source, network)
-    for line in tables.lines_about(found, source, network.name) + tables.suspects(found, source):
-        print(line)
+    rows = tables.suspects(found, source, most=10)
+    lines = tables.lines_about(found, source, network.name)
+    print("\n".join([*lines, *map(tables.line_about, rows)]))
     if output:
         sheet, table = tables.write_labels(found, features, source, output, network.name)
         print(f"To look at: {sheet}")

@@ -17,6 +17,7 @@ from keras_inception.curation.choosing import choose_next
 from keras_inception.curation.labels import LabelCheck
 from keras_inception.curation.network import Network
 from keras_inception.data.checked import check_images
+from keras_inception.data.groups import ALONE
 from keras_inception.data.kept import state_of
 from keras_inception.data.parts import what_stays_together
 from keras_inception.data.sheet import Row, Shown, thumbnail, write_sheet_of
@@ -47,14 +48,38 @@ def lines_about(found: LabelCheck, source: Source, network: str) -> list[str]:
     return lines + ([f"  {', '.join(pairs)}"] if pairs else [])
 
 
-def suspects(found: LabelCheck, source: Source, most: int = 10) -> list[str]:
-    """A line an image, the most suspicious first."""
+def suspects(found: LabelCheck, source: Source, most: int = 0) -> list[dict[str, Any]]:
+    """A row an image whose label seems wrong, the most suspicious first.
+
+    Args:
+        found: What `check_labels` found.
+        source: The data set that it looked at.
+        most: How many rows; 0 for all.
+
+    Returns:
+        Rows with "path", "label", "probability" (of the label, by a classifier that has not seen
+        the image), "suggestion" and "suggestion_probability".
+    """
     train, names = source.splits["train"], source.class_names
     return [
-        f"  {printable(train.describe(i))}: {printable(names[train.labels[i]])} ({own:.1%}), "
-        f"likelier {printable(names[found.suggestions[i]])} ({other:.1%})"
-        for i, own, other in _rows(found, most)
+        {
+            "path": train.describe(i),
+            "label": names[train.labels[i]],
+            "probability": own,
+            "suggestion": names[found.suggestions[i]],
+            "suggestion_probability": other,
+        }
+        for i, own, other in _rows(found, most or found.wrong)
     ]
+
+
+def line_about(row: dict[str, Any]) -> str:
+    """A row of `suspects` as text."""
+    path, label, suggestion = (printable(row[key]) for key in ("path", "label", "suggestion"))
+    return (
+        f"  {path}: {label} ({row['probability']:.1%}), likelier {suggestion} "
+        f"({row['suggestion_probability']:.1%})"
+    )
 
 
 def _rows(found: LabelCheck, most: int) -> list[tuple[int, float, float]]:
@@ -119,20 +144,23 @@ def _table(found: LabelCheck, source: Source) -> str:
     """All images of the data set, the suspicious ones first, as `csv:` reads them."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label", "split", "group", "suggestion", "probability"])
+    has_groups = any(split.groups is not None for split in source.splits.values())
+    head = ["path", "label", "split", "suggestion", "probability"]
+    writer.writerow(head + ["group"] * has_groups)
     names, is_of_files = source.class_names, source.name.startswith(_OF_FILES)
     suspicious = set(found.suspects.tolist())
     for part in SPLITS:
         split = source.splits[part]
         for i in found.order.tolist() if part == "train" else range(len(split)):
             path = os.path.abspath(split.describe(i)) if is_of_files else split.describe(i)
-            group = "" if split.groups is None else split.groups[i]
-            row = [path, names[split.labels[i]], part, group]
+            row = [path, names[split.labels[i]], part]
             if part == "train":
-                doubted = names[found.suggestions[i]] if i in suspicious else ""
-                row += [doubted, f"{found.own[i]:.4f}"]
+                row += [names[found.suggestions[i]] if i in suspicious else ""]
+                row += [f"{found.own[i]:.4f}"]
             else:
                 row += ["", ""]
+            if has_groups:
+                row += [ALONE if split.groups is None else split.groups[i]]
             writer.writerow(row)
     return text.getvalue()
 
