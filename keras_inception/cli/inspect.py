@@ -91,6 +91,11 @@ def run(arguments: argparse.Namespace) -> None:
     if not by_network:
         return
     source = open_for(Recipe(dataset=dataset, **given))
+    if source.several:
+        raise ValueError(
+            "--labels and --unlabelled need one class an image. "
+            f"Received: {dataset}, whose images may have several"
+        )
     if arguments.labels:
         _check_labels(source, arguments.model, output)
     if arguments.unlabelled:
