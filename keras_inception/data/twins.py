@@ -41,7 +41,7 @@ _BLOCK = 512
 _MOST = 3  # candidates of an image that get a closer look
 _LEAST, _SURE = 0.5, 0.995  # likeness below which nothing is a twin, and above which all are
 _NEARER = 8.0  # times that a twin is nearer than the other that an image usually is most like
-_VERSION = 1  # counted up when the thumbnails or the search change
+_VERSION = 2  # counted up when the thumbnails or the search change
 BY_TWINS = "twins"  # what `groups` is where twins are to stay together
 
 

@@ -69,6 +69,10 @@ def test_no_fold_divides_a_group_and_each_class_is_in_all():
     assert counts.min() >= 0.75 * len(labels) / 15
 
 
+def lines_of(path):
+    return path.read_text(encoding="utf-8").splitlines()
+
+
 def test_inspect_writes_a_sheet_and_a_table_to_train_with(tmp_path, finished_run, capsys):
     rng = np.random.default_rng(0)
     for i in range(60):
@@ -88,7 +92,7 @@ def test_inspect_writes_a_sheet_and_a_table_to_train_with(tmp_path, finished_run
     train = source.splits["train"]
     wrong = {i for i in range(len(train)) if train.name(i)[-6:] in ("10.png", "11.png")}
     assert wrong and "training images" in said
-    rows = list(csv.DictReader((output / "labels.csv").open(encoding="utf-8")))
+    rows = list(csv.DictReader(lines_of(output / "labels.csv")))
     assert {row["path"] for row in rows[: len(wrong)]} == {train.describe(i) for i in wrong}
     assert len(rows) == 60
     again = open_source(f"csv:{output / 'labels.csv'}")
@@ -103,7 +107,7 @@ def test_inspect_writes_a_sheet_and_a_table_to_train_with(tmp_path, finished_run
     with pytest.raises(SystemExit) as ended:
         cli.run([*from_folder, "--model", str(finished_run.path), "--output", str(output)])
     assert ended.value.code == 0 and "To label next" in capsys.readouterr().out
-    listed = list(csv.DictReader((output / "next.csv").open(encoding="utf-8")))
+    listed = list(csv.DictReader(lines_of(output / "next.csv")))
     assert len(listed) == 5 and {row["likeliest"] for row in listed} <= {"bright", "dark"}
     assert (output / "next.html").read_text(encoding="utf-8").count("<figure") == 5
     for wrong_use, message in (
