@@ -58,45 +58,38 @@ def evaluate(
     of its recipe. It is written into the run folder, where the report reads it.
 
     Args:
-        models: What `load_classifier` takes (a run folder, a file, a published name, a model), or
-            a list of such.
-        dataset: What `train` takes as data, or an opened `Source`. The data set of a run among the
-            models is opened in the parts that the run had. Of what a program holds without a test
-            part of its own, all images are measured on; whole-number labels without names count the
-            first model's classes. None for a run's own evaluation, which takes none of the
-            arguments from `crops` to `output`.
+        models: What `load_classifier` takes, such as a run folder or a file, or a list of such.
+        dataset: What `train` takes as data, or an opened `Source`; a run's in the parts that it
+            had. What a program holds without a test part is measured as a whole; whole-number
+            labels without names count the first model's classes. None for a run's own evaluation,
+            which takes none of the arguments from `crops` to `output`.
         crops: Views: "1" (the default), "mirror", "10", "12" or "144"; see `data.views.views`.
         ensemble: Whether to measure the average of all models' probabilities, too.
         part: "test", "validation" or "train".
-        ground_truth: A list of the classes of "imagenet:PATH"; see `data.sources.imagenet`.
-        keys: "IMAGE,LABEL", the keys of records or the features of a TFDS data set; see
-            `data.open_source`. The data set of a run has those of its recipe.
-        data_dir: Where prepared TFDS data lies; empty for TFDS' default.
+        ground_truth, keys, data_dir: See `data.open_source`. A run's data set is opened with the
+            keys of its recipe.
         limit: Measure that many images, drawn by a fixed seed; 0 for all.
         restrict: "" lets all outputs compete, so that an answer that is no class of the data set
             is wrong; "data" leaves out the outputs that are none, as is usual for ImageNet-A.
-        output: A folder for the results. An evaluation that was stopped goes on there.
-        fresh: Start anew there.
+        output, fresh: A folder for the results. An evaluation that was stopped goes on there, or
+            is started anew.
         batch_size: Views that a network is given at once.
         verbose: 1 shows the progress, 2 in lines, 0 nothing.
         source: With a run's own evaluation, the run's data set, if it is open already.
 
     Returns:
-        What evaluation.json holds, as a dict: see `results.collect`. It prints as a table, and
-        `to_pandas()` gives a row a network.
+        What evaluation.json holds (see `results.collect`), as a dict that prints as a table.
 
     Raises:
         ValueError: an argument is out of range, a model's classes are not the data set's, or
             `output` holds another evaluation or is a run folder.
         ChangedData: the data set of a run has changed since.
-        tf.errors.OpError: an image of a run's own evaluation can no longer be read. Elsewhere such
-            images are left out and named.
+        tf.errors.OpError: an image of a run's own evaluation is gone; elsewhere it is left out.
     """
     given = list(models) if isinstance(models, list | tuple) else [models]
     if dataset is None:
         how = (crops, ensemble, part != "test", ground_truth, keys, data_dir, limit, restrict)
-        chosen = any((*how, output))
-        return _evaluate_run(_own_run(given, chosen), source, fresh, batch_size, verbose)
+        return _evaluate_run(_own_run(given, *how, output), source, fresh, batch_size, verbose)
     _check(given, crops, ensemble, restrict, output)
     opened = _open(dataset, ground_truth, keys, data_dir, given)
     task = plan(given, opened, part, crops or "1", ensemble, limit, batch_size, restrict)
@@ -128,12 +121,12 @@ def _measure(task: Task, output: Path | None, fresh: bool, verbose: int) -> resu
     return result
 
 
-def _own_run(given: Sequence[Any], chosen: bool) -> RunFolder:
+def _own_run(given: Sequence[Any], *how: Any) -> RunFolder:
     """The run that is measured as its recipe says.
 
     Args:
         given: The models.
-        chosen: Whether arguments say how they are to be measured.
+        *how: The arguments that say how models are to be measured: none for a run.
     """
     path = given[0] if len(given) == 1 and isinstance(given[0], str | os.PathLike) else None
     run = RunFolder(os.fspath(path)) if path else None
@@ -143,7 +136,7 @@ def _own_run(given: Sequence[Any], chosen: bool) -> RunFolder:
             "Only one run folder can be measured without `dataset`: it has a test part of its own. "
             f"Received: {shown}"
         )
-    if chosen:
+    if any(how):
         raise ValueError(
             "Without `dataset`, a run is measured as its recipe says and the result is written "
             "into the run folder. Give `dataset` to choose crops, part, limit or output. "

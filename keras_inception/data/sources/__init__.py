@@ -135,11 +135,7 @@ def open_source(
     opening = Opening(
         data_dir, split, validation_fraction, seed, download, decoding, listed, keys, groups
     )
-    try:
-        source = dataclasses.replace(opener(opening), name=dataset)
-    except tf.errors.OpError as error:  # of a bucket, above all
-        reason = (error.message.splitlines() or [type(error).__name__])[0]
-        raise OSError(f"The data set {dataset} cannot be read: {reason}") from error
+    source = _opened(dataset, opener, opening)
     is_measured_on = kind == "imagenet" or (held and held.train is None)
     _check(source, ("test",) if is_measured_on else ("train", "test"))
     source = in_order_of_numbers(source)
@@ -148,6 +144,15 @@ def open_source(
     source = _with_parts(source, parts) if parts else source
     found = say_duplicates(source) | _said_of_groups(source, groups)
     return dataclasses.replace(source, provenance=source.provenance | found)
+
+
+def _opened(dataset: str, opener: Callable[[Opening], Source], opening: Opening) -> Source:
+    """What an opener gives, under the data set's name. Raises OSError if it cannot be read."""
+    try:
+        return dataclasses.replace(opener(opening), name=dataset)
+    except tf.errors.OpError as error:  # of a bucket, above all
+        reason = (error.message.splitlines() or [type(error).__name__])[0]
+        raise OSError(f"The data set {dataset} cannot be read: {reason}") from error
 
 
 def _named(dataset: str) -> str:
