@@ -40,8 +40,9 @@ class Recipe:
     weights: str = _model("", "weights to start from; empty starts from random ones")
     precision: str = _model(
         "float32",
-        "dtype policy; heads and loss stay in float32",
-        choices=("float32", "mixed_bfloat16", "mixed_float16"),
+        "dtype policy; heads and loss stay in float32. auto: mixed_bfloat16 where the machine "
+        "computes it fast (TPUs, GPUs since compute capability 8.0, processors with AMX)",
+        choices=("float32", "mixed_bfloat16", "mixed_float16", "auto"),
     )
     sync_bn: bool = _model(
         False, "BatchNorm over the batches of all replicas, not over each one's own"

@@ -30,7 +30,7 @@ from keras_inception.options import Options
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
 from keras_inception.runs import RunFolder
-from keras_inception.training import balance, memory
+from keras_inception.training import balance, memory, precision
 from keras_inception.training.averages import MovingAverage
 from keras_inception.training.endings import LostWorker, stop_requests
 from keras_inception.training.loop import Descent
@@ -101,14 +101,14 @@ def train(
     folder = RunFolder(run_dir)
     if source is None:
         source = open_bound(recipe, folder, fresh=fresh, keep_parts=keep_parts, download=download)
-    recipe, notes = for_data(recipe, source)
+    recipe, notes = precision.decided(recipe, folder, strategy, fresh)
+    recipe, of_data = for_data(recipe, source)
     if not fresh:
         folder.check_recipe(recipe)
-    stages = plan(recipe, source, folder, strategy, fresh, steps_per_loop, xla)
-    stages = _shown(stages, verbose)
+    stages = _shown(plan(recipe, source, folder, strategy, fresh, steps_per_loop, xla), verbose)
     first = next(stages)  # what its network cannot do is refused before the folder is touched
     with _writing(folder, strategy, fresh, lock):
-        _begin(first, recipe, folder, source, notes)
+        _begin(first, recipe, folder, source, [*notes, *of_data])
         for stage in itertools.chain([first], stages):
             _carry_out(stage, source, begins=stage.folder is not folder)
     return folder
@@ -315,8 +315,9 @@ def open_bound(
         folder.check_clearable()
     else:
         # Another seed or share draws other parts: the settings are named before the images.
-        # Of what the data decide, `train` compares what they decided.
-        folder.check_recipe(recipe, but=[*_WATCHED, "epochs"] if recipe.min_steps else _WATCHED)
+        # Of what the data and the machine decide, `train` compares what they decided.
+        decided = {"epochs": bool(recipe.min_steps), "precision": recipe.precision == "auto"}
+        folder.check_recipe(recipe, but=[*_WATCHED, *(name for name in decided if decided[name])])
     begun = not fresh and (folder.data_path.exists() or folder.checkpoints_path.exists())
     before = Fingerprint.read(folder.data_path) if begun else None
     anew = f"The run in {folder.path} is as it was. Start it anew with `fresh=True`"
