@@ -167,7 +167,13 @@ def through_surgery(model, variant, folder):
     np.testing.assert_array_equal(outputs(body, variant)["predictions"], want["predictions"])
 
 
-@pytest.fixture(params=list_models())
+@pytest.fixture(
+    params=[
+        # Its arguments are those of v3, and it takes longest.
+        pytest.param(name, marks=pytest.mark.slow) if name == "InceptionV4" else name
+        for name in list_models()
+    ]
+)
 def variant(request):
     return request.param
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
+import short_googlenet
 import tensorflow as tf
 
+from keras_inception.models import inception_v1
 from keras_inception.recipes import Recipe
 from keras_inception.runs import RunFolder
-from keras_inception.training import precision
+from keras_inception.training import precision, train
 
 CPU = tf.distribute.OneDeviceStrategy("CPU:0")
 
@@ -51,11 +55,12 @@ def test_a_run_keeps_what_it_began_with(finished_run, monkeypatch, tmp_path):
     assert precision.decided(Recipe(), finished_run, CPU, fresh=False) == (Recipe(), [])
 
 
-def test_the_same_command_goes_on(finished_run):
-    from keras_inception.training import train
-
-    train(finished_run.recipe.replace(precision="auto"), finished_run.path, verbose=0)
-    assert finished_run.recipe.precision == "float32"
+def test_the_same_command_goes_on(finished_run, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(inception_v1, "features", short_googlenet.features)
+    run = RunFolder(shutil.copytree(finished_run.path, tmp_path / "run"))
+    train(run.recipe.replace(precision="auto"), run.path)
+    assert run.recipe.precision == "float32"
+    assert "Precision: float32, with which this run began" in capsys.readouterr().out
 
 
 def test_several_workers_need_a_name(monkeypatch, tmp_path):
