@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 DOCS = Path(__file__).parents[1] / "docs"
 MARK = "<!-- python benchmarks/pages.py writes this table -->\n"
 TABLE = re.compile(f"(?<={re.escape(MARK)}).*?\n(?=\n)", re.S)
+STARTS = "<!-- python benchmarks/pages.py writes the table of starts -->\n"
 
 # Way of fine-tuning -> its name in the picture, and its color.
 WAYS = {
@@ -64,6 +65,10 @@ def write() -> None:
         assert count == 1, f"{page} lacks the comment before its table: {MARK}"
         page.write_text(text)
         draw(DOCS / f"{name}.png")
+    page = DOCS / "benchmarks.md"
+    before, mark, after = page.read_text().partition(STARTS)
+    assert mark, f"{page} lacks the comment before its table of starts: {STARTS}"
+    page.write_text(before + mark + starts_table() + after[after.index("\n\n") + 1 :])
 
 
 def plotting() -> Any:
@@ -192,6 +197,25 @@ def benchmarks_table() -> str:
             f"| {shown.case.removeprefix('GPU: ')}: {ours['name']} | {machine(shown.group)} "
             f"| {base['name']}: {base['milliseconds']:,.1f} ms | {ours['milliseconds']:,.1f} ms "
             f"| {ours['ratio']:.2f} ({ours['ratio_low']:.2f} to {ours['ratio_high']:.2f}) |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def starts_table() -> str:
+    """A line for each process that group startup started, beside the first of its case."""
+    lines = [
+        f"| from start to end, on {machine('startup')} | milliseconds (range) | beside |",
+        "| --- | ---: | ---: |",
+    ]
+    base = {}
+    for row in json.loads((DOCS / "benchmarks.json").read_text())["groups"]["startup"]["rows"]:
+        if not row["case"].startswith("start"):
+            continue
+        first = base.setdefault(row["case"], row)
+        beside = "" if row is first else f"{1 / row['ratio']:.2f} x `{first['name']}`"
+        lines.append(
+            f"| `{row['name']}` | {row['milliseconds']:,.0f} ({row['low']:,.0f} to "
+            f"{row['high']:,.0f}) | {beside} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -29,7 +29,7 @@ ROOT = HERE.parent
 
 # Group -> what it measures.
 GROUPS = {
-    "startup": "importing, --help, building and loading",
+    "startup": "commands from start to end, building and loading",
     "inference": "the engines against keras.applications",
     "exports": "LiteRT files against keras.applications converted the plain way",
     "training": "steps against Keras' fit of keras.applications",

@@ -1,5 +1,8 @@
 """The public names with their types, which `__init__.py` loads lazily."""
 
+from keras_inception.catalog import Weights as Weights
+from keras_inception.catalog import get_weights as get_weights
+from keras_inception.catalog import list_weights as list_weights
 from keras_inception.complete_run import Run as Run
 from keras_inception.complete_run import load_run as load_run
 from keras_inception.complete_run import train as train
@@ -44,9 +47,6 @@ from keras_inception.recipes import Recipe as Recipe
 from keras_inception.runtime import Classifier as Classifier
 from keras_inception.runtime import load_classifier as load_classifier
 from keras_inception.runtime.predict import predict as predict
-from keras_inception.weights import Weights as Weights
-from keras_inception.weights import get_weights as get_weights
-from keras_inception.weights import list_weights as list_weights
 from keras_inception.weights import save_weights as save_weights
 
 __version__: str

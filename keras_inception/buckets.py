@@ -60,7 +60,7 @@ def as_path(path: str | os.PathLike[str]) -> Any:
 
 def opened(path: Any) -> Any:
     """Opens a file of a bucket, or a regular file of this machine (`files.opened`), to read it."""
-    return _gfile().GFile(os.fspath(path), "rb") if is_remote(path) else files.opened(path)
+    return gfile().GFile(os.fspath(path), "rb") if is_remote(path) else files.opened(path)
 
 
 def read(path: Any, most: int = files.LARGEST_TEXT) -> bytes:
@@ -134,7 +134,7 @@ class Copy:
                 if self._there.get(name) != state:
                     target = self.path / name if name else self.path
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    _gfile().copy(self._at(name), str(target), overwrite=True)
+                    gfile().copy(self._at(name), str(target), overwrite=True)
                     self._here[name] = _state_here(target)
             for name in self._there.keys() - found.keys():
                 (self.path / name).unlink(missing_ok=True)
@@ -158,14 +158,14 @@ class Copy:
                 if self._here.get(name) == found[name]:
                     continue
                 source, target = str(self.path / name), self._at(name)
-                _gfile().makedirs(target.rpartition("/")[0])
+                gfile().makedirs(target.rpartition("/")[0])
                 # An old checkpoint may have been removed since.
                 if os.path.exists(source):
                     _put(source, target)
                     self._here[name] = found[name]
             for name in self._here.keys() - found.keys():
-                with contextlib.suppress(_errors().NotFoundError):
-                    _gfile().remove(self._at(name))
+                with contextlib.suppress(errors().NotFoundError):
+                    gfile().remove(self._at(name))
                 del self._here[name]
 
     @contextlib.contextmanager
@@ -193,15 +193,15 @@ class Copy:
         return f"{self.address}/{name}" if name else self.address
 
     def _states_there(self) -> dict[str, tuple[int, int]]:
-        if not _gfile().isdir(self.address):
+        if not gfile().isdir(self.address):
             # A bucket that does not answer is no folder either; its error comes now.
-            with contextlib.suppress(_errors().NotFoundError):
+            with contextlib.suppress(errors().NotFoundError):
                 return {"": _state_there(self.address)}
             return {}
-        if not any(_gfile().exists(f"{self.address}/{mark}") for mark in _MARKS):
+        if not any(gfile().exists(f"{self.address}/{mark}") for mark in _MARKS):
             return {}
         files = {}
-        for folder, _, names in _gfile().walk(self.address):
+        for folder, _, names in gfile().walk(self.address):
             for name in names:
                 path = f"{folder.rstrip('/')}/{name}"
                 if name and not _is_private(path.removeprefix(f"{self.address}/")):
@@ -234,8 +234,8 @@ def _put(source: str, address: str) -> None:
     """Copies a file of this machine under another name and renames it: whole, or not at all."""
     folder, _, name = address.rpartition("/")
     unfinished = f"{folder}/{UNFINISHED}{name}"
-    _gfile().copy(source, unfinished, overwrite=True)
-    _gfile().rename(unfinished, address, overwrite=True)
+    gfile().copy(source, unfinished, overwrite=True)
+    gfile().rename(unfinished, address, overwrite=True)
 
 
 def _is_private(name: str) -> bool:
@@ -250,7 +250,7 @@ def _state_here(path: Path) -> tuple[int, int]:
 
 
 def _state_there(path: str) -> tuple[int, int]:
-    state = _gfile().stat(path)
+    state = gfile().stat(path)
     return int(state.length), int(state.mtime_nsec)
 
 
@@ -262,18 +262,20 @@ def naming(address: Any) -> Iterator[None]:
         return
     try:
         yield
-    except _errors().OpError as error:
+    except errors().OpError as error:
         reason = (error.message.splitlines() or [type(error).__name__])[0]
         raise OSError(f"{address} cannot be read or written: {reason}") from error
 
 
-def _gfile() -> Any:
+def gfile() -> Any:
+    """TensorFlow's file systems, which know buckets."""
     import tensorflow as tf
 
     return tf.io.gfile
 
 
-def _errors() -> Any:
+def errors() -> Any:
+    """What they raise."""
     import tensorflow as tf
 
     return tf.errors

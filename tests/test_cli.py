@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from keras_inception import InceptionV1, cli, list_models
+from keras_inception import InceptionV1, cli, list_models, predict
 from keras_inception.cli.process import use_onednn
 from keras_inception.recipes import RECIPES
+from keras_inception.runtime.quickest import exact_file
 
 
 def run(arguments):
@@ -56,6 +59,87 @@ def test_recipes_prints_the_docs_table(capsys):
     printed = capsys.readouterr().out
     assert printed in (Path(__file__).parents[1] / "docs" / "training.md").read_text()
     assert len(printed.splitlines()) == 2 + len(RECIPES)
+
+
+RUNS_COMMANDS = """
+import sys
+from keras_inception import cli
+for line in sys.argv[1:]:
+    try:
+        cli.run(line.split())
+    except SystemExit as end:
+        assert not end.code, line
+print(*sys.modules, file=sys.stderr)
+"""
+
+
+def loaded_by(*lines):
+    """The packages that are loaded after commands that end well."""
+    command = [sys.executable, "-c", RUNS_COMMANDS, *lines]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return {name.partition(".")[0] for name in done.stderr.split()}
+
+
+def test_tables_and_help_load_neither_keras_nor_tensorflow():
+    lines = ["weights", "models", "recipes", "info InceptionV4", "info InceptionV1 --aux"]
+    lines += [
+        "info inception_v3.fid",
+        "info inception_v3.keras_notop",
+        "--help",
+        *(f"{name} --help" for name in cli.COMMANDS),
+    ]
+    assert not loaded_by(*lines) & {"keras", "tensorflow", "scipy", "matplotlib", "h5py"}
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
+    path = tmp_path_factory.mktemp("photo") / "a.jpg"
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+    Image.fromarray(pixels).resize((140, 100)).save(path)
+    return path
+
+
+def test_a_run_is_asked_without_keras_by_the_file_that_was_found_equal(finished_run, photo, capsys):
+    """An answer of the run, of its file and of its Keras model; damage shows in the digest."""
+    pytest.importorskip("ai_edge_litert")
+    file = finished_run.path / "model.tflite"
+    heavy = {"keras", "tensorflow", "scipy", "matplotlib", "h5py"}
+    asked = [f"predict {photo} --model {path}" for path in (finished_run.path, file)]
+    assert not loaded_by(*asked) & heavy
+    records = {path: next(predict(path, photo)) for path in (finished_run.path, file)}
+    assert str(file) in capsys.readouterr().err
+    assert len(set(records.values())) == 1
+    (by_keras,) = predict(finished_run.model_path, photo)
+    assert not capsys.readouterr().err
+    assert [name for name, _ in by_keras.top] == [name for name, _ in records[file].top]
+    differences = [a[1] - b[1] for a, b in zip(by_keras.top, records[file].top, strict=True)]
+    assert max(map(abs, differences)) < 1e-4
+
+
+@pytest.mark.parametrize("what", ["another file", "less exact", "unfinished", "older", "no record"])
+def test_a_run_is_asked_by_keras_unless_the_file_is_known_to_be_equal(what, finished_run, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("config.json", "export.json", "labels.txt", "model.keras", "model.tflite"):
+        shutil.copy2(finished_run.path / name, run / name)
+    assert exact_file(run) == run / "model.tflite"
+    record = json.loads((run / "export.json").read_text())
+    if what == "another file":
+        (run / "model.tflite").write_bytes((run / "model.tflite").read_bytes() + b" ")
+    elif what == "less exact":
+        record["files"]["model.tflite"]["largest_difference"] = 0.01
+    elif what == "unfinished":
+        record["unfinished"] = True
+    (run / "export.json").write_text(json.dumps(record))
+    if what == "older":
+        later = (run / "export.json").stat().st_mtime + 9
+        os.utime(run / "model.keras", (later, later))
+    elif what == "no record":
+        (run / "export.json").unlink()
+    assert exact_file(run) is None
+    assert exact_file(run / "model.tflite") is None and exact_file("inception_v3.keras") is None
 
 
 def test_every_ending_of_a_training_has_an_exit_code_that_the_docs_name():

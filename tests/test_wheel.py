@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -10,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import keras_inception
 
@@ -96,3 +98,27 @@ def test_the_demo_trains_from_the_wheel_alone(built, empty):
     assert "Report: run/report.html" in printed
     for name in ("model.keras", "model.tflite", "model_int8.tflite", "saved_model", "report.html"):
         assert (empty / "run" / name).exists()
+
+
+def test_a_small_installation_asks_a_tflite_file(built, empty, finished_run):
+    """Neither Keras nor TensorFlow is there; the answer is that of this environment."""
+    (wheel,) = built.glob("*.whl")
+    call(sys.executable, "-m", "venv", empty / "small", cwd=empty)
+    call(empty / "small/bin/pip", "install", "--quiet", f"{wheel}[litert]", cwd=empty)
+    installed = call(empty / "small/bin/pip", "list", cwd=empty)
+    assert "ai-edge-litert" in installed
+    assert not re.search(
+        "^(keras|tensorflow|tensorflow-cpu|h5py|scipy|matplotlib) ", installed, re.M
+    )
+    Image.new("RGB", (50, 40), (200, 100, 0)).save(empty / "a.png")
+    command = empty / "small/bin/keras-inception"
+    asked = ["predict", "a.png", "--format=csv", "--model"]
+    for model in (finished_run.path, finished_run.path / "model.tflite"):
+        printed = call(command, *asked, model, cwd=empty)
+        (want,) = keras_inception.predict(finished_run.model_path, empty / "a.png", top=1)
+        ((name, probability),) = want.top
+        row = next(line for line in printed.splitlines() if line.startswith("a.png,1,"))
+        assert row.split(",")[2] == name
+        assert abs(float(row.split(",")[3]) - probability) < 1e-4
+    ended = subprocess.run([command, *asked, "inception_v3.keras"], cwd=empty, capture_output=True)
+    assert ended.returncode == 2 and b"pip install 'keras-inception[cpu]'" in ended.stderr

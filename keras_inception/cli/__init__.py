@@ -36,6 +36,9 @@ COMMANDS = (
     "convert",
 )
 
+# Packages that a small installation, which only asks exported files, lacks.
+_EXTRA = ("keras", "tensorflow", "tensorflow_datasets", "h5py", "safetensors", "matplotlib")
+
 
 class _Parser(argparse_flags.ArgumentParser):
     def error(self, message: str) -> NoReturn:
@@ -76,6 +79,11 @@ def run(argv: list[str] | None = None) -> None:
     prepare_process()
     try:
         code = _module(arguments.command).run(arguments)
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRA:
+            raise
+        extra = "pip install 'keras-inception[cpu]'"
+        commands.error(f"this needs the package {error.name}, which is not installed: {extra}")
     except (ValueError, OSError) as error:
         commands.error(with_flags(str(error), arguments.flags))
     sys.exit(code or 0)

@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _loaded(arguments: argparse.Namespace) -> Any:
     """What the source holds, for --model or else for the variant that it names."""
-    from keras_inception import weights
+    from keras_inception import catalog, weights
     from keras_inception.models.builder import resolved
     from keras_inception.models.recognition import identified
     from keras_inception.models.registry import check_name
@@ -92,10 +92,10 @@ def _loaded(arguments: argparse.Namespace) -> Any:
     source, variant = arguments.source, arguments.model
     if variant:
         check_name(variant)
-    elif weights.is_published(source):
-        variant = weights.get_weights(source).variant
+    elif catalog.is_published(source):
+        variant = catalog.get_weights(source).variant
     if arguments.origin:
-        record = weights.get_weights(arguments.origin, variant)
+        record = catalog.get_weights(arguments.origin, variant)
         source, variant = record.with_file(source), record.variant
     loaded = resolved(source, variant) if variant else identified(weights.read(source))
     if loaded is None or not (variant or loaded.identity.variant):

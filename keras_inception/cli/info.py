@@ -9,6 +9,8 @@ from typing import Any
 
 import keras_inception
 from keras_inception import buckets
+from keras_inception.models.figures import Figures, arguments_of, figures_of
+from keras_inception.models.registry import check_name
 
 HELP = "what a variant, a published name, a file or a run is: contract, labels, blocks; its diagram"
 
@@ -36,15 +38,12 @@ def run(arguments: argparse.Namespace) -> None:
     if published:
         record = keras_inception.get_weights(source)
         _print_record(record)
-        model = keras_inception.get_model(
-            record.variant, weights=None, **record.builder_arguments, classes=record.classes
-        )
-        _print_blocks(record.variant, model)
+        model = _print_variant(record.variant, arguments_of(record), bool(arguments.diagram))
     elif is_file:
         model = _print_classifier(source)
     else:
-        model = keras_inception.get_model(source, weights=None, aux_logits=arguments.aux)
-        _print_blocks(source, model)
+        known = {"aux_logits": True} if arguments.aux else {}
+        model = _print_variant(source, known, bool(arguments.diagram))
     if arguments.diagram:
         if model is None:
             raise ValueError(f"--diagram needs a network that Keras shows; {source} is none.")
@@ -52,6 +51,16 @@ def run(arguments: argparse.Namespace) -> None:
 
         write(Path(arguments.diagram), keras_inception.diagram(model))
         print(f"\n{arguments.diagram}")
+
+
+def _print_variant(name: str, arguments: dict[str, Any], is_drawn: bool) -> Any:
+    """Prints a variant's blocks. Returns its model if it was built: to be drawn, or measured."""
+    check_name(name)
+    figures, model = figures_of(name, arguments), None
+    if is_drawn or figures is None:
+        model = keras_inception.get_model(name, weights=None, **arguments)
+    _print_blocks(name, figures or Figures.of(model))
+    return model
 
 
 def _print_record(record: Any) -> None:
@@ -95,7 +104,7 @@ def _print_classifier(source: str) -> Any:
     _print_rows(path.name, rows)
     model = getattr(classifier.engine, "model", None)
     if model is not None and endpoints(model):
-        _print_blocks(identity.variant or path.name, model)
+        _print_blocks(identity.variant or path.name, Figures.of(model))
     return model
 
 
@@ -120,13 +129,13 @@ def _contract(contract: Any) -> str:
     return f"{height} x {width}, {rest}"
 
 
-def _print_blocks(name: str, model: Any) -> None:
-    height, width = keras_inception.smallest_input(model)
-    shape = " x ".join(map(str, model.input_shape[1:]))
+def _print_blocks(name: str, figures: Figures) -> None:
+    height, width = figures.smallest_input
+    shape = " x ".join(map(str, figures.input_shape))
     print(f"{name} at {shape}; the smallest image is {height} x {width}\n")
     print("| block | output | parameters | million multiply-adds |")
     print("| --- | --- | ---: | ---: |")
-    for row in keras_inception.summary_by_block(model):
+    for row in figures.blocks:
         output = " x ".join(map(str, row["output"]))
         millions = row["multiply_adds"] / 1e6
         print(f"| `{row['block']}` | {output} | {row['parameters']:,} | {millions:,.1f} |")

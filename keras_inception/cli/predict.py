@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         required=True,
-        help="a run folder, a .keras, .tflite or weights file, a SavedModel, a folder of optimize, "
-        "or a published name as in `weights`",
+        help="a run folder, whose model.tflite is asked if it was found equal; a .keras, .tflite "
+        "or weights file, a SavedModel, a folder of optimize, or a published name as in `weights`",
     )
     parser.add_argument("--top", type=int, default=5, help="classes an image [5]")
     parser.add_argument(

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_inception.data.decode import SIXTEEN_BITS, Decoding
+from keras_inception.data.decoding import FORMATS, SIXTEEN_BITS, Decoding
 from keras_inception.data.facts import find_facts
-from keras_inception.data.headers import FORMATS
 from keras_inception.data.listing import FOLLOWED, LEFTOVER
 from keras_inception.data.plain import NEEDS
 from keras_inception.data.splits import Source, Split

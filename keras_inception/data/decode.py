@@ -6,14 +6,13 @@ JPEG, PNG and WebP as TensorFlow decodes them, told apart by their content, neve
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable
 
 import tensorflow as tf
 
+from keras_inception.data.decoding import FORMATS, Decoding
 from keras_inception.data.headers import (
-    FORMATS,
     bytes_at,
     image_format,
     jpeg_orientation,
@@ -21,228 +20,179 @@ from keras_inception.data.headers import (
     stored_size,
 )
 
-# Decoding and cropping takes up to 15 bytes a pixel. Of one's own images 12,000 x 12,000 pixels
-# pass; of one in a server's request, which anybody may send, a phone's 50 megapixels.
-MAX_PIXELS = 150_000_000
-MAX_REQUEST_PIXELS = 50_000_000
-SIXTEEN_BITS = 65535
-
 Choose = Callable[[tf.Tensor], tf.Tensor]
 
 
-@dataclasses.dataclass(frozen=True)
-class Decoding:
-    """How encoded images become pixels.
+def decode(
+    decoding: Decoding,
+    encoded: tf.Tensor,
+    channels: int = 3,
+    orientation: tf.Tensor | int = 1,
+    plainly: bool = False,
+) -> tf.Tensor:
+    """Decodes one image that a first pass (`data.plain.read_header`) found to be for the graph.
 
-    Transparent images are laid over `background`. The orientation that a camera notes (EXIF) is
-    applied.
+    Args:
+        decoding: The record of how it is done.
+        encoded: string scalar, the bytes of an image.
+        channels: 3 (RGB; gray is repeated) or 1 (gray).
+        orientation: The image's EXIF orientation, int32 1..8.
+        plainly: Whether TensorFlow's own decoding, the fastest, is known to be right: for no
+            transparency, not 16 bits, and an orientation of 1.
 
-    Attributes:
-        background: Red, green and blue, 0..255, of what lies behind transparent pixels.
-        max_pixels: Larger images are refused by their headers, before they are decoded.
-        white: The value of 16-bit images that becomes 255. Cameras and scanners of 12 bits write
-            values up to 4095; `open_source` finds the range of a data set.
-        bands: Which bands of TIFFs are red, green and blue, or gray, counted from 1, such as
-            (4, 3, 2). Empty for images of one or three bands; others are refused then.
+    Returns:
+        uint8 (height, width, channels), upright.
 
     Raises:
-        ValueError: a field is outside its range.
+        tf.errors.InvalidArgumentError: the bytes are no image that is decoded here.
+    """
+    if plainly:
+        pixels = tf.io.decode_image(encoded, channels, expand_animations=False)
+    else:
+        pixels = _decoder(decoding, channels)(encoded, tf.cast(orientation, tf.int32))
+    return tf.ensure_shape(pixels, (None, None, channels))
+
+
+def decode_crop(
+    decoding: Decoding,
+    encoded: tf.Tensor,
+    choose: Choose,
+    channels: int = 3,
+    orientation: tf.Tensor | int = 1,
+    plainly: bool = False,
+) -> tf.Tensor:
+    """A rectangle of what `decode` returns; of a JPEG only that part is decoded.
+
+    Args:
+        decoding, encoded, channels, orientation, plainly: As for `decode`.
+        choose: int32 (2,), the upright image's height and width -> int32 (4,): top, left,
+            height, width of the rectangle.
+
+    Returns:
+        uint8 (height, width, channels) of the rectangle.
     """
 
-    background: tuple[int, int, int] = (255, 255, 255)
-    max_pixels: int = MAX_PIXELS
-    white: int = SIXTEEN_BITS
-    bands: tuple[int, ...] = ()
+    def fused() -> tf.Tensor:
+        size = tf.io.extract_jpeg_shape(encoded)[:2]
+        box = _box_before_turning(choose, size, orientation)
+        return _upright(_jpeg(encoded, channels, box), orientation)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "background", tuple(self.background))
-        object.__setattr__(self, "bands", tuple(self.bands))
-        if len(self.background) != 3 or not all(0 <= c <= 255 for c in self.background):
-            raise ValueError(
-                "`background` should be red, green and blue, each in 0..255. "
-                f"Received: background={self.background}"
-            )
-        if self.max_pixels < 1:
-            raise ValueError(
-                f"`max_pixels` should be at least 1. Received: max_pixels={self.max_pixels}"
-            )
-        if not 255 <= self.white <= SIXTEEN_BITS:
-            raise ValueError(f"`white` should be in 255..65535. Received: white={self.white}")
-        if len(self.bands) not in (0, 1, 3) or not all(1 <= band <= 65535 for band in self.bands):
-            raise ValueError(
-                "`bands` should be one or three numbers of bands, the first of which is 1. "
-                f"Received: bands={self.bands}"
-            )
+    @outlined
+    def whole() -> tf.Tensor:
+        return crop(decode(decoding, encoded, channels, orientation, plainly), choose)
 
-    def to_dict(self) -> dict:
-        """The record as JSON holds it."""
-        lists = {"background": list(self.background), "bands": list(self.bands)}
-        return dataclasses.asdict(self) | lists
+    pixels = tf.cond(tf.io.is_jpeg(encoded), fused, whole)
+    return tf.ensure_shape(pixels, (None, None, channels))
 
-    def decode(
-        self,
-        encoded: tf.Tensor,
-        channels: int = 3,
-        orientation: tf.Tensor | int = 1,
-        plainly: bool = False,
-    ) -> tf.Tensor:
-        """Decodes one image that a first pass (`data.plain.read_header`) found to be for the graph.
 
-        Args:
-            encoded: string scalar, the bytes of an image.
-            channels: 3 (RGB; gray is repeated) or 1 (gray).
-            orientation: The image's EXIF orientation, int32 1..8.
-            plainly: Whether TensorFlow's own decoding, the fastest, is known to be right: for no
-                transparency, not 16 bits, and an orientation of 1.
+def decode_request(decoding: Decoding, encoded: tf.Tensor, channels: int = 3) -> tf.Tensor:
+    """Decodes one image of which nothing but its bytes is known, as a server is sent it.
 
-        Returns:
-            uint8 (height, width, channels), upright.
+    The orientation is read from a JPEG's EXIF data, and from no other format's. Animated WebP,
+    GIF and BMP are errors, since TensorFlow decodes many of them wrongly.
 
-        Raises:
-            tf.errors.InvalidArgumentError: the bytes are no image that is decoded here.
-        """
-        if plainly:
-            pixels = tf.io.decode_image(encoded, channels, expand_animations=False)
-        else:
-            pixels = _decoder(self, channels)(encoded, tf.cast(orientation, tf.int32))
-        return tf.ensure_shape(pixels, (None, None, channels))
+    Args:
+        decoding, encoded, channels: As for `decode`.
 
-    def decode_crop(
-        self,
-        encoded: tf.Tensor,
-        choose: Choose,
-        channels: int = 3,
-        orientation: tf.Tensor | int = 1,
-        plainly: bool = False,
-    ) -> tf.Tensor:
-        """A rectangle of what `decode` returns; of a JPEG only that part is decoded.
+    Raises:
+        tf.errors.InvalidArgumentError: the bytes are no image that is decoded here, or it has
+            more than `max_pixels` pixels.
+    """
+    size = stored_size(encoded)
+    fits = tf.debugging.Assert(
+        size[0] * size[1] <= decoding.max_pixels,
+        ["An image has more pixels than the limit,", decoding.max_pixels, ": height, width", size],
+    )
+    with tf.control_dependencies([fits]):
+        encoded = tf.identity(encoded)
+    return decode(decoding, encoded, channels, jpeg_orientation(encoded))
 
-        Args:
-            encoded, channels, orientation, plainly: As for `decode`.
-            choose: int32 (2,), the upright image's height and width -> int32 (4,): top, left,
-                height, width of the rectangle.
 
-        Returns:
-            uint8 (height, width, channels) of the rectangle.
-        """
+def _over_background(decoding: Decoding, pixels: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
+    """uint8 pixels with uint8 alpha (height, width, 1) laid over the background."""
+    behind = tf.constant(decoding.background, tf.float32)
+    if pixels.shape[-1] == 1:
+        behind = tf.reduce_sum(behind * tf.constant((0.299, 0.587, 0.114)), keepdims=True)
 
-        def fused() -> tf.Tensor:
-            size = tf.io.extract_jpeg_shape(encoded)[:2]
-            box = _box_before_turning(choose, size, orientation)
-            return _upright(_jpeg(encoded, channels, box), orientation)
+    def blended() -> tf.Tensor:
+        share = tf.cast(alpha, tf.float32) / 255.0
+        mixed = tf.cast(pixels, tf.float32) * share + behind * (1.0 - share)
+        return tf.cast(tf.round(mixed), tf.uint8)
 
-        @outlined
-        def whole() -> tf.Tensor:
-            return crop(self.decode(encoded, channels, orientation, plainly), choose)
+    return tf.cond(tf.reduce_all(alpha == 255), lambda: pixels, blended)
 
-        pixels = tf.cond(tf.io.is_jpeg(encoded), fused, whole)
-        return tf.ensure_shape(pixels, (None, None, channels))
 
-    def decode_request(self, encoded: tf.Tensor, channels: int = 3) -> tf.Tensor:
-        """Decodes one image of which nothing but its bytes is known, as a server is sent it.
+def _png(decoding: Decoding, encoded: tf.Tensor, channels: int) -> tf.Tensor:
+    def color_and_alpha(dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
+        # libpng makes an alpha channel of transparent colors, too, if it is asked for one.
+        rgba = tf.ensure_shape(tf.io.decode_png(encoded, 4, dtype), (None, None, 4))
+        color = rgba[..., :3] if channels == 3 else tf.io.decode_png(encoded, channels, dtype)
+        return tf.ensure_shape(color, (None, None, channels)), rgba[..., 3:]
 
-        The orientation is read from a JPEG's EXIF data, and from no other format's. Animated WebP,
-        GIF and BMP are errors, since TensorFlow decodes many of them wrongly.
+    depth = bytes_at(encoded, 24, 1)[0]
 
-        Args:
-            encoded, channels: As for `decode`.
+    def usual() -> tf.Tensor:
+        color, alpha = color_and_alpha(tf.uint8)
+        # Of 1, 2 or 4 bits without transparency TensorFlow fills alpha with 1, 3 or 15.
+        filler = tf.cast(2**depth - 1, tf.uint8)
+        opaque = tf.reduce_all(alpha == filler)
+        return _over_background(decoding, color, tf.where(opaque, tf.cast(255, tf.uint8), alpha))
 
-        Raises:
-            tf.errors.InvalidArgumentError: the bytes are no image that is decoded here, or it has
-                more than `max_pixels` pixels.
-        """
-        size = stored_size(encoded)
-        fits = tf.debugging.Assert(
-            size[0] * size[1] <= self.max_pixels,
-            ["An image has more pixels than the limit,", self.max_pixels, ": height, width", size],
-        )
-        with tf.control_dependencies([fits]):
-            encoded = tf.identity(encoded)
-        return self.decode(encoded, channels, jpeg_orientation(encoded))
+    def sixteen_bits() -> tf.Tensor:
+        values = [tf.cast(v, tf.float32) for v in color_and_alpha(tf.uint16)]
+        color, alpha = tf.minimum(values[0] * (255.0 / decoding.white), 255.0), values[1] / 257.0
+        color, alpha = (tf.cast(tf.round(v), tf.uint8) for v in (color, alpha))
+        return _over_background(decoding, color, alpha)
 
-    def _over_background(self, pixels: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
-        """uint8 pixels with uint8 alpha (height, width, 1) laid over the background."""
-        behind = tf.constant(self.background, tf.float32)
-        if pixels.shape[-1] == 1:
-            behind = tf.reduce_sum(behind * tf.constant((0.299, 0.587, 0.114)), keepdims=True)
+    return tf.cond(depth == 16, sixteen_bits, usual)
 
-        def blended() -> tf.Tensor:
-            share = tf.cast(alpha, tf.float32) / 255.0
-            mixed = tf.cast(pixels, tf.float32) * share + behind * (1.0 - share)
-            return tf.cast(tf.round(mixed), tf.uint8)
 
-        return tf.cond(tf.reduce_all(alpha == 255), lambda: pixels, blended)
+def _webp(decoding: Decoding, encoded: tf.Tensor, channels: int) -> tf.Tensor:
+    head = bytes_at(encoded, 0, 32)
+    is_extended = head[15] == ord("X")  # the last letter of VP8X
 
-    def _png(self, encoded: tf.Tensor, channels: int) -> tf.Tensor:
-        def color_and_alpha(dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
-            # libpng makes an alpha channel of transparent colors, too, if it is asked for one.
-            rgba = tf.ensure_shape(tf.io.decode_png(encoded, 4, dtype), (None, None, 4))
-            color = rgba[..., :3] if channels == 3 else tf.io.decode_png(encoded, channels, dtype)
-            return tf.ensure_shape(color, (None, None, channels)), rgba[..., 3:]
+    def transparent() -> tf.Tensor:
+        rgba = tf.io.decode_image(encoded, 4, expand_animations=False)
+        rgba = tf.ensure_shape(rgba, (None, None, 4))
+        return _over_background(decoding, rgba[..., :3], rgba[..., 3:])
 
-        depth = bytes_at(encoded, 24, 1)[0]
+    def opaque() -> tf.Tensor:
+        return tf.io.decode_image(encoded, 3, expand_animations=False)
 
-        def usual() -> tf.Tensor:
-            color, alpha = color_and_alpha(tf.uint8)
-            # Of 1, 2 or 4 bits without transparency TensorFlow fills alpha with 1, 3 or 15.
-            filler = tf.cast(2**depth - 1, tf.uint8)
-            opaque = tf.reduce_all(alpha == filler)
-            return self._over_background(color, tf.where(opaque, tf.cast(255, tf.uint8), alpha))
-
-        def sixteen_bits() -> tf.Tensor:
-            values = [tf.cast(v, tf.float32) for v in color_and_alpha(tf.uint16)]
-            color, alpha = tf.minimum(values[0] * (255.0 / self.white), 255.0), values[1] / 257.0
-            color, alpha = (tf.cast(tf.round(v), tf.uint8) for v in (color, alpha))
-            return self._over_background(color, alpha)
-
-        return tf.cond(depth == 16, sixteen_bits, usual)
-
-    def _webp(self, encoded: tf.Tensor, channels: int) -> tf.Tensor:
-        head = bytes_at(encoded, 0, 32)
-        is_extended = head[15] == ord("X")  # the last letter of VP8X
-
-        def transparent() -> tf.Tensor:
-            rgba = tf.io.decode_image(encoded, 4, expand_animations=False)
-            rgba = tf.ensure_shape(rgba, (None, None, 4))
-            return self._over_background(rgba[..., :3], rgba[..., 3:])
-
-        def opaque() -> tf.Tensor:
-            return tf.io.decode_image(encoded, 3, expand_animations=False)
-
-        # TensorFlow's own reading of animations writes outside its memory (2.21).
-        still = tf.debugging.Assert(
-            ~(is_extended & (head[20] & 0x02 > 0)), ["An animated WebP is not decoded here."]
-        )
-        with tf.control_dependencies([still]):
-            encoded = tf.identity(encoded)
-        # TensorFlow wants to be asked for 4 channels if there are 4, and for 3 else.
-        lossless = (head[15] == ord("L")) & (head[24] & 0x10 > 0)
-        pixels = tf.cond((is_extended & (head[20] & 0x10 > 0)) | lossless, transparent, opaque)
-        return with_channels(tf.ensure_shape(pixels, (None, None, 3)), channels)
+    # TensorFlow's own reading of animations writes outside its memory (2.21).
+    still = tf.debugging.Assert(
+        ~(is_extended & (head[20] & 0x02 > 0)), ["An animated WebP is not decoded here."]
+    )
+    with tf.control_dependencies([still]):
+        encoded = tf.identity(encoded)
+    # TensorFlow wants to be asked for 4 channels if there are 4, and for 3 else.
+    lossless = (head[15] == ord("L")) & (head[24] & 0x10 > 0)
+    pixels = tf.cond((is_extended & (head[20] & 0x10 > 0)) | lossless, transparent, opaque)
+    return with_channels(tf.ensure_shape(pixels, (None, None, 3)), channels)
 
 
 @functools.lru_cache(maxsize=32)
 def _decoder(decoding: Decoding, channels: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """`Decoding.decode` as a graph, traced once a process."""
+    """`decode` as a graph, traced once a process."""
 
     @tf.function(
         autograph=False,
         experimental_attributes={"_noinline": True},
         input_signature=[tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.int32)],
     )
-    def decode(encoded: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    def traced(encoded: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
         pixels = tf.switch_case(
             image_format(encoded),
             [
                 lambda: _refused(channels),
                 lambda: _jpeg(encoded, channels),
-                lambda: outlined(decoding._png)(encoded, channels),
-                lambda: outlined(decoding._webp)(encoded, channels),
+                lambda: outlined(_png)(decoding, encoded, channels),
+                lambda: outlined(_webp)(decoding, encoded, channels),
             ],
         )
         return _upright(tf.ensure_shape(pixels, (None, None, channels)), orientation)
 
-    return decode
+    return traced
 
 
 def _jpeg(encoded: tf.Tensor, channels: int, box: tf.Tensor | None = None) -> tf.Tensor:
@@ -320,7 +270,7 @@ def _box_before_turning(choose: Choose, size: tf.Tensor, orientation: tf.Tensor 
     """The rectangle of the stored image that holds what `choose` picks of the upright one.
 
     Args:
-        choose: As for `Decoding.decode_crop`.
+        choose: As for `decode_crop`.
         size: int32 (2,), height and width of the stored image.
         orientation: 1..8.
     """

@@ -28,8 +28,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.data.decode import Decoding, sixteen_bit_maximum
-from keras_inception.data.headers import FORMATS, CannotRead
+from keras_inception.data.decode import decode, sixteen_bit_maximum
+from keras_inception.data.decoding import FORMATS, CannotRead, Decoding
 from keras_inception.data.iteration import Batches
 from keras_inception.data.kept import kept_path, load_kept, save_kept
 from keras_inception.data.plain import as_png, format_of, png_path, read_header
@@ -150,17 +150,17 @@ def _look(
             facts[name][row] = getattr(header, name)
         return np.array([header.orientation, header.plain, not header.odd], np.int32)
 
-    def decode(row: tf.Tensor, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def look_at(row: tf.Tensor, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Height, width and the maximum of 16 bits; zeros if it is not for the graph."""
         encoded = image(number)
         noted = tf.ensure_shape(tf.numpy_function(note, [row, encoded], tf.int32), (3,))
         orientation, plain, is_decoded = tf.unstack(noted)
 
         def usual() -> tf.Tensor:
-            return tf.pad(tf.shape(decoding.decode(encoded, plainly=True))[:2], [[0, 1]])
+            return tf.pad(tf.shape(decode(decoding, encoded, plainly=True))[:2], [[0, 1]])
 
         def unusual() -> tf.Tensor:
-            size = tf.shape(decoding.decode(encoded, 3, orientation))[:2]
+            size = tf.shape(decode(decoding, encoded, 3, orientation))[:2]
             return tf.concat([size, sixteen_bit_maximum(encoded)[None]], 0)
 
         case = tf.where(is_decoded == 0, 2, tf.where(plain > 0, 0, 1))
@@ -168,7 +168,7 @@ def _look(
 
     rows = (
         tf.data.Dataset.from_tensor_slices((np.arange(len(numbers)), numbers.astype(np.int64)))
-        .map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
+        .map(look_at, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
         .ignore_errors()
     )
     shown = time.monotonic()

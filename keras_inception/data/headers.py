@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-# Formats by their places in this tuple. The graph decodes the first three after "unknown".
-FORMATS = ("unknown", "JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "JPEG 2000", "HEIC", "AVIF")
-
-
-class CannotRead(OSError):
-    """An image that cannot be used; the message is the reason."""
-
+from keras_inception.data.decoding import FORMATS
 
 # A rare branch of a conditional that is a function of its own costs nothing where it is not taken;
 # inlined, each of its operations would be visited for every image.

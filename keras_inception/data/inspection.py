@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from keras_inception.data.decoding import FORMATS
 from keras_inception.data.duplicates import (
     equal_across_parts,
     equal_with_other_labels,
     near_across_parts,
 )
 from keras_inception.data.groups import numbers_of, shared_groups
-from keras_inception.data.headers import FORMATS
 from keras_inception.data.sources.labels import about_numbers
 from keras_inception.data.splits import SPLITS, Source, Split
 from keras_inception.files import write

@@ -14,10 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from keras_inception import archives
-from keras_inception.buckets import is_remote
+from keras_inception.buckets import gfile, is_remote
 from keras_inception.files import cache_folder, write
 
 Arrays = dict[str, np.ndarray]
@@ -34,7 +33,7 @@ def state_of(files: Sequence[str]) -> list[tuple[str, int, int]]:
 
 
 def _state(file: str) -> tuple[str, int, int]:
-    stat = tf.io.gfile.stat(os.fsencode(file))
+    stat = gfile().stat(os.fsencode(file))
     return file, int(stat.length), int(stat.mtime_nsec)
 
 

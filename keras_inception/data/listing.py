@@ -10,10 +10,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
-
-from keras_inception.buckets import is_remote, opened
-from keras_inception.data.headers import FORMATS
+from keras_inception.buckets import errors, gfile, is_remote, naming, opened
+from keras_inception.data.decoding import FORMATS
 from keras_inception.data.plain import format_of
 from keras_inception.files import LARGEST_IMAGE
 
@@ -73,25 +71,25 @@ def is_folder(path: Any) -> bool:
     """Whether there is a folder of this path.
 
     Raises:
-        tf.errors.OpError: a bucket does not answer, or does not let us in.
+        tensorflow.errors.OpError: a bucket does not answer, or does not let us in.
     """
     if path.is_dir():
         return True
     if is_remote(path):
         # `is_dir` is also False where a bucket does not answer; `stat` raises the bucket's error.
-        with contextlib.suppress(tf.errors.NotFoundError):
-            tf.io.gfile.stat(str(path))
+        with contextlib.suppress(errors().NotFoundError):
+            gfile().stat(str(path))
     return False
 
 
 def _entries(folder: str) -> list[tuple[str, bool]]:
     """Names in a folder of a bucket, sorted, and whether they are folders."""
     found = []
-    for name in sorted(tf.io.gfile.listdir(folder)):
+    for name in sorted(gfile().listdir(folder)):
         plain = name.rstrip("/")
         # Asking takes a request each, which image files are spared.
         holds_files = name.endswith("/") or (
-            not plain.lower().endswith(SUFFIXES) and tf.io.gfile.isdir(f"{folder}/{plain}")
+            not plain.lower().endswith(SUFFIXES) and gfile().isdir(f"{folder}/{plain}")
         )
         found.append((plain, holds_files))
     return found
@@ -165,8 +163,9 @@ def is_image(path: str) -> bool:
     if path.lower().endswith(SUFFIXES):
         return True
     try:
-        return format_of(head_of(path)) != FORMATS[0]
-    except (OSError, tf.errors.OpError):
+        with naming(path):
+            return format_of(head_of(path)) != FORMATS[0]
+    except OSError:
         return False
 
 

@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from keras_inception.data.decode import Decoding
-from keras_inception.data.headers import FORMATS, CannotRead
+from keras_inception.data.decoding import FORMATS, CannotRead, Decoding
 from keras_inception.data.kept import kept_file
 from keras_inception.data.tiff import Tiff
 
@@ -101,6 +99,8 @@ def as_png(content: bytes, bands: tuple[int, ...] = ()) -> bytes:
     kind = format_of(content)
     if kind == "TIFF" and not (tiff := _tiff(content, bands)).is_pillows:
         try:
+            import tensorflow as tf  # Pillow writes no colors of 16 bits
+
             return tf.io.encode_png(tiff.pixels()).numpy()
         except CannotRead:
             raise
@@ -145,12 +145,106 @@ def pixels_of(content: bytes, decoding: Decoding, channels: int = 3) -> np.ndarr
             `decoding.max_pixels` pixels.
     """
     header = read_header(content, decoding)
+    if header.format == "TIFF" and not (tiff := _tiff(content, decoding.bands)).is_pillows:
+        try:
+            return _with_channels(_eight_bits(tiff.pixels(), decoding.white), channels)
+        except CannotRead:
+            raise
+        except Exception as error:  # as Pillow's plugins
+            raise _unread(error, "tifffile") from error
+    if header.odd:
+        content = as_png(content, decoding.bands)
+    kind = format_of(content)
+    image = _opened(content, kind)
     try:
-        if not header.odd:
-            return decoding.decode(tf.constant(content), channels, header.orientation).numpy()
-    except tf.errors.OpError:
-        pass  # Pillow says better what is wrong with it, or can read it
-    return decoding.decode(tf.constant(as_png(content, decoding.bands)), channels).numpy()
+        if kind == "JPEG":
+            pixels = _jpeg(image, channels)
+        elif kind == "PNG" and content[24] == 16:
+            pixels = _sixteen_bits(image, content, channels, decoding)
+        else:
+            pixels = _over_background(image, channels, decoding, kind)
+    except CannotRead:
+        raise
+    except Exception as error:  # Pillow's plugins raise almost anything on damaged files
+        raise _unread(error) from error
+    return np.ascontiguousarray(_upright(pixels, header.orientation))
+
+
+def _jpeg(image: Any, channels: int) -> np.ndarray:
+    """A JPEG as libjpeg decodes it for TensorFlow, too; inks become colors as they do there."""
+    if image.mode == "CMYK":
+        inks = 255 - np.asarray(image).astype(np.uint32)
+        return _with_channels((inks[..., :3] * inks[..., 3:] // 255).astype(np.uint8), channels)
+    if channels == 1:
+        image.draft("L", None)
+    return np.asarray(image.convert("L" if channels == 1 else "RGB")).reshape(
+        image.height, image.width, channels
+    )
+
+
+def _sixteen_bits(image: Any, content: bytes, channels: int, decoding: Decoding) -> np.ndarray:
+    """A PNG of 16 bits. Pillow reads those of gray; TensorFlow has to be there for the others."""
+    if image.mode.startswith("I;16") and not image.has_transparency_data:
+        gray = np.asarray(image).astype(np.uint16)[..., None]
+        return _with_channels(_eight_bits(gray, decoding.white), channels)
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise CannotRead("PNGs with colors of 16 bits need the package tensorflow") from error
+    from keras_inception.data.decode import decode
+
+    return decode(decoding, tf.constant(content), channels).numpy()
+
+
+def _eight_bits(values: np.ndarray, white: int) -> np.ndarray:
+    """uint8 of uint8, or of uint16 in which `white` becomes 255."""
+    if values.dtype == np.uint8:
+        return values
+    scaled = values.astype(np.float32) * np.float32(255.0 / white)
+    return np.rint(np.minimum(scaled, np.float32(255))).astype(np.uint8)
+
+
+def _over_background(image: Any, channels: int, decoding: Decoding, kind: str) -> np.ndarray:
+    """uint8 (height, width, channels) of a PNG or WebP, laid over the background."""
+    transparent = image.has_transparency_data
+    rgba = np.asarray(image.convert("RGBA" if transparent else "RGB"))
+    # As TensorFlow makes gray: of a WebP after it lies over the background, of a PNG before.
+    color, behind = rgba[..., :3], np.asarray(decoding.background, np.float32)
+    if channels == 1 and kind == "PNG":
+        color, behind = _png_gray(color), (behind * _LUMA).sum(keepdims=True)
+    if transparent and (rgba[..., 3] < 255).any():
+        share = rgba[..., 3:].astype(np.float32) / np.float32(255)
+        mixed = color.astype(np.float32) * share + behind * (np.float32(1) - share)
+        color = np.rint(mixed).astype(np.uint8)
+    return _with_channels(color, channels)
+
+
+_LUMA = np.array((0.299, 0.587, 0.114), np.float32)
+
+
+def _png_gray(color: np.ndarray) -> np.ndarray:
+    """uint8 (height, width, 1) of RGB by libpng's whole numbers."""
+    red, green, blue = np.moveaxis(color.astype(np.uint32), -1, 0)
+    return ((9798 * red + 19235 * green + 3735 * blue) >> 15).astype(np.uint8)[..., None]
+
+
+def _with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """uint8 (height, width, 1 or 3) as RGB or gray; see `data.decode.with_channels`."""
+    if pixels.shape[-1] == channels:
+        return pixels
+    if pixels.shape[-1] == 1:
+        return pixels.repeat(channels, axis=-1)
+    weights = np.array((0.2989, 0.5870, 0.1140), np.float32)
+    return np.rint(pixels.astype(np.float32) @ weights[:, None]).astype(np.uint8)
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turned as EXIF's 1..8 says."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels[::-1] if orientation in (3, 4, 7, 8) else pixels
 
 
 def png_path(digest: np.ndarray, decoding: Decoding) -> Path:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.data.decode import Choose, Decoding, crop, with_channels
+from keras_inception.data.decode import Choose, crop, decode, decode_crop, with_channels
+from keras_inception.data.decoding import Decoding
 from keras_inception.data.facts import Facts, digest
 from keras_inception.data.fingerprint import Fingerprint
 from keras_inception.data.plain import pixels_of, png_path
@@ -78,7 +79,7 @@ class Split:
             return tf.constant(pixels_of(image.numpy(), self.decoding, channels))
         return self._decoded(
             i,
-            lambda turned, plainly: self.decoding.decode(image, channels, turned, plainly),
+            lambda turned, plainly: decode(self.decoding, image, channels, turned, plainly),
             channels,
         )
 
@@ -103,8 +104,8 @@ class Split:
             return crop(self.pixels(i, channels, image), choose)
         return self._decoded(
             i,
-            lambda turned, plainly: self.decoding.decode_crop(
-                image, choose, channels, turned, plainly
+            lambda turned, plainly: decode_crop(
+                self.decoding, image, choose, channels, turned, plainly
             ),
             channels,
         )
@@ -112,16 +113,16 @@ class Split:
     def _decoded(
         self,
         i: tf.Tensor | int,
-        decode: Callable[[tf.Tensor | int, bool], tf.Tensor],
+        by: Callable[[tf.Tensor | int, bool], tf.Tensor],
         channels: int,
     ) -> tf.Tensor:
-        """`decode(orientation, whether TensorFlow alone is right)` of example i."""
+        """`by(orientation, whether TensorFlow alone is right)` of example i."""
         plain = self.facts["plain"] >= (1 if channels == 3 else 2)
         if plain.all():
-            return decode(1, True)
+            return by(1, True)
         turned = tf.gather(tf.constant(self.facts["orientation"], tf.int32), i)
         pixels = tf.cond(
-            tf.gather(tf.constant(plain), i), lambda: decode(1, True), lambda: decode(turned, False)
+            tf.gather(tf.constant(plain), i), lambda: by(1, True), lambda: by(turned, False)
         )
         return tf.ensure_shape(pixels, (None, None, channels))
 

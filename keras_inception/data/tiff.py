@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 
-from keras_inception.data.headers import CannotRead
+from keras_inception.data.decoding import CannotRead
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 _SEPARATE = 2

@@ -19,7 +19,7 @@ import numpy as np
 from keras_inception.bar import Bar
 from keras_inception.buckets import is_remote
 from keras_inception.data import Held, Source, decoding_of, open_run, open_source, views
-from keras_inception.data.decode import Decoding
+from keras_inception.data.decoding import Decoding
 from keras_inception.data.stream import stream
 from keras_inception.evaluation import results
 from keras_inception.evaluation.metrics import KEPT_ROWS, Predictions

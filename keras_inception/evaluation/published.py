@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras_inception.weights import get_weights, list_weights
+from keras_inception.catalog import get_weights, list_weights
 
 # Top-1 and top-5 errors in percent of single networks on ImageNet's 50,000 validation images, by
 # variant and number of crops: 1602.07261 tables 3 and 4. The papers' networks were never released;

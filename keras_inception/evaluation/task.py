@@ -16,7 +16,7 @@ import numpy as np
 
 from keras_inception import buckets
 from keras_inception.data import Fingerprint, Source, views
-from keras_inception.data.decode import Decoding
+from keras_inception.data.decoding import Decoding
 from keras_inception.data.facts import digest
 from keras_inception.data.groups import numbers_of
 from keras_inception.data.splits import Split

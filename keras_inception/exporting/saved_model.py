@@ -12,7 +12,8 @@ import keras
 import tensorflow as tf
 
 from keras_inception import data
-from keras_inception.data.decode import MAX_REQUEST_PIXELS, Decoding
+from keras_inception.data.decode import decode_request
+from keras_inception.data.decoding import MAX_REQUEST_PIXELS, Decoding
 from keras_inception.exporting import checks, fresh
 from keras_inception.exporting.checks import Check
 from keras_inception.exporting.exportable import Exportable, write_archive
@@ -176,7 +177,7 @@ class _Signatures:
         """
 
         def pixels(place: tf.Tensor, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return place, self._fitted(self._decoding.decode_request(content, self._shape[2]))
+            return place, self._fitted(decode_request(self._decoding, content, self._shape[2]))
 
         batch = tf.shape(encoded)[0]
         images = (

@@ -14,6 +14,7 @@ import keras
 from keras import layers
 
 from keras_inception import weights as weights_floor
+from keras_inception.catalog import Weights
 from keras_inception.identity import Identity, attach
 from keras_inception.models import recognition
 from keras_inception.models.arguments import Asked, check_choices, recorded
@@ -27,7 +28,7 @@ from keras_inception.models.layers import (
 )
 from keras_inception.models.measure import smallest_input
 from keras_inception.preprocessing import Preprocessing
-from keras_inception.weights import Loaded, Weights
+from keras_inception.weights import Loaded
 from keras_inception.weights.graph import Graph
 
 # What a builder's `weights` takes.

@@ -12,11 +12,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_inception import messages
+from keras_inception import catalog, messages
+from keras_inception.catalog import Weights
 from keras_inception.identity import Identity, identity_of
 from keras_inception.models import recognition, registry
 from keras_inception.models.arguments import recorded
-from keras_inception.weights import Weights, catalog, layouts, native, writers
+from keras_inception.weights import layouts, native, writers
 from keras_inception.weights.readers import Layers
 
 

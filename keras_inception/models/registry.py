@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import math
 from typing import TYPE_CHECKING, Any
+
+from keras_inception.catalog import get_weights, list_weights
+from keras_inception.models.figures import figures_of
 
 if TYPE_CHECKING:
     import keras
@@ -63,25 +65,23 @@ def check_name(name: str) -> None:
 
 
 def comparison_table() -> list[dict[str, Any]]:
-    """What the variants cost, measured from built models: one row a variant, oldest first.
+    """What the variants cost, as measured from built models: one row a variant, oldest first.
 
     Returns:
         Rows of "variant", "parameters" (trainable, without auxiliary heads and BatchNorm's gammas,
         1000 classes), "multiply_adds" (of one image), "size" ((height, width) in pixels), and
         "weights" (the record that "imagenet" stands for, or None).
     """
-    from keras_inception.models.measure import multiply_adds
-    from keras_inception.weights import get_weights, list_weights
-
     rows = []
     for name in list_models():
-        model = get_model(name, weights=None)
+        figures = figures_of(name, {})
+        assert figures is not None  # python tools/figures.py
         rows.append(
             {
                 "variant": name,
-                "parameters": sum(math.prod(w.shape) for w in model.trainable_variables),
-                "multiply_adds": sum(multiply_adds(model).values()),
-                "size": default_preprocessing(name).size,
+                "parameters": figures.total("parameters"),
+                "multiply_adds": figures.total("multiply_adds"),
+                "size": figures.input_shape[:2],
                 "weights": get_weights("imagenet", name) if list_weights(name) else None,
             }
         )

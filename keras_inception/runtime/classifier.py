@@ -69,13 +69,10 @@ class Classifier:
     def decoding(self) -> Any:
         """How image files become pixels, a `data.decode.Decoding`: as in the run, if there is one.
 
-        It needs TensorFlow, which the other engines run without.
-
         Raises:
             ValueError: the run's config.json, or its record of the data, is damaged.
         """
-        from keras_inception.data import decoding_of
-        from keras_inception.data.decode import Decoding
+        from keras_inception.data.decoding import Decoding, decoding_of
         from keras_inception.runs import RunFolder
 
         return decoding_of(RunFolder(self.run)) if self.run else Decoding()
@@ -296,7 +293,7 @@ def _is_published(source: Any) -> bool:
     files = ("", ".tflite", ".onnx", ".xml")
     if not isinstance(source, str) or os.sep in source or Path(source).suffix in files:
         return False
-    from keras_inception.weights import is_published
+    from keras_inception.catalog import is_published
 
     return is_published(source)
 

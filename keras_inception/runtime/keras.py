@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_inception import messages, weights
+from keras_inception.catalog import IMAGENET, get_weights, is_published
 from keras_inception.identity import Identity, attach, identity_of
 from keras_inception.models import recognition
 from keras_inception.models.imagenet import class_names
@@ -19,7 +20,6 @@ from keras_inception.models.saving import load_model
 from keras_inception.models.surgery import to_inference
 from keras_inception.runs import RunFolder
 from keras_inception.runtime.engine import check_finite, softmax
-from keras_inception.weights.catalog import IMAGENET
 from keras_inception.weights.hub import catalogued
 
 
@@ -107,8 +107,8 @@ def of_file(path: Path) -> tuple[KerasEngine, Identity]:
 def of_weights(source: str | os.PathLike) -> tuple[KerasEngine, Identity]:
     """The engine of a weights file or of published weights, by their name."""
     name = os.fspath(source)
-    if weights.is_published(source):
-        record = weights.get_weights(name)
+    if is_published(source):
+        record = get_weights(name)
         engine, identity = of_model(get_model(record.variant, weights=name))
         if record.label_set == IMAGENET and not identity.class_names:
             identity = identity.replace(class_names=class_names())

@@ -6,6 +6,7 @@ import dataclasses
 import glob
 import logging
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -15,10 +16,13 @@ from keras_inception import buckets, messages
 from keras_inception.bar import Bar
 from keras_inception.buckets import as_path
 from keras_inception.data import views
+from keras_inception.data.decoding import Decoding
 from keras_inception.data.listing import LEFTOVER, SUFFIXES, list_images
+from keras_inception.data.plain import pixels_of
 from keras_inception.data.stream import stream
 from keras_inception.files import LARGEST_IMAGE
 from keras_inception.runtime.classifier import BATCH, Classifier, load_classifier, warn_of_floats
+from keras_inception.runtime.quickest import LARGEST_DIFFERENCE, exact_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +64,9 @@ def predict(
     """Names the best classes of images, one record after the other and in bounded memory.
 
     Args:
-        model: What `load_classifier` takes: a run folder, a file, a published name, a model.
+        model: What `load_classifier` takes: a run folder, a file, a published name, a model. Of a
+            run folder its model.tflite is asked where that is exact (`quickest.exact_file`); who
+            wants Keras names its model.keras.
         images: The path of an image, of a folder (searched through and through) or a pattern such
             as "photos/*.jpg"; an array uint8 (height, width, channels) in 0..255; a list of paths,
             arrays and the bytes of image files; or labelled images as `train` takes them, whose
@@ -70,7 +76,8 @@ def predict(
         batch_size: Views that the network is given at once.
         max_pixels: Images with more pixels cannot be read, by their headers; by default those with
             more than 150 million.
-        verbose: 1 shows the progress of more than one batch, 2 in lines, 0 nothing.
+        verbose: 1 shows the progress of more than one batch, 2 in lines, and both which file of a
+            run is asked; 0 shows nothing.
 
     Returns:
         An iterator with a record an image, in the order of the paths. An image that cannot be read
@@ -84,7 +91,14 @@ def predict(
     if max_pixels is not None and max_pixels < 1:
         raise ValueError(f"`max_pixels` should be at least 1. Received: max_pixels={max_pixels}")
     listed = image_list(images)
-    classifier = load_classifier(model)
+    exact = exact_file(model)
+    if exact and verbose:
+        print(
+            f"{exact} answers, which was held to {LARGEST_DIFFERENCE:g} of the run's Keras model; "
+            f"{exact.with_name('model.keras')} asks that one.",
+            file=sys.stderr,
+        )
+    classifier = load_classifier(exact or model)
     views.check(classifier.preprocessing, crops)
     return _records(classifier, listed, top, crops, batch_size, max_pixels, verbose)
 
@@ -159,18 +173,14 @@ def pixels(
             )
         warn_of_floats(image)
         return image
-    import tensorflow as tf
-
-    from keras_inception.data.decode import Decoding
-    from keras_inception.data.plain import pixels_of
-
     decoding = decoding or Decoding()
     if max_pixels:
         decoding = dataclasses.replace(decoding, max_pixels=max_pixels)
-    try:
-        encoded = image if isinstance(image, bytes) else buckets.read(image, LARGEST_IMAGE)
-    except tf.errors.OpError as error:  # of a bucket
-        raise OSError(error.message) from error
+    if isinstance(image, bytes):
+        encoded = image
+    else:
+        with buckets.naming(image):
+            encoded = buckets.read(image, LARGEST_IMAGE)
     if not encoded:
         raise OSError("the file is empty")
     return pixels_of(encoded, decoding, channels)

@@ -1,7 +1,6 @@
 """Weights: what a builder's `weights` argument may be, and how it gets into a model."""
 
 from keras_inception.weights.adapt import Loaded, load_into
-from keras_inception.weights.catalog import Weights, get_weights, is_published, list_weights
 from keras_inception.weights.download import DownloadError, fetch
 from keras_inception.weights.hub import is_repository
 from keras_inception.weights.native import save_weights
@@ -10,12 +9,8 @@ from keras_inception.weights.resolve import read, resolve
 __all__ = [
     "DownloadError",
     "Loaded",
-    "Weights",
     "fetch",
-    "get_weights",
-    "is_published",
     "is_repository",
-    "list_weights",
     "load_into",
     "read",
     "resolve",

@@ -21,8 +21,8 @@ import keras
 
 from keras_inception import archives, files
 from keras_inception.budget import LARGEST_FILE, Budget, refusing
+from keras_inception.catalog import Weights
 from keras_inception.messages import printable
-from keras_inception.weights.catalog import Weights
 
 MIRROR_VARIABLE = "KERAS_INCEPTION_MIRROR"
 _CHUNK = 2**20

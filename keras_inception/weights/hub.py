@@ -14,9 +14,9 @@ from typing import Any
 
 from keras_inception import files
 from keras_inception.budget import Budget, refusing
+from keras_inception.catalog import CATALOG, Weights, get_weights
 from keras_inception.messages import printable, some
 from keras_inception.preprocessing import Preprocessing
-from keras_inception.weights.catalog import CATALOG, Weights, get_weights
 from keras_inception.weights.download import DownloadError
 
 SCHEME = "hf://"

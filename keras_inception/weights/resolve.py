@@ -12,6 +12,13 @@ from typing import Any
 import numpy as np
 
 from keras_inception import budget, messages
+from keras_inception.catalog import (
+    CATALOG,
+    Weights,
+    get_weights,
+    is_published,
+    list_weights,
+)
 from keras_inception.identity import Identity
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.weights import graph as network_graph
@@ -21,13 +28,6 @@ from keras_inception.weights.adapt import (
     Loaded,
     fold_input_scaling,
     outputs_of,
-)
-from keras_inception.weights.catalog import (
-    CATALOG,
-    Weights,
-    get_weights,
-    is_published,
-    list_weights,
 )
 from keras_inception.weights.download import fetch
 

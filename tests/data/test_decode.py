@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from keras_inception.data.decode import Decoding
+from keras_inception.data.decode import decode, decode_crop, decode_request
+from keras_inception.data.decoding import Decoding
 from keras_inception.data.headers import jpeg_orientation
 from keras_inception.data.plain import CannotRead, as_png, pixels_of, read_header
 
@@ -103,8 +104,8 @@ def box(size):
 
 
 @tf.function(input_signature=[tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.int32)])
-def decode_crop(content, orientation):
-    return Decoding().decode_crop(content, box, orientation=orientation)
+def decoded_crop(content, orientation):
+    return decode_crop(Decoding(), content, box, orientation=orientation)
 
 
 @pytest.mark.parametrize("name", IMAGES)
@@ -125,14 +126,14 @@ def test_pixels_are_pillows(name):
         content = as_png(content)
         header = read_header(content, Decoding())
         assert not header.odd and header.orientation == 1
-    part = decode_crop(tf.constant(content), header.orientation).numpy()
+    part = decoded_crop(tf.constant(content), header.orientation).numpy()
     height, width = want.shape[:2]
     np.testing.assert_array_equal(part, pixels[2 : height - 5, 3 : width - 9])
     for channels, whole in ((3, pixels), (1, gray[..., None])):
         if header.plain >= (1 if channels == 3 else 2):
-            fast = Decoding().decode(tf.constant(content), channels, plainly=True)
+            fast = decode(Decoding(), tf.constant(content), channels, plainly=True)
             np.testing.assert_array_equal(fast, whole)
-            rest = Decoding().decode_crop(tf.constant(content), box, channels, plainly=True)
+            rest = decode_crop(Decoding(), tf.constant(content), box, channels, plainly=True)
             np.testing.assert_array_equal(rest, whole[2 : height - 5, 3 : width - 9])
 
 
@@ -158,14 +159,14 @@ def test_a_request_is_decoded_as_a_file_or_is_an_error(name):
     content = tf.constant(IMAGES[name])
     if name in REFUSED:
         with pytest.raises(tf.errors.InvalidArgumentError, match="decoded here"):
-            Decoding().decode_request(content)
+            decode_request(Decoding(), content)
         return
     decoding = Decoding()
     if name in ("PNG 3", "PNG 6", "WebP 5", "WebP 8"):  # only a JPEG's orientation is read
-        want = decoding.decode(content)
+        want = decode(decoding, content)
     else:
         want = pixels_of(IMAGES[name], decoding)
-    np.testing.assert_array_equal(decoding.decode_request(content), want)
+    np.testing.assert_array_equal(decode_request(decoding, content), want)
 
 
 def test_a_frame_stands_where_it_belongs_on_the_background():
@@ -175,7 +176,7 @@ def test_a_frame_stands_where_it_belongs_on_the_background():
     want[2:14, 4:20] = np.asarray(SMALL.quantize(16).convert("RGB"))
     np.testing.assert_array_equal(pixels, want)
     with pytest.raises(tf.errors.InvalidArgumentError, match="Only JPEG, PNG and WebP"):
-        Decoding().decode_request(tf.constant(content))
+        decode_request(Decoding(), tf.constant(content))
 
 
 def test_alpha_lies_over_the_background_that_is_asked_for():
@@ -188,11 +189,11 @@ def test_alpha_lies_over_the_background_that_is_asked_for():
 def test_sixteen_bits_are_scaled_by_their_white(white):
     values = (np.arange(23 * 33).reshape(23, 33) * 5).astype(np.uint16)
     content = tf.constant(encoded(Image.fromarray(values), "PNG"))
-    gray = Decoding(white=white).decode(content, 1).numpy()[..., 0]
+    gray = decode(Decoding(white=white), content, 1).numpy()[..., 0]
     np.testing.assert_array_equal(gray, np.round(values * (255 / white)))
     color = np.stack([values] * 3, -1)
     content = tf.io.encode_png(color)
-    pixels = Decoding(white=white).decode(content).numpy()
+    pixels = decode(Decoding(white=white), content).numpy()
     np.testing.assert_array_equal(pixels, np.round(color * (255 / white)))
 
 
@@ -254,7 +255,7 @@ BROKEN = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_what_is_broken_is_an_error(name):
     with pytest.raises(tf.errors.InvalidArgumentError):
-        Decoding().decode_request(tf.constant(BROKEN[name]))
+        decode_request(Decoding(), tf.constant(BROKEN[name]))
     with pytest.raises(CannotRead):
         pixels_of(BROKEN[name], Decoding())
 
@@ -267,9 +268,9 @@ def test_a_limit_of_pixels_is_read_from_the_header(kind):
         pixels_of(content, Decoding(max_pixels=23 * 33 - 1))
     if kind in ("JPEG", "PNG", "WEBP"):
         content = tf.constant(content)
-        assert Decoding(max_pixels=23 * 33).decode_request(content).shape == (23, 33, 3)
+        assert decode_request(Decoding(max_pixels=23 * 33), content).shape == (23, 33, 3)
         with pytest.raises(tf.errors.InvalidArgumentError, match="more pixels than the limit"):
-            Decoding(max_pixels=23 * 33 - 1).decode_request(content)
+            decode_request(Decoding(max_pixels=23 * 33 - 1), content)
 
 
 def test_a_turned_tiff_is_turned_once():

@@ -14,7 +14,7 @@ from PIL import Image
 
 from keras_inception import Preprocessing
 from keras_inception.data import Augmentation, open_source, train_batches
-from keras_inception.data.decode import Decoding
+from keras_inception.data.decoding import Decoding
 from keras_inception.data.facts import find_facts
 from keras_inception.data.kept import folder_of_kept
 from keras_inception.data.sources.opening import part_named

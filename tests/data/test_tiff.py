@@ -11,7 +11,7 @@ import tifffile
 from PIL import Image
 
 from keras_inception.data import open_source
-from keras_inception.data.decode import Decoding
+from keras_inception.data.decoding import Decoding
 from keras_inception.data.plain import CannotRead, pixels_of
 
 RNG = np.random.default_rng(0)

@@ -23,8 +23,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_inception import InceptionV3, get_model, get_weights, save_weights
-from keras_inception.weights import catalog, layouts, resolve
+from keras_inception import InceptionV3, catalog, get_model, get_weights, save_weights
+from keras_inception.weights import layouts, resolve
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 sys.path.insert(0, str(GOLDENS))

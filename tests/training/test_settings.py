@@ -150,7 +150,7 @@ def test_flags_become_settings():
 
 
 def test_the_limit_of_pixels_is_the_decoders():
-    from keras_inception.data.decode import MAX_PIXELS
+    from keras_inception.data.decoding import MAX_PIXELS
 
     assert Recipe().max_pixels == MAX_PIXELS
 
@@ -163,7 +163,7 @@ def test_bands_are_one_number_or_three():
 
 
 def test_a_background_is_a_color():
-    from keras_inception.data.decode import Decoding
+    from keras_inception.data.decoding import Decoding
 
     assert Recipe().background_color == Decoding().background
     assert Recipe(background="0a10ff").background_color == (10, 16, 255)

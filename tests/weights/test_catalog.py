@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from keras_inception import get_weights, list_models, list_weights
+from keras_inception import catalog, get_weights, list_models, list_weights
+from keras_inception.catalog import CATALOG
 from keras_inception.cli import run
-from keras_inception.weights import catalog, layouts
-from keras_inception.weights.catalog import CATALOG
+from keras_inception.weights import layouts
 
 DOCS = Path(__file__).parents[2] / "docs" / "weights.md"
 

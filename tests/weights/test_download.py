@@ -19,8 +19,9 @@ import zipfile
 import numpy as np
 import pytest
 
+from keras_inception.catalog import Weights
 from keras_inception.files import cache_folder
-from keras_inception.weights import DownloadError, Weights, download, fetch
+from keras_inception.weights import DownloadError, download, fetch
 
 CONTENT = np.random.default_rng(0).bytes(3 * 2**20)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -263,8 +264,8 @@ def test_a_read_only_cache(server, small_disk):
 def test_progress_is_shown(server, tmp_path):
     """In a process of its own, since pytest takes the output."""
     code = (
-        "import sys; from keras_inception.weights import Weights, fetch;"
-        "fetch(Weights(name='x.y', url=sys.argv[1]))"
+        "import sys; from keras_inception import Weights, weights;"
+        "weights.fetch(Weights(name='x.y', url=sys.argv[1]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, f"{server.url}/v4.safetensors"], capture_output=True, text=True

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from keras_inception import endpoints, get_model
+from keras_inception.catalog import CATALOG
 from keras_inception.weights import layouts
-from keras_inception.weights.catalog import CATALOG
 from keras_inception.weights.layouts.layout import rows
 from keras_inception.weights.native import variables
 from keras_inception.weights.resolve import records_for

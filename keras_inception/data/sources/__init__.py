@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception.buckets import as_path
-from keras_inception.data.decode import Decoding
+from keras_inception.data.decoding import Decoding, decoding_for
 from keras_inception.data.duplicates import say_duplicates
 from keras_inception.data.fingerprint import Changes, Fingerprint
 from keras_inception.data.groups import numbers_of, say_shared
@@ -270,23 +270,6 @@ def open_run(run: RunFolder, held: Held | None = None) -> Source:
     record = run.data_path
     parts = Fingerprint.read(record) if record.exists() else None
     return open_for(run.recipe, parts, held=held)
-
-
-def decoding_of(run: RunFolder) -> Decoding:
-    """How a run decodes images.
-
-    Raises:
-        ValueError: its config.json or its record of the data is damaged.
-    """
-    decoding, record = decoding_for(run.recipe), run.data_path
-    if record.exists():
-        decoding = dataclasses.replace(decoding, white=Fingerprint.read(record).white)
-    return decoding
-
-
-def decoding_for(recipe: Recipe) -> Decoding:
-    """How a recipe's images are decoded, before the range of those of 16 bits is known."""
-    return Decoding(recipe.background_color, recipe.max_pixels, bands=recipe.band_numbers)
 
 
 def _with_parts(source: Source, before: Fingerprint) -> Source:

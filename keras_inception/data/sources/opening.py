@@ -6,7 +6,7 @@ import dataclasses
 import re
 from pathlib import Path
 
-from keras_inception.data.decode import Decoding
+from keras_inception.data.decoding import Decoding
 
 # Words by which a folder is known to hold a part.
 PART_NAMES = {

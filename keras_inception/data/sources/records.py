@@ -15,8 +15,8 @@ import tensorflow as tf
 from keras_inception import buckets
 from keras_inception.buckets import as_path
 from keras_inception.data.checked import check_images
+from keras_inception.data.decoding import FORMATS
 from keras_inception.data.groups import TABLE
-from keras_inception.data.headers import FORMATS
 from keras_inception.data.kept import state_of
 from keras_inception.data.listing import is_folder
 from keras_inception.data.parts import draw_missing_parts
