@@ -273,12 +273,15 @@ def _own_identity(
             ", ".join(f"{k}={v!r}" for k, v in _seen_in(arrays).items()) or "no other arguments",
         )
     record = record or Weights()
-    return Identity.create(
+    found = Identity.create(
         said.variant or ("" if graph else record.variant),
         {**_seen_in(arrays), **said.arguments, **record.builder_arguments},
         record.preprocessing or said.preprocessing,
         said.class_names,
     )
+    if said.thresholds:
+        return found.replace(output=said.output, thresholds=said.thresholds)
+    return found
 
 
 def _arguments(

@@ -306,3 +306,14 @@ def test_a_contract_of_other_channels_is_refused_when_the_file_is_read(file, tmp
     safetensors.write(path, arrays, metadata | {"preprocessing": json.dumps(contract)})
     with pytest.raises(ValueError, match="four.safetensors .*`mean` has 4 values .* 3 channels"):
         read(path)
+
+
+def test_thresholds_come_back(tmp_path):
+    """Of a network with a sigmoid for each class, from which its classes are named."""
+    arguments = {"width_multiplier": 0.25, "classes": 3, "classifier_activation": "sigmoid"}
+    model = keras_inception.get_model(
+        "InceptionV1", weights=None, input_shape=(48, 48, 3), **arguments
+    )
+    known = model.identity.replace(class_names=("a", "b", "c"), thresholds=(0.4, 0.3, 0.2))
+    path = keras_inception.save_weights(attach(model, known), tmp_path / "model.safetensors")
+    assert keras_inception.load_classifier(path).identity.thresholds == known.thresholds
