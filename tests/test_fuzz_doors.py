@@ -6,6 +6,7 @@ files of weights.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import gzip
 import io
@@ -72,10 +73,15 @@ def json_mutated(data: bytes, rng: random.Random) -> bytes:
         if rng.random() < 0.2:
             del parent[key]
         else:
-            parent[key] = rng.choice(ODD)
+            parent[key] = odd(rng)
     if rng.random() < 0.05:
-        content = rng.choice(ODD)
+        content = odd(rng)
     return json.dumps(content).encode()
+
+
+def odd(rng: random.Random) -> object:
+    """A value of its own: a shared list would carry one mutant's changes into the next."""
+    return copy.deepcopy(rng.choice(ODD))
 
 
 def containers(content: object):
@@ -147,8 +153,8 @@ def mutate(path: Path, rng: random.Random) -> None:
         archive = data[data.index(b"PK\x03\x04") :]
         with zipfile.ZipFile(io.BytesIO(archive)) as files:
             name = next(n for n in files.namelist() if n.endswith(".json"))
-        odd = inside(archive, name, lambda content: json_mutated(content, rng))
-        data = data[: -len(archive)] + odd
+        changed = inside(archive, name, lambda content: json_mutated(content, rng))
+        data = data[: -len(archive)] + changed
     elif within and path.suffix == ".tfrecord":
         data = records_mutated(data, rng)
     elif path.suffix == ".tflite":  # of the graph, LiteRT could end the process

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_inception import files
+from keras_inception.budget import refusing
 from keras_inception.curation.choosing import choose_next
 from keras_inception.curation.labels import LabelCheck
 from keras_inception.curation.network import Network
@@ -252,15 +253,13 @@ def sentence_in(folder: Path) -> str:
     path = folder / RESULT
     if not path.exists():
         return ""
-    try:
+    with refusing(path):
         content = json.loads(files.read_text(path))
         wrong, images = int(content["wrong"]), int(content["images"])
         pairs = [(str(a), str(b), int(n)) for a, b, n in content["pairs"][:3]]
-        network = str(content["network"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged: {error!r}") from error
+        share, network = wrong / images, str(content["network"])
     shown = "; ".join(f"{a} should be {b}: {n:,}" for a, b, n in pairs)
     return (
-        f"About {wrong:,} of {images:,} training labels seem to be wrong ({wrong / images:.1%}), "
+        f"About {wrong:,} of {images:,} training labels seem to be wrong ({share:.1%}), "
         f"by the features of {network}{f': {shown}' if shown else ''}."
     )

@@ -63,7 +63,7 @@ def _groups_in_table(names: Sequence[str], path: Path) -> np.ndarray:
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise ValueError(
             f"`groups={path}` should be a CSV file in UTF-8 with the columns path and group: "
-            f"{error!r}"
+            f"{printable(str(error), 200)}"
         ) from error
     if names and not any(name in group for name in names):
         raise ValueError(

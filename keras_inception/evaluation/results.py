@@ -14,6 +14,7 @@ import numpy as np
 
 import keras_inception
 from keras_inception import archives, files, pictures
+from keras_inception.budget import refusing
 from keras_inception.data import views
 from keras_inception.evaluation import several
 from keras_inception.evaluation.groups import accuracy_interval, difference_interval
@@ -211,12 +212,10 @@ def read(folder: Path) -> dict[str, Any] | None:
     path = folder / RESULT
     if not path.exists():
         return None
-    try:
+    with refusing(path):
         result = json.loads(files.read(path))
         if not result["results"]:
             raise ValueError("it holds no result")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged: {error!r}") from error
     return result
 
 

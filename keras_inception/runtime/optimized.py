@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from keras_inception import files
+from keras_inception.budget import refusing
 from keras_inception.identity import Identity
 from keras_inception.runtime.engine import FILE_ENGINES, Engine, of_file
 
@@ -72,9 +73,7 @@ def read(folder: Path, threads: int | None = None) -> tuple[Engine, Identity]:
         ValueError: the record is damaged, or the engine cannot load its file.
     """
     path = folder / RECORD
-    try:
+    with refusing(path):
         chosen = json.loads(files.read(path))["chosen"]
         choice = str(chosen["engine"]), str(chosen["precision"]), bool(chosen["frozen"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: {error!r}") from error
     return opened(folder, *choice, threads)

@@ -192,7 +192,7 @@ def test_bad_input_is_refused_and_a_folder_of_the_users_own_is_left_alone(model,
         optimize(model, tmp_path / "fast", candidates=[], verbose=0)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["fast", "mine"]
     (tmp_path / "fast" / "optimize.json").write_text("{")
-    with pytest.raises(ValueError, match="optimize.json is damaged"):
+    with pytest.raises(ValueError, match="optimize.json cannot be used"):
         load_classifier(tmp_path / "fast")
 
 

@@ -197,8 +197,12 @@ def test_measurements_of_a_run_are_in_its_folder_and_on_its_page(run, capsys):
     assert ended.value.code == 2
     assert "is a run folder" in capsys.readouterr().err
     written.write_text("{}")
-    with pytest.raises(ValueError, match="evaluation.json is damaged"):
+    with pytest.raises(ValueError, match="evaluation.json cannot be used"):
         write_report(run)
+    written.write_bytes(b"{" + b"\xff" * 9_999)  # none of it is printed
+    with pytest.raises(ValueError, match="evaluation.json cannot be used") as refused:
+        write_report(run)
+    assert len(str(refused.value)) < 400
 
 
 @pytest.mark.parametrize(
