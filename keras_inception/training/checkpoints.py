@@ -117,9 +117,15 @@ class Store:
     def _write(self, path: Path, keep: int) -> None:
         """Writes a checkpoint, and removes those of its kind before the newest `keep`."""
         kind, _, step = path.name.partition("-")
+        # TensorFlow writes the index under its own name, where a kill leaves half of it.
+        unfinished = path.with_name(f"{path.name}_temp")
         try:
-            self._checkpoint.write(str(path))
-        except tf.errors.OpError as error:
+            self._checkpoint.write(str(unfinished / path.name))
+            for data in unfinished.glob("*.data-*"):
+                data.replace(path.parent / data.name)
+            (unfinished / f"{path.name}.index").replace(f"{path}.index")
+            shutil.rmtree(unfinished)
+        except (tf.errors.OpError, OSError) as error:
             for rest in self._folder.rglob("*_temp"):
                 shutil.rmtree(rest, ignore_errors=True)
             raise OSError(

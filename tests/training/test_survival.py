@@ -116,6 +116,33 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path, capl
         small_store(tmp_path)[1].restore_newest()
 
 
+def test_the_first_checkpoint_half_written_is_none(tmp_path):
+    """A kill while TensorFlow wrote its index left a run that could not go on."""
+
+    class Killed(BaseException):
+        pass
+
+    _, store = small_store(tmp_path)
+    write = store._checkpoint.write
+
+    def killed(prefix):
+        write(prefix)
+        Path(f"{prefix}.index").write_bytes(b"")
+        raise Killed
+
+    store._checkpoint.write = killed
+    with pytest.raises(Killed):
+        store.save(1)
+    assert small_store(tmp_path)[1].restore_newest() == 0
+    _, store = small_store(tmp_path)
+    store.save(1)
+    assert small_store(tmp_path)[1].restore_newest() == 1
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "ckpt-1.index",
+        "ckpt-1.data-00000-of-00001",
+    }
+
+
 @pytest.fixture
 def tiny_disk(tmp_path):
     """A file system of 1 MB; mounting needs root, as CI has."""
