@@ -12,14 +12,15 @@ _WIDTH = 30
 
 
 class Bar:
-    """Called with (done, total images); total 0 where it is not known. Writes to stderr.
+    """Called with (done, total); total 0 where it is not known. Writes to stderr.
 
     Args:
         verbose: 1 shows the progress, 2 in lines on a terminal, too, 0 nothing.
+        of: What is counted.
     """
 
-    def __init__(self, verbose: int = 1) -> None:
-        self._verbose = verbose
+    def __init__(self, verbose: int = 1, of: str = "images") -> None:
+        self._verbose, self._of = verbose, of
         self._terminal = sys.stderr.isatty() and verbose < 2
         self._shown = time.monotonic()
         self._start: tuple[float, int] | None = None
@@ -37,7 +38,7 @@ class Bar:
         self._shown = now
         begun, first = self._start
         rate = (done - first) / max(now - begun, 1e-9)
-        line = f"{done} of {total} images" if total else f"{done} images"
+        line = f"{done} of {total} {self._of}" if total else f"{done} {self._of}"
         if rate:
             line += f", {rate:.1f} a second"
         if total and rate:

@@ -157,6 +157,7 @@ def train(
     weights: str | None = None,
     validation: Any = None,
     test: Any = None,
+    groups: Any = None,
     evaluate: bool = True,
     export: bool = True,
     report: bool = True,
@@ -173,13 +174,15 @@ def train(
         data: The images: what `--dataset` takes, such as "folder:PATH"; the path of a folder or a
             CSV file; (images, labels) or (images, labels, class names), with an array of values in
             0..255 or a list of paths, and whole numbers or class names as labels; a pandas table
-            with the columns path and label, and split if it has parts; a finite `tf.data.Dataset`
-            of (image, label); or a Hugging Face data set with an Image and a ClassLabel column. By
-            default the recipe's.
+            with the columns path and label, and split and group if it has them; a finite
+            `tf.data.Dataset` of (image, label); or a Hugging Face data set with an Image and a
+            ClassLabel column. By default the recipe's.
         recipe: The name of a recipe (`keras-inception recipes` lists them), or a `Recipe`.
         run_dir: The run folder; by default runs/<dataset>-<model>.
         model, weights: The variant, and the weights to start from; by default the recipe's.
         validation, test: These parts of data that is no path, by default drawn out of it.
+        groups: What belongs in one part, such as a patient: an entry for each image of `data` that
+            is no path; or the recipe's text, such as a regular expression on paths.
         evaluate, export, report: Whether the test part is measured, the recipe's formats are
             written and checked, and report.html is written.
         fresh: Whether an earlier run's files in the folder are removed first.
@@ -195,8 +198,8 @@ def train(
         keras_inception.exporting.ExportCheckError: an exported file differs from the network.
     """
     need_tensorflow("train")
-    name, held = named_or_held(data, validation, test)
-    given = {"dataset": name, "model": model, "weights": weights}
+    given, held = named_or_held(data, validation, test, groups)
+    given |= {"model": model, "weights": weights}
     recipe, options = _settings(recipe, run_dir, fresh, strategy, given, fields)
     if export:
         exporting.check_recipe(recipe)
@@ -224,7 +227,9 @@ def _carry_out(
         "keep_parts": options.keep_parts,
         "download": options.download,
     }
-    source = training.open_bound(recipe, RunFolder(options.run_dir), held=held, **opening)
+    source = training.open_bound(
+        recipe, RunFolder(options.run_dir), held=held, verbose=verbose, **opening
+    )
     folder = training.train(
         recipe,
         options.run_dir,

@@ -7,8 +7,18 @@ import os
 import numpy as np
 import pytest
 import short_googlenet
+from PIL import Image
 
-from keras_inception import evaluate, load_classifier, load_run, predict, train
+from keras_inception import (
+    bar,
+    evaluate,
+    explain,
+    inspect,
+    load_classifier,
+    load_run,
+    predict,
+    train,
+)
 from keras_inception.data import open_run
 from keras_inception.models import inception_v1
 from keras_inception.runs import RunFolder
@@ -71,6 +81,26 @@ def test_networks_answer_to_arrays(finished_run):
     assert [row["name"] for row in one["per_class"]] == run.class_names
     with pytest.raises(ValueError, match="Labels should be 0 to 3, for 4 class names"):
         evaluate(run, (images, split.labels[:8] + 4))
+
+
+def test_silence(finished_run, tmp_path, monkeypatch, capfd):
+    """Images that were not looked at before, with a bar that would tell of each."""
+    monkeypatch.setattr(bar, "_SECONDS_IN_A_LOG", 0)
+    rng, run = np.random.default_rng(5), load_run(finished_run.path)
+
+    def table(count=4):
+        paths = [tmp_path / f"{rng.integers(1 << 40)}.png" for _ in range(count)]
+        for path in paths:
+            Image.fromarray(rng.integers(0, 256, (9, 9, 3), np.uint8)).save(path)
+        return paths, [run.class_names[i % 2] for i in range(count)]
+
+    evaluate(run, table(), verbose=2)
+    assert "4 of 4 images checked" in capfd.readouterr().err
+    inspect(table(8), verbose=0)
+    evaluate(run, table(), verbose=0)
+    list(predict(run, table(), batch_size=1, verbose=0))
+    explain(run, table()[0][0])
+    assert capfd.readouterr() == ("", "")
 
 
 def test_parts_of_data_that_has_its_own(tmp_path):

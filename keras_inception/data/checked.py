@@ -22,13 +22,16 @@ from keras_inception.messages import printable, some
 UNREADABLE_LIMIT = 0.01
 
 
-def check_images(source: Source, states: Mapping[str, Sequence[object]]) -> Source:
+def check_images(
+    source: Source, states: Mapping[str, Sequence[object]], verbose: int = 1
+) -> Source:
     """Looks at every image once, and takes out those that cannot be read.
 
     Args:
         source: Parts whose images are encoded bytes.
         states: Of each part's images, what changes when their content does, such as path, size and
             time.
+        verbose: 1 shows the progress, 2 in lines, 0 nothing.
 
     Returns:
         The source with the facts of its images, with their `white`, and with what was left out.
@@ -40,7 +43,7 @@ def check_images(source: Source, states: Mapping[str, Sequence[object]]) -> Sour
     converted = Counter[str]()
     for part, split in source.splits.items():
         where = f"{source.name} {part}"
-        facts = find_facts(split.image, states[part], source.decoding, where)
+        facts = find_facts(split.image, states[part], source.decoding, where, verbose)
         lacks_package = np.isin(facts["problem"], list(NEEDS.values()))
         for i in np.flatnonzero(lacks_package):
             kind = f"images of which {facts['problem'][i]}"

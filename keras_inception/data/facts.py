@@ -20,14 +20,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from keras_inception.bar import Bar
 from keras_inception.data.decode import Decoding, sixteen_bit_maximum
 from keras_inception.data.headers import FORMATS, CannotRead
 from keras_inception.data.iteration import Batches
@@ -64,6 +63,7 @@ def find_facts(
     states: Sequence[object],
     decoding: Decoding,
     where: str,
+    verbose: int = 1,
 ) -> Facts:
     """Reads and decodes every image once; those of an unchanged state are known from before.
 
@@ -75,6 +75,7 @@ def find_facts(
         states: For each image, what changes when its content does, such as path, size and time.
         decoding: How images are decoded.
         where: Names the data set; facts are kept under this name.
+        verbose: 1 shows the progress, 2 in lines, 0 nothing.
     """
     keys = np.array([digest(repr(s).encode(errors="surrogateescape")) for s in states], np.uint8)
     keys = keys.reshape(-1, 16)
@@ -87,7 +88,7 @@ def find_facts(
     for name, column in facts.items():
         column[known] = before[name][place[known]]
     if not known.all():
-        found = _look(image, np.flatnonzero(~known), decoding)
+        found = _look(image, np.flatnonzero(~known), decoding, verbose)
         for name, column in facts.items():
             column[~known] = found[name]
         good = facts["problem"] == ""
@@ -131,7 +132,10 @@ def groups_of_equals(facts: Facts) -> np.ndarray:
 
 
 def _look(
-    image: Callable[[tf.Tensor], tf.Tensor], numbers: np.ndarray, decoding: Decoding
+    image: Callable[[tf.Tensor], tf.Tensor],
+    numbers: np.ndarray,
+    decoding: Decoding,
+    verbose: int,
 ) -> Facts:
     """The facts of some images: by their headers, then by decoding them once."""
     facts = _nothing(len(numbers))
@@ -172,7 +176,7 @@ def _look(
         .map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
         .ignore_errors()
     )
-    shown = time.monotonic()
+    progress = Bar(verbose, "images checked")
     with Batches(rows) as looked_at:
         for done, (row, values) in enumerate(looked_at, start=1):
             height, width, maximum = values.numpy()
@@ -180,9 +184,7 @@ def _look(
                 for name, value in (("height", height), ("width", width), ("maximum", maximum)):
                     facts[name][row.numpy()] = value
                 facts["problem"][row.numpy()] = ""
-            if time.monotonic() - shown > 10:
-                shown = time.monotonic()
-                print(f"checked {done} of {len(numbers)} images", file=sys.stderr, flush=True)
+            progress(done, len(numbers))
     _make_plain(image, numbers, decoding, facts)
     return facts
 

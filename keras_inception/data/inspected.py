@@ -36,10 +36,12 @@ def inspect(
     *,
     validation: Any = None,
     test: Any = None,
+    groups: Any = None,
     near: bool = False,
     odd: bool = False,
     output: str | os.PathLike | None = None,
     download: bool = False,
+    verbose: int = 1,
     **fields: Any,
 ) -> Inspection:
     """What a data set holds and what is wrong with it, before any training.
@@ -47,10 +49,12 @@ def inspect(
     Args:
         data: What `train` takes as data.
         validation, test: These parts of data that is no path, by default drawn out of it.
+        groups: What belongs in one part; see `train`.
         near: Whether images that look alike are searched for as well, across and within parts.
         odd: Whether odd images are searched for: blank, dark, blurred and so on.
         output: An .html file, into which a page with images of each class is written.
         download: Whether TFDS may fetch a data set.
+        verbose: 1 shows the progress of a first look at the images, 2 in lines, 0 nothing.
         **fields: Fields of a recipe that say how a data set is opened, such as `data_dir`, `split`,
             `keys`, `validation_fraction`, `seed`, `max_pixels` and `bands`.
 
@@ -64,13 +68,13 @@ def inspect(
             raise TypeError(f"`inspect` has no argument {name!r}{nearest(name, known)}")
     if output and not os.fspath(output).endswith(".html"):
         raise ValueError(f"`output` should end in .html. Received: output={os.fspath(output)!r}")
-    name, held = named_or_held(data, validation, test)
-    recipe = Recipe(**{"dataset": name, **fields})
+    given, held = named_or_held(data, validation, test, groups)
+    recipe = Recipe(**given, **fields)
     recipe.check()
     level = logging.getLogger().level
     logging.getLogger().setLevel(logging.ERROR)  # the findings say what warnings would say
     try:
-        source = open_for(recipe, download=download, held=held)
+        source = open_for(recipe, download=download, held=held, verbose=verbose)
     finally:
         logging.getLogger().setLevel(level)
     counts = {

@@ -91,7 +91,7 @@ def evaluate(
         how = (crops, ensemble, part != "test", ground_truth, keys, data_dir, limit, restrict)
         return _evaluate_run(_own_run(given, *how, output), source, fresh, batch_size, verbose)
     _check(given, crops, ensemble, restrict, output)
-    opened = _open(dataset, ground_truth, keys, data_dir, given)
+    opened = _open(dataset, ground_truth, keys, data_dir, given, verbose)
     task = plan(given, opened, part, crops or "1", ensemble, limit, batch_size, restrict)
     return _measure(task, Path(output) if output else None, fresh, verbose)
 
@@ -101,7 +101,13 @@ def _evaluate_run(
 ) -> results.Evaluation:
     """A run's own evaluation, whose images could all be read when the run began."""
     crops = {"center": "1"}.get(run.recipe.views, run.recipe.views)
-    task = plan([run.address], source or open_run(run), "test", crops, batch_size=batch_size)
+    task = plan(
+        [run.address],
+        source or open_run(run, verbose=verbose),
+        "test",
+        crops,
+        batch_size=batch_size,
+    )
     result = _measure(dataclasses.replace(task, tolerant=False), run.path, fresh, verbose)
     run.publish()
     return result
@@ -195,6 +201,7 @@ def _open(
     keys: str,
     data_dir: str,
     models: Sequence[Any],
+    verbose: int,
 ) -> Source:
     """The data set; a run's in the parts that the run had."""
     if isinstance(dataset, Source):
@@ -202,15 +209,24 @@ def _open(
     runs = [run for run in map(run_of, models) if run]
     decoding = decoding_of(runs[0]) if runs else Decoding()
     if not isinstance(dataset, str | os.PathLike):
-        first = run_of(models[0]) or load_classifier(models[0])
-        return open_source(Held(test=dataset, class_names=first.class_names), decoding=decoding)
+
+        def class_names() -> Sequence[str]:  # the model is loaded when the data is in order
+            return (run_of(models[0]) or load_classifier(models[0])).class_names
+
+        held = Held(test=dataset, class_names=class_names)
+        return open_source(held, decoding=decoding, verbose=verbose)
     dataset = os.fspath(dataset)
     for run in runs:
         # Drawn anew, the test part would hold images that the run has trained on.
         if run.recipe.dataset == dataset and not ground_truth:
-            return open_run(run)
+            return open_run(run, verbose=verbose)
     return open_source(
-        dataset, data_dir=data_dir, decoding=decoding, ground_truth=ground_truth, keys=keys
+        dataset,
+        data_dir=data_dir,
+        decoding=decoding,
+        ground_truth=ground_truth,
+        keys=keys,
+        verbose=verbose,
     )
 
 

@@ -83,7 +83,7 @@ def export(
     )
     for target in chosen:
         target.check_network(network)
-    opened = _opened(dataset, run)
+    opened = _opened(dataset, run, verbose)
     chosen = [target.with_data(opened, network, num_calibration) for target in chosen]
     samples = held_out(opened, network, num_images) if opened else made_up(network, num_images)
     result = Exports(_exported(network, chosen, samples, folder, latency, _speaker(verbose)))
@@ -169,22 +169,22 @@ def _run_of(source: Any) -> RunFolder | None:
     return run if run.config_path.exists() else None
 
 
-def _opened(dataset: Any, run: RunFolder | None) -> data.Source | None:
+def _opened(dataset: Any, run: RunFolder | None, verbose: int) -> data.Source | None:
     """The data set that is given, decoded as the run's images were, or the run's.
 
     What a program holds is in the parts that a run had which trained on it.
     """
     if dataset is None:
-        return data.open_run(run) if run is not None else None
+        return data.open_run(run, verbose=verbose) if run is not None else None
     if isinstance(dataset, data.Source):
         source = dataset
     elif isinstance(dataset, str | os.PathLike):
-        source = data.open_source(dataset)
+        source = data.open_source(dataset, verbose=verbose)
     else:
         held = data.Held(dataset)
         if run is not None and run.recipe.dataset == held.kind:
-            return data.open_run(run, held)
-        source = data.open_source(held)
+            return data.open_run(run, held, verbose)
+        source = data.open_source(held, verbose=verbose)
     return source.decoded_as(data.decoding_of(run)) if run else source
 
 

@@ -100,7 +100,14 @@ def train(
     _check_options(recipe, Options(str(run_dir), steps_per_loop=steps_per_loop, xla=xla), strategy)
     folder = RunFolder(run_dir)
     if source is None:
-        source = open_bound(recipe, folder, fresh=fresh, keep_parts=keep_parts, download=download)
+        source = open_bound(
+            recipe,
+            folder,
+            fresh=fresh,
+            keep_parts=keep_parts,
+            download=download,
+            verbose=verbose,
+        )
     recipe, notes = precision.decided(recipe, folder, strategy, fresh)
     recipe, of_data = for_data(recipe, source)
     if not fresh:
@@ -304,6 +311,7 @@ def open_bound(
     fresh: bool = False,
     keep_parts: bool = False,
     download: bool = False,
+    verbose: int = 1,
 ) -> Source:
     """The recipe's data set, in the parts that a run in the folder has, if there is one.
 
@@ -322,7 +330,7 @@ def open_bound(
     before = Fingerprint.read(folder.data_path) if begun else None
     anew = f"The run in {folder.path} is as it was. Start it anew with `fresh=True`"
     try:
-        source = open_for(recipe, before, download, held)
+        source = open_for(recipe, before, download, held, verbose)
     except ChangedData as error:
         raise ValueError(
             f"{error}. {anew}, give another `run_dir`, or put the data back as it was."

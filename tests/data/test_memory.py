@@ -169,6 +169,36 @@ def test_parts_of_ones_own(root):
     np.testing.assert_array_equal(labelled.splits["test"].pixels(0)[..., 2], images[0, :, :, 0])
 
 
+@pytest.mark.parametrize("kind", ["arrays", "table", "paths", "hugging_face"])
+def test_groups_stay_whole(root, kind):
+    """Of three images each, numbers as pandas has them; the last image is alone."""
+    patients, data = [float(i // 3) for i in range(29)] + [np.nan], held(root, kind)
+    source = open_source(Held(data, groups=patients), validation_fraction=0.2)
+    if kind == "table":
+        of_column = open_source(Held(Table(data, group=patients)), validation_fraction=0.2)
+        assert of_column.fingerprint() == source.fingerprint()
+    sets = [set(split.groups) - {""} for split in source.splits.values()]
+    assert all(map(len, sets))
+    assert sum(map(len, sets)) == len(set.union(*sets)) == 10
+    assert source.provenance["groups"]["by"] == "the data set itself"
+
+
+def test_groups_by_the_names_of_paths(root):
+    """As of a folder's files; a table's column says those of each part."""
+    how = {"groups": r"(\w+/\d)\d\.png", "validation_fraction": 0.2}
+    source, folder = (open_source(one, **how) for one in (Held(held(root, "paths")), root))
+    assert source.drawn == folder.drawn
+    for part, split in folder.splits.items():
+        np.testing.assert_array_equal(source.splits[part].labels, split.labels)
+    table = Table(
+        held(root, "table"), split=["test", "train", "val"] * 10, group=["a", "", "b"] * 10
+    )
+    parts = open_source(Held(table)).splits
+    assert [set(split.groups) for split in parts.values()] == [{""}, {"b"}, {"a"}]
+    equal = (np.repeat(arrays(sorted(root.rglob("*.png")))[:10], 2, 0), [0, 1] * 10)
+    assert len(set(open_source(Held(equal), groups="twins").splits["train"].groups)) > 1
+
+
 def test_splits_of_hugging_face_are_parts(root, caplog):
     """As published sets have them: test images without labels, and splits beside the parts."""
     paths, labels = sorted(root.rglob("*.png")), [0] * 15 + [1] * 15
@@ -198,6 +228,12 @@ def test_inspect_takes_what_train_takes(root, tmp_path):
         keras_inception.inspect(data, output="sheet")
     with pytest.raises(ValueError, match="`validation` and `test` go with arrays"):
         keras_inception.inspect(root, test=data)
+    with pytest.raises(ValueError, match="`groups` should be a text for data in files"):
+        keras_inception.inspect(root, groups=[1, 2])
+    with pytest.raises(ValueError, match="each of the 30 training images. Received: 2$"):
+        keras_inception.inspect(data, groups=[1, 2])
+    with pytest.raises(ValueError, match="in another order. Received: a tf.data.Dataset"):
+        keras_inception.inspect(held(root, "dataset"), groups=[0] * 30)
 
 
 IMAGES, LABELS = np.zeros((4, 8, 8, 3), np.uint8), np.array([0, 1, 0, 1])
@@ -214,6 +250,7 @@ ENDLESS = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).repeat()
         ((np.full_like(IMAGES, np.nan, np.float32), LABELS), "values in"),
         ((IMAGES[0, 0], LABELS), r"Received: uint8 of shape \(8, 3\)"),
         (([IMAGES[0], IMAGES[1, :4]], LABELS[:2]), "should all have one size"),
+        ((IMAGES[:0], LABELS[:0]), "at least one image. Received: none"),
         ((IMAGES, LABELS[:3]), r"each of the 4 images. Received: int64 of shape \(3,\)"),
         ((IMAGES, LABELS / 2), "Received: float64"),
         ((IMAGES, np.eye(4)), r"Received: float64 of shape \(4, 4\); of one-hot"),
@@ -221,7 +258,10 @@ ENDLESS = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).repeat()
         ((IMAGES, ["a", "b", "c", "a"], ("a", "b")), "among the class names. Received: c"),
         ((["a.png", "a.png"], LABELS[:2]), "Received twice: a.png"),
         ((["a.png", "b.png"], LABELS[:2]), "paths cannot be read"),
-        (Table(file=[], label=[]), "columns path and label, and may have split. Received: file"),
+        (
+            Table(file=[], label=[]),
+            "columns path and label, and may have split and group. Received: file",
+        ),
         (Table(path=["a"], label=["b"], split=["both"]), "in every row. Received: both"),
         (ENDLESS, "without `repeat"),
         (tf.data.Dataset.from_tensor_slices(IMAGES), "should give .image, label."),

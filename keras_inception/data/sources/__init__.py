@@ -89,6 +89,7 @@ def open_source(
     keys: str = "",
     groups: str = "",
     parts: Fingerprint | None = None,
+    verbose: int = 1,
 ) -> Source:
     """Opens a data set and checks it.
 
@@ -118,6 +119,7 @@ def open_source(
         parts: What an earlier run's `Source.fingerprint()` was: its examples are in the same
             parts, in the same order, and nothing is drawn anew. Examples that it does not have are
             left out and named in `Source.added`.
+        verbose: 1 shows the progress of a first look at the images, 2 in lines, 0 nothing.
 
     Raises:
         ChangedData: with `parts`, examples of the earlier run are gone, or their contents, names,
@@ -133,7 +135,16 @@ def open_source(
         decoding = dataclasses.replace(decoding, white=parts.white)
     listed = Path(ground_truth) if ground_truth else None
     opening = Opening(
-        data_dir, split, validation_fraction, seed, download, decoding, listed, keys, groups
+        data_dir,
+        split,
+        validation_fraction,
+        seed,
+        download,
+        decoding,
+        listed,
+        keys,
+        groups,
+        verbose,
     )
     source = _opened(dataset, opener, opening)
     is_measured_on = kind == "imagenet" or (held and held.train is None)
@@ -205,7 +216,7 @@ def _opener(
             "`keys` names the keys of tfrecord:PATH or tfds:NAME; other data sets have none. "
             f"Received: keys={keys!r} with {dataset}"
         )
-    if groups and kind not in ("folder", "csv", "tfrecord", "tfds", "fashion_mnist_mini"):
+    if groups and kind not in (*KINDS, "folder", "csv", "tfrecord", "tfds", "fashion_mnist_mini"):
         raise ValueError(
             "`groups` belongs to folder:PATH, csv:FILE, tfrecord:PATH or tfds:NAME. "
             f"Received: groups={groups!r} with {dataset}"
@@ -219,7 +230,7 @@ def _said_of_groups(source: Source, groups: str) -> dict[str, Any]:
     if not known:
         return {}
     counts = {part: len(np.unique(numbers_of(column))) for part, column in known.items()}
-    said = {"groups": {"by": groups or "the column group"} | counts}
+    said = {"groups": {"by": groups or "the data set itself"} | counts}
     return said | say_shared(known, source.name)
 
 
@@ -242,8 +253,9 @@ def open_for(
     parts: Fingerprint | None = None,
     download: bool = False,
     held: Held | None = None,
+    verbose: int = 1,
 ) -> Source:
-    """A recipe's data set; `parts`, `download` and what it raises are those of `open_source`.
+    """A recipe's data set; the other arguments and what it raises are those of `open_source`.
 
     `held` is the data set of a recipe for what a program holds.
     """
@@ -258,15 +270,17 @@ def open_for(
         keys=recipe.keys,
         groups=recipe.groups,
         parts=parts,
+        verbose=verbose,
     )
 
 
-def open_run(run: RunFolder, held: Held | None = None) -> Source:
+def open_run(run: RunFolder, held: Held | None = None, verbose: int = 1) -> Source:
     """The data set of a run, divided as it was.
 
     Args:
         run: The run folder.
         held: The data set of a run that trained on what a program held.
+        verbose: See `open_source`.
 
     Raises:
         ChangedData: it has changed since.
@@ -274,7 +288,7 @@ def open_run(run: RunFolder, held: Held | None = None) -> Source:
     """
     record = run.data_path
     parts = Fingerprint.read(record) if record.exists() else None
-    return open_for(run.recipe, parts, held=held)
+    return open_for(run.recipe, parts, held=held, verbose=verbose)
 
 
 def decoding_of(run: RunFolder) -> Decoding:

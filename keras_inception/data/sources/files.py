@@ -77,7 +77,7 @@ class Files:
             left_out=self.left_out,
             decoding=opening.decoding,
         )
-        source = check_images(source, states)
+        source = check_images(source, states, opening.verbose)
         if opening.groups == BY_TWINS:
             source = grouped_by_twins(source)
         return draw_missing_parts(source, opening.validation_fraction, opening.seed)

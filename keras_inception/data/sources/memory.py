@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,12 @@ from keras_inception.data.checked import check_images
 from keras_inception.data.kept import state_of
 from keras_inception.data.parts import draw_missing_parts
 from keras_inception.data.sources import hugging_face
-from keras_inception.data.sources.files import ImageFile, check_class_names, split_of_files
+from keras_inception.data.sources.files import (
+    ImageFile,
+    check_class_names,
+    grouped_by_name,
+    split_of_files,
+)
 from keras_inception.data.sources.hugging_face import Encoded
 from keras_inception.data.sources.labels import (
     check_names_of_several,
@@ -27,9 +32,11 @@ from keras_inception.data.sources.labels import (
 )
 from keras_inception.data.sources.opening import PART_OF, Opening
 from keras_inception.data.splits import Source, Split, array_split
+from keras_inception.data.twins import BY_TWINS, grouped_by_twins
 from keras_inception.messages import printable, shown, some
 
 KINDS = ("arrays", "paths", "table", "dataset", "hugging_face")
+_NOTHING = ("None", "nan", "<NA>", "NaT")  # as Python, numpy and pandas write what is not there
 # The share of the machine's memory that a `tf.data.Dataset` may take: it is copied twice.
 _SHARE_OF_MEMORY = 1 / 4
 _EXPECTED = (
@@ -47,18 +54,22 @@ class Held:
         train: The training part, or all images: (images, labels) or (images, labels, names), where
             images are an array (n, height, width, channels) or (n, height, width) in 0..255 or a
             list of paths, and labels whole numbers, class names, or 0 and 1 of shape (n, classes)
-            where images may have several; a table with the columns path
-            and label, and split if it has parts; a finite `tf.data.Dataset` of (image, label), in
-            batches or not; or a `Dataset` or `DatasetDict` of Hugging Face's package `datasets`
-            with an Image and a ClassLabel column. None where networks are only measured.
+            where images may have several; a table with the columns path and label, and split and
+            group if it has them; a finite `tf.data.Dataset` of (image, label), in batches or not;
+            or a `Dataset` or `DatasetDict` of Hugging Face's package `datasets` with an Image and a
+            ClassLabel column. None where networks are only measured.
         validation, test: These parts, in the same forms. None: drawn out of the training part.
-        class_names: What whole numbers mean where the data does not say it.
+        class_names: What whole numbers mean where the data does not say it; or a function that is
+            asked when all else is found in order.
+        groups: What belongs in one part, such as a patient, of each training image; None or "" for
+            an image that is alone. A table has a column `group` instead.
     """
 
     train: Any = None
     validation: Any = None
     test: Any = None
-    class_names: Sequence[str] | None = None
+    class_names: Sequence[str] | Callable[[], Sequence[str]] | None = None
+    groups: Sequence[Any] | None = None
 
     @property
     def kind(self) -> str:
@@ -67,14 +78,16 @@ class Held:
 
 
 class _Part(NamedTuple):
-    """Images, uint8, paths or `Encoded`; the class name of each; and all class names, if known.
+    """Images, uint8, paths or `Encoded`; the class name of each; and what else is known.
 
-    Of several labels the names have a | between them.
+    That is all class names, and the group of each image. Of several labels the names have a |
+    between them.
     """
 
     images: Any
     labels: list[str]
     class_names: tuple[str, ...]
+    groups: np.ndarray | None = None
 
 
 def kind_of(data: Any) -> str:
@@ -90,21 +103,30 @@ def kind_of(data: Any) -> str:
     raise ValueError(f"{_EXPECTED} Received: {type(data).__name__}")
 
 
-def named_or_held(data: Any, validation: Any = None, test: Any = None) -> tuple[Any, Held | None]:
-    """What a recipe calls the data set (None if it is not given), and what a program holds of it.
+def named_or_held(
+    data: Any, validation: Any = None, test: Any = None, groups: Any = None
+) -> tuple[dict[str, Any], Held | None]:
+    """What a recipe says of the data set, without what is not given, and what a program holds.
 
     Raises:
-        ValueError: the data is of another kind, or parts are given beside a path.
+        ValueError: the data is of another kind, or parts or groups are given beside a path.
     """
+    given = {"groups": groups} if isinstance(groups, str) else {}
+    listed = None if given else groups
     if data is not None and not isinstance(data, str | os.PathLike):
-        held = Held(data, validation, test)
-        return held.kind, held
+        held = Held(data, validation, test, groups=listed)
+        return given | {"dataset": held.kind}, held
+    if listed is not None:
+        raise ValueError(
+            "`groups` should be a text for data in files, which says how their names tell the "
+            f"groups (docs/data.md). Received: {type(groups).__name__}"
+        )
     if validation is not None or test is not None:
         raise ValueError(
             "`validation` and `test` go with arrays, tables and data sets of a program; folders "
             f"and files have their own parts. Received: data={data!r}"
         )
-    return (None if data is None else os.fspath(data)), None
+    return given if data is None else given | {"dataset": os.fspath(data)}, None
 
 
 def images_of(data: Any) -> Any:
@@ -134,6 +156,10 @@ def open_held(held: Held, opening: Opening) -> Source:
             if name in parts:
                 raise ValueError(f"The {name} part is given twice: in the table, and by itself.")
             parts[name] = one
+        if not all(len(one.images) for one in parts.values()):
+            raise ValueError(f"The {part} part should have at least one image. Received: none")
+    if held.groups is not None:
+        parts["train"] = _grouped(parts["train"], held.groups, kind)
     classes, numbers = _classes(parts, kind)
     if len({type(one.images) for one in parts.values()}) > 1:
         raise ValueError("The parts should all be of one kind: paths, arrays or Hugging Face's.")
@@ -144,7 +170,7 @@ def open_held(held: Held, opening: Opening) -> Source:
             raise ValueError(f"Each path should be given once. Received twice: {some(twice)}")
     splits, states = dict[str, Split](), dict[str, Sequence[object]]()
     size = sum(len(one.images) for one in parts.values())
-    for part, (images, labels, _) in parts.items():
+    for part, (images, labels, _, groups) in parts.items():
         if isinstance(images, np.ndarray):
             splits[part] = array_split(images, numbers[part], _noun(part))
         elif isinstance(images, Encoded):
@@ -159,9 +185,15 @@ def open_held(held: Held, opening: Opening) -> Source:
         if kind == "dataset":
             names = _names_by_content(splits[part].facts["digest"], labels, part)
             splits[part] = dataclasses.replace(splits[part], name=names.__getitem__)
+        if groups is not None:
+            splits[part] = dataclasses.replace(splits[part], groups=groups)
+        if opening.group_key:
+            splits[part] = grouped_by_name(splits[part], opening.group_key)
     source = Source(kind, classes, splits, {kind: f"{size:,} images"}, decoding=opening.decoding)
     if states:
-        source = check_images(source, states)
+        source = check_images(source, states, opening.verbose)
+    if opening.groups == BY_TWINS:
+        source = grouped_by_twins(source)
     return draw_missing_parts(source, opening.validation_fraction, opening.seed)
 
 
@@ -209,7 +241,7 @@ def _classes(parts: dict[str, _Part], where: str) -> tuple[tuple[str, ...], dict
     }
 
 
-def _parts(data: Any, part: str, default: Sequence[str] | None) -> dict[str, _Part]:
+def _parts(data: Any, part: str, default: Any) -> dict[str, _Part]:
     """One part, or those of a table's column split."""
     kind = kind_of(data)
     if kind == "table":
@@ -226,15 +258,17 @@ def _parts(data: Any, part: str, default: Sequence[str] | None) -> dict[str, _Pa
     return {part: _labelled(images, labels, default if names is None else names)}
 
 
-def _table_parts(data: Any, part: str, default: Sequence[str] | None) -> dict[str, _Part]:
+def _table_parts(data: Any, part: str, default: Any) -> dict[str, _Part]:
     lacking = [name for name in ("path", "label") if name not in data.columns]
     if lacking:
         raise ValueError(
-            "A table should have the columns path and label, and may have split. "
+            "A table should have the columns path and label, and may have split and group. "
             f"Received: {some(map(str, data.columns), 8)}"
         )
     paths = [os.fspath(path) for path in data["path"]]
     whole = _labelled(paths, list(data["label"]), default)
+    if "group" in data.columns:
+        whole = _grouped(whole, data["group"], "table")
     if "split" not in data.columns:
         return {part: whole}
     own = [PART_OF.get(str(name).strip().lower(), "") for name in data["split"]]
@@ -243,14 +277,33 @@ def _table_parts(data: Any, part: str, default: Sequence[str] | None) -> dict[st
             "A table's column split should be train, validation or test in every row. "
             f"Received: {some(dict.fromkeys(map(str, data['split'])))}"
         )
+    rows = {name: [i for i, its in enumerate(own) if its == name] for name in dict.fromkeys(own)}
     return {
         name: _Part(
-            [path for path, its in zip(paths, own, strict=True) if its == name],
-            [label for label, its in zip(whole.labels, own, strict=True) if its == name],
+            [paths[i] for i in mine],
+            [whole.labels[i] for i in mine],
             whole.class_names,
+            None if whole.groups is None else whole.groups[mine],
         )
-        for name in dict.fromkeys(own)
+        for name, mine in rows.items()
     }
+
+
+def _grouped(part: _Part, groups: Any, kind: str) -> _Part:
+    """A part with the group of each image; numbers are names, and NaN and None are no group."""
+    if kind == "dataset":
+        raise ValueError(
+            "`groups` should go with arrays, paths or data sets of Hugging Face: a tf.data.Dataset "
+            "may give its images in another order. Received: a tf.data.Dataset"
+        )
+    given = list(groups)
+    if len(given) != len(part.images):
+        raise ValueError(
+            f"`groups` should have one entry for each of the {len(part.images)} training images. "
+            f"Received: {len(given)}"
+        )
+    named = ["" if str(one) in _NOTHING else str(one) for one in given]
+    return part._replace(groups=np.array(named, str))
 
 
 def _hugging_face_parts(data: Any, part: str) -> dict[str, _Part]:
@@ -276,7 +329,7 @@ def _own_parts(found: dict[str, _Part], part: str) -> dict[str, _Part]:
     return found if part == "train" else {part: found[part]}
 
 
-def _labelled(images: Any, labels: Any, names: Sequence[str] | None) -> _Part:
+def _labelled(images: Any, labels: Any, names: Any) -> _Part:
     """Images with the class name of each; a whole number is a place among the names."""
     given = np.asarray(labels)
     if given.ndim == 2 and given.shape[1] == 1:  # as `keras.datasets.cifar10` has them
@@ -292,7 +345,7 @@ def _labelled(images: Any, labels: Any, names: Sequence[str] | None) -> _Part:
             f"images. Received: {given.dtype.name} of shape {given.shape}"
             + ("; of one-hot labels give `labels.argmax(1)`" if are_flags else "")
         )
-    known = tuple(map(str, names or ()))
+    known = tuple(map(str, (names() if callable(names) else names) or ()))
     if not are_numbers or not given.size:
         return _Part(images, texts, known)
     if known and not 0 <= given.min() <= given.max() < len(known):
@@ -303,8 +356,9 @@ def _labelled(images: Any, labels: Any, names: Sequence[str] | None) -> _Part:
     return _Part(images, [known[i] if known else str(i) for i in given.tolist()], known)
 
 
-def _of_flags(images: Any, given: np.ndarray, names: Sequence[str] | None) -> _Part:
+def _of_flags(images: Any, given: np.ndarray, names: Any) -> _Part:
     """Images with 0 or 1 for each of several classes."""
+    names = names() if callable(names) else names
     known = tuple(map(str, names or range(given.shape[1])))
     if len(known) != given.shape[1]:
         raise ValueError(

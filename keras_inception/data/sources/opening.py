@@ -37,6 +37,7 @@ class Opening:
     ground_truth: Path | None = None
     keys: str = ""
     groups: str = ""
+    verbose: int = 1
 
     @property
     def group_key(self) -> str:

@@ -66,7 +66,9 @@ def open_shards(path: Path, opening: Opening) -> Source:
     keys = _keys(shards["train"], opening.keys)
     table = opening.groups if opening.groups.endswith(TABLE) else ""
     keys = dataclasses.replace(keys, group="" if table else opening.group_key)
-    records = {part: index_shards(paths, keys, root) for part, paths in shards.items()}
+    records = {
+        part: index_shards(paths, keys, root, opening.verbose) for part, paths in shards.items()
+    }
     where = str(path)
     splits = {part: split_of(found) for part, found in records.items()}
     if table:
@@ -87,7 +89,9 @@ def open_shards(path: Path, opening: Opening) -> Source:
         check_names_of_several(class_names, where)
     provenance = {"tfrecord": where, "keys": f"{keys.image},{keys.label}", "labels": labels}
     source = Source(where, class_names, splits, provenance, decoding=opening.decoding)
-    source = check_images(source, {part: _states(records[part]) for part in splits})
+    source = check_images(
+        source, {part: _states(records[part]) for part in splits}, opening.verbose
+    )
     if opening.groups == BY_TWINS:
         source = grouped_by_twins(source)
     return draw_missing_parts(source, opening.validation_fraction, opening.seed)

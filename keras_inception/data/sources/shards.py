@@ -11,8 +11,6 @@ import dataclasses
 import functools
 import gzip
 import struct
-import sys
-import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_inception.bar import Bar
 from keras_inception.buckets import as_path, is_remote, opened
 from keras_inception.data.kept import digest_of, kept_arrays, kept_file, state_of
 from keras_inception.data.listing import head_of
@@ -212,13 +211,14 @@ def _uncompressed(path: str) -> str:
     return str(copy)
 
 
-def index_shards(paths: Sequence[str], keys: Keys, root: Any) -> Records:
+def index_shards(paths: Sequence[str], keys: Keys, root: Any, verbose: int = 1) -> Records:
     """Where every record of some shards begins, and its label: as it was kept, or read now.
 
     Args:
         paths: The shards, plain or packed by gzip.
         keys: Where a record holds what.
         root: The folder of the data set; in messages, shards are called by their paths below it.
+        verbose: 1 shows the progress, 2 in lines, 0 nothing.
 
     Raises:
         ValueError: a shard is damaged, a record has no image, or its label is not one whole number.
@@ -226,7 +226,7 @@ def index_shards(paths: Sequence[str], keys: Keys, root: Any) -> Records:
     shards = [_uncompressed(path) for path in paths]
     called = [as_path(path).relative_to(root).as_posix() for path in paths]
     state = (state_of(shards), keys, _VERSION)
-    found = kept_arrays("index", state, _INDEX, lambda: _scan(shards, called, keys))
+    found = kept_arrays("index", state, _INDEX, lambda: _scan(shards, called, keys, verbose))
     named = zip(found["named"].tolist(), found["names"].tolist(), strict=True)
     columns = {key: found[key] for key in ("shard", "offset", "length", "groups")}
     counts = found["counts"]
@@ -249,13 +249,15 @@ def split_of(records: Records) -> Split:
     )
 
 
-def _scan(shards: Sequence[str], called: Sequence[str], keys: Keys) -> dict[str, np.ndarray]:
+def _scan(
+    shards: Sequence[str], called: Sequence[str], keys: Keys, verbose: int
+) -> dict[str, np.ndarray]:
     """Reads every record once."""
     rows: list[tuple[int, int, int, int]] = []
     labels: list[int] = []
     names: dict[int, str] = {}
     groups: list[str] = []
-    shown = time.monotonic()
+    progress = Bar(verbose, "shards indexed")
     for number, (path, name) in enumerate(zip(shards, called, strict=True)):
         for record, at, length in records_in(path):
             where = f"{name} at {'record' if _is_array_record(path) else 'byte'} {at}"
@@ -269,13 +271,7 @@ def _scan(shards: Sequence[str], called: Sequence[str], keys: Keys) -> dict[str,
                 _note_name(names, own[0], features, where)
             if keys.group:
                 groups.append(_group(features, keys.group, where))
-        if time.monotonic() - shown > 10 or number == len(shards) - 1:
-            shown = time.monotonic()
-            print(
-                f"indexed {number + 1} of {len(shards)} shards, {len(rows)} records",
-                file=sys.stderr,
-                flush=True,
-            )
+        progress(number + 1, len(shards))
     columns = np.array(rows, np.int64).reshape(-1, 4)
     return {
         "shard": columns[:, 0].astype(np.int32),

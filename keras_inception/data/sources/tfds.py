@@ -75,7 +75,11 @@ def open_builder(builder: Any, opening: Opening) -> Source:
             builder.name, have, opening.validation_fraction, bool(opening.groups)
         )
         classes = len(names) if several else 0
-        splits = {p: _tfds_split(builder, spec, keys, classes) for p, spec in parts.items() if spec}
+        splits = {
+            p: _tfds_split(builder, spec, keys, classes, opening.verbose)
+            for p, spec in parts.items()
+            if spec
+        }
         # Of several labels, the images of a small slice may happen to have none.
         slices = [p for p in splits if several and p != "train" and parts[p].startswith("train[")]
         usable = labelled({p: s for p, s in splits.items() if p not in slices}, builder.name)
@@ -98,7 +102,7 @@ def open_builder(builder: Any, opening: Opening) -> Source:
     # What is kept of its images is kept for each way to slice it.
     called = " ".join([builder.name, *filter(None, parts.values())])
     source = Source(called, names, usable, provenance, decoding=opening.decoding)
-    source = check_images(source, states)
+    source = check_images(source, states, opening.verbose)
     if opening.groups == BY_TWINS:
         source = grouped_by_twins(source)
     if not is_whole:
@@ -209,7 +213,7 @@ def _kind(feature: Any) -> str:
     return "ClassLabel" if type(inner).__name__ == "ClassLabel" else type(feature).__name__
 
 
-def _tfds_split(builder: Any, part: str, keys: Keys, classes: int) -> Split:
+def _tfds_split(builder: Any, part: str, keys: Keys, classes: int, verbose: int) -> Split:
     """A part in memory, encoded, or by an index of its records where it is too large for that.
 
     `classes` is their number where examples have several labels, else 0.
@@ -224,7 +228,7 @@ def _tfds_split(builder: Any, part: str, keys: Keys, classes: int) -> Split:
     )
     # TFDS streams no ArrayRecord files, which are made for access by number.
     if size > IN_MEMORY_BYTES or builder.info.file_format.value == "array_record":
-        return _indexed_split(builder, ranges, keys, classes)
+        return _indexed_split(builder, ranges, keys, classes, verbose)
     records = builder.as_dataset(split=part, decoders={keys.image: tfds.decode.SkipDecoding()})
     rows = list(records.as_numpy_iterator())
     encoded = tf.constant([row[keys.image] for row in rows])
@@ -242,7 +246,7 @@ def _tfds_split(builder: Any, part: str, keys: Keys, classes: int) -> Split:
 
 
 def _indexed_split(
-    builder: Any, ranges: list[tuple[str, int, int]], keys: Keys, classes: int
+    builder: Any, ranges: list[tuple[str, int, int]], keys: Keys, classes: int, verbose: int
 ) -> Split:
     """The records of a TFDS part, read from its shards when they are needed."""
     kind = builder.info.file_format.value
@@ -254,7 +258,7 @@ def _indexed_split(
     names = list(dict.fromkeys(name for name, _, _ in ranges))
     shards = {name: [str(p) for p in builder.info.splits[name].filepaths] for name in names}
     paths = [path for name in names for path in shards[name]]
-    records = index_shards(paths, keys, as_path(builder.data_dir))
+    records = index_shards(paths, keys, as_path(builder.data_dir), verbose)
     first = dict(zip(names, np.cumsum([0] + [_examples(builder, n) for n in names]), strict=False))
     wanted = np.concatenate([first[name] + np.arange(begin, end) for name, begin, end in ranges])
     split = split_of(records)
