@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="search for images that look alike: cropped, mirrored, ...",
     )
     parser.add_argument(
-        "--odd", action="store_true", help="name blank, dark, blurred and tiny images, odd aspects"
+        "--odd",
+        action="store_true",
+        help="name blank, dark, blurred and tiny images, odd aspects; with --model images that are "
+        "unlike all others, too",
     )
     parser.add_argument(
         "--labels", action="store_true", help="search for wrong labels in the training part"
@@ -70,9 +74,10 @@ def run(arguments: argparse.Namespace) -> None:
         )
     if is_remote(output):
         raise ValueError(f"--output should be on this machine only. Received: {output}")
-    if arguments.model and not by_network:
+    if arguments.model and not (by_network or arguments.odd):
         raise ValueError(
-            f"--model goes with --labels or --unlabelled. Received: --model={arguments.model}"
+            "--model goes with --labels, --unlabelled or --odd. "
+            f"Received: --model={arguments.model}"
         )
     if arguments.count < 1:
         raise ValueError(f"--count should be at least 1. Received: --count={arguments.count}")
@@ -82,8 +87,14 @@ def run(arguments: argparse.Namespace) -> None:
     names = {field.name for field in fields(Recipe)} - {"model"}  # here that is what looks
     given = {name: value for name, value in vars(arguments).items() if name in names}
     given = {name: value for name, value in given.items() if value is not None}
-    page = output if is_page else None
+    page = output
+    if output and by_network:  # a folder
+        page = os.path.join(output, "images.html") if arguments.near or arguments.odd else None
     how = {"near": arguments.near, "odd": arguments.odd, "download": arguments.download}
+    if arguments.odd and arguments.model:
+        from keras_inception.curation import Network
+
+        how["features"] = Network.open(arguments.model).of_split
     dataset = given.pop("dataset")
     print(inspect(dataset, output=page, **how, **given))
     if page:

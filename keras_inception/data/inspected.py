@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from keras_inception.data import inspection
 from keras_inception.data.sources import open_for
 from keras_inception.data.sources.memory import named_or_held
-from keras_inception.data.splits import SPLITS
+from keras_inception.data.splits import SPLITS, Split
 from keras_inception.messages import nearest
 from keras_inception.recipes import Recipe
 from keras_inception.result import Result
@@ -39,6 +42,7 @@ def inspect(
     groups: Any = None,
     near: bool = False,
     odd: bool = False,
+    features: Callable[[Split], np.ndarray] | None = None,
     output: str | os.PathLike | None = None,
     download: bool = False,
     verbose: int = 1,
@@ -52,7 +56,11 @@ def inspect(
         groups: What belongs in one part; see `train`.
         near: Whether images that look alike are searched for as well, across and within parts.
         odd: Whether odd images are searched for: blank, dark, blurred and so on.
-        output: An .html file, into which a page with images of each class is written.
+        features: A function from a part to its images' features, float (images, channels), such as
+            `keras_inception.curation.Network.open(MODEL).of_split`. By these, images that are
+            unlike all others are odd, too.
+        output: An .html file, into which a page is written: images of each class, odd ones, and
+            pairs that look alike.
         download: Whether TFDS may fetch a data set.
         verbose: 1 shows the progress of a first look at the images, 2 in lines, 0 nothing.
         **fields: Fields of a recipe that say how a data set is opened, such as `data_dir`, `split`,
@@ -85,7 +93,5 @@ def inspect(
         {"class": name, **{part: numbers[i] for part, numbers in counts.items()}}
         for i, name in enumerate(source.class_names)
     ]
-    if output:
-        inspection.write_sheet(source, os.fspath(output))
-    findings = inspection.inspect(source, near=near, odd=odd)
+    findings = inspection.inspect(source, near, odd, features, output)
     return Inspection(dataset=source.name, classes=classes, findings=findings)

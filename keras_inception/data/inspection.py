@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from keras_inception.data.duplicates import equal_across_parts, equal_with_other_labels
 from keras_inception.data.groups import numbers_of, shared_groups
 from keras_inception.data.headers import FORMATS
-from keras_inception.data.odd import find_odd
-from keras_inception.data.sheet import Shown, thumbnail, write_sheet_of
+from keras_inception.data.odd import Odd, find_odd
+from keras_inception.data.sheet import Row, Shown, thumbnail, write_sheet_of
 from keras_inception.data.sources.labels import about_numbers
-from keras_inception.data.splits import SPLITS, Source
-from keras_inception.data.twins import twins_by_parts
+from keras_inception.data.splits import SPLITS, Source, Split
+from keras_inception.data.twins import Place, twins_by_parts
 from keras_inception.messages import printable, some
 from keras_inception.preprocessing import Preprocessing
 
@@ -23,6 +23,8 @@ from keras_inception.preprocessing import Preprocessing
 _UNEQUAL = 10
 # The share of an image above which what the central crop takes away is said.
 _MUCH = 1 / 3
+_COLUMNS = 8  # images of a class on the page
+_MOST_SHOWN = 50  # odd images of a kind, and pairs that look alike, on the page
 PART_WORDS = {"train": "training", "validation": "validation", "test": "test"}
 
 
@@ -46,13 +48,22 @@ def short_form(source: Source) -> list[str]:
     return lines
 
 
-def inspect(source: Source, near: bool = False, odd: bool = False) -> list[str]:
+def inspect(
+    source: Source,
+    near: bool = False,
+    odd: bool = False,
+    features: Callable[[Split], np.ndarray] | None = None,
+    page: str | os.PathLike | None = None,
+) -> list[str]:
     """What a data set holds, a line a finding.
 
     Args:
         source: The data set.
         near: Whether images that look alike are searched for as well, across and within parts.
         odd: Whether odd images are searched for: blank, dark, blurred and so on.
+        features: See `find_odd`.
+        page: An .html file, into which images of every class, odd ones and pairs that look alike
+            are written. It needs no other file; notebooks show it by `IPython.display.HTML`.
     """
     names = [printable(name) for name in source.class_names]
     width = max(5, *map(len, names))
@@ -72,13 +83,18 @@ def inspect(source: Source, near: bool = False, odd: bool = False) -> list[str]:
     found = {f"Equal images, {where}": pairs for where, pairs in equal_across_parts(source).items()}
     found["Equal images with two classes"] = equal_with_other_labels(source)
     lines += _groups(source)
-    for one in find_odd(source) if odd else ():
+    alone = find_odd(source, features) if odd else []
+    for one in alone:
         name = printable(source.splits[one.part].name(one.number))
         lines.append(f"Odd: {name} is {one.kind} ({one.measured})")
-    if near:
-        alike, threshold = twins_by_parts(source)
-        for where, pairs in alike.items():
-            found[f"Images that look alike (from {threshold:.2f} on), {where}"] = pairs
+    alike, threshold = twins_by_parts(source) if near else ({}, 1.0)
+    for where, twins in alike.items():
+        found[f"Images that look alike (from {threshold:.2f} on), {where}"] = [
+            (source.splits[a].name(i), source.splits[b].name(j)) for (a, i), (b, j), _ in twins
+        ]
+    if page:
+        rows = [*_class_rows(source), *_odd_rows(source, alone), *_twin_rows(source, alike)]
+        write_sheet_of(page, source.name, short_form(source), rows)
     for what, pairs in found.items():
         if pairs:
             shown = some([f"{printable(a)} = {printable(b)}" for a, b in pairs])
@@ -100,24 +116,46 @@ def _groups(source: Source) -> list[str]:
     return lines
 
 
-def write_sheet(source: Source, path: str | Path, columns: int = 8) -> None:
-    """Writes a page with some training images of every class, which needs no other file.
-
-    Browsers show it, with class names of every script, and notebooks by `IPython.display.HTML`.
-
-    Args:
-        source: The data set.
-        path: The .html file.
-        columns: How many images of a class are shown.
-    """
+def _class_rows(source: Source) -> list[Row]:
+    """Some training images of every class, spread over it."""
     train = source.splits["train"]
-    rows = []
+    rows: list[Row] = []
     for label, name in enumerate(source.class_names):
         members = train.of_class(label)
-        spread = np.unique(np.linspace(0, max(len(members) - 1, 0), columns).astype(int))
+        spread = np.unique(np.linspace(0, max(len(members) - 1, 0), _COLUMNS).astype(int))
         shown = [Shown(thumbnail(train, int(i))) for i in members[spread]] if len(members) else []
         rows.append((f"{name} ({len(members):,})", shown))
-    write_sheet_of(path, source.name, short_form(source), rows)
+    return rows
+
+
+def _odd_rows(source: Source, found: Sequence[Odd]) -> list[Row]:
+    """A row a kind of odd images."""
+    rows: list[Row] = []
+    for kind in dict.fromkeys(one.kind for one in found):
+        chosen = [one for one in found if one.kind == kind]
+        shown = [
+            Shown(thumbnail(split := source.splits[part], i), f"{split.name(i)}: {measured}")
+            for part, i, _, measured in chosen[:_MOST_SHOWN]
+        ]
+        rows.append((f"Odd: {kind} ({len(chosen):,})", shown))
+    return rows
+
+
+def _twin_rows(source: Source, alike: dict[str, list[tuple[Place, Place, float]]]) -> list[Row]:
+    """A row a pair of images that look alike, the likest first."""
+    rows: list[Row] = []
+    for where, pairs in alike.items():
+        for number, (*pair, likeness) in enumerate(pairs[:_MOST_SHOWN], 1):
+            shown = []
+            for part, i in pair:
+                split = source.splits[part]
+                labels = np.atleast_1d(split.labels[i])
+                chosen = np.flatnonzero(labels) if source.several else labels
+                label = ", ".join(source.class_names[j] for j in chosen)
+                shown.append(Shown(thumbnail(split, i), f"{label}: {printable(split.name(i))}"))
+            head = f"Alike, {where}, {number:,} of {len(pairs):,} (likeness {likeness:.3f})"
+            rows.append((head, shown))
+    return rows
 
 
 def formats_and_sizes(source: Source) -> list[str]:

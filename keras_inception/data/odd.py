@@ -1,4 +1,4 @@
-"""Odd images: blank, dark, blurred, tiny, or of another aspect than the rest.
+"""Odd images: blank, dark, blurred, tiny, of another aspect than the rest, or unlike all others.
 
 What is odd is measured against the data set itself: a set of night scenes has no dark images, one
 of thin sections no odd aspects.
@@ -6,6 +6,7 @@ of thin sections no odd aspects.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,10 @@ _BLANK = 2.0  # standard deviation of gray values, of 255, below which an image 
 _DARK = 40.0  # what 95 % of the pixels of a dark image are below
 _TINY, _ASPECT = 4.0, 2.0  # factors between an image and the median of all
 _FENCE = 3.0  # how many interquartile ranges outside of the quartiles an image is far out (Tukey)
+_ALONE = 2.0  # the same of distances in feature space
+_NEIGHBORS = 5  # nearest others, whose distance says how alone an image is; copies are fewer
+_FEW = 50  # images of which none is called unlike the others
+_BLOCK = 1024
 
 
 class Odd(NamedTuple):
@@ -29,8 +34,14 @@ class Odd(NamedTuple):
     measured: str
 
 
-def find_odd(source: Source) -> list[Odd]:
-    """The odd images of a data set, in the order of the parts; an image is named for one reason."""
+def find_odd(source: Source, features: Callable[[Split], np.ndarray] | None = None) -> list[Odd]:
+    """The odd images of a data set, in the order of the parts; an image is named for one reason.
+
+    Args:
+        source: The data set.
+        features: From a part to float (images, channels), such as `curation.Network.of_split`: by
+            these, images that are far from all others are odd, too.
+    """
     parts = [part for part in SPLITS if len(source.splits[part])]
     table = np.concatenate([_measure(source.splits[part]) for part in parts])
     place = [(part, i) for part in parts for i in range(len(source.splits[part]))]
@@ -63,6 +74,12 @@ def find_odd(source: Source) -> list[Odd]:
             [f"{w:.0f} x {h:.0f} pixels" for w, h in zip(width, height, strict=True)],
         ),
     }
+    if features is not None:
+        alone = _alone(np.concatenate([features(source.splits[part]) for part in parts]))
+        rules["unlike all others"] = (
+            _far_out(np.log(alone), 1, _ALONE) & (len(alone) >= _FEW),
+            [f"{a:.1f} times as far from its nearest images as usual" for a in alone],
+        )
     found, seen = [], set()
     for kind, (is_odd, measured) in rules.items():
         for i in np.flatnonzero(is_odd).tolist():
@@ -73,11 +90,25 @@ def find_odd(source: Source) -> list[Odd]:
     return [odd for _, odd in sorted(found)]
 
 
-def _far_out(values: np.ndarray, direction: int) -> np.ndarray:
+def _alone(features: np.ndarray) -> np.ndarray:
+    """float (n,): the distance to the fifth nearest other image, by the angle between features,
+    divided by the median of these distances.
+    """
+    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    place = max(len(unit) - 1 - _NEIGHBORS, 0)  # in ascending likeness, of which the last is 1
+    likeness = [
+        np.partition(unit[begin : begin + _BLOCK] @ unit.T, place, axis=1)[:, place]
+        for begin in range(0, len(unit), _BLOCK)
+    ]
+    distance = np.sqrt(np.maximum(2 - 2 * np.concatenate(likeness), 1e-9))
+    return distance / np.median(distance)
+
+
+def _far_out(values: np.ndarray, direction: int, fence: float = _FENCE) -> np.ndarray:
     """bool (n,): which values lie far below (-1) or above (1) the others."""
     low, high = np.nanquantile(values, [0.25, 0.75])
     beyond = values - high if direction > 0 else low - values
-    return np.nan_to_num(beyond, nan=-1.0) > max(_FENCE * (high - low), 1e-9)
+    return np.nan_to_num(beyond, nan=-1.0) > max(fence * (high - low), 1e-9)
 
 
 def _measure(split: Split) -> np.ndarray:

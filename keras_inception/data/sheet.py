@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +37,7 @@ def thumbnail(split: Split, i: int) -> Any:
 
 
 def write_sheet_of(
-    path: str | Path, title: str, findings: Iterable[str], rows: Iterable[Row]
+    path: str | os.PathLike, title: str, findings: Iterable[str], rows: Iterable[Row]
 ) -> None:
     """Writes the page.
 

@@ -106,29 +106,26 @@ def grouped_by_twins(source: Source) -> Source:
     return dataclasses.replace(source, splits=found)
 
 
-def twins_by_parts(source: Source) -> tuple[dict[str, list[tuple[str, str]]], float]:
-    """The names of twins, "test in train" and so on or "train" for those within a part.
+Place = tuple[str, int]  # an image: its part and its number there
+
+
+def twins_by_parts(source: Source) -> tuple[dict[str, list[tuple[Place, Place, float]]], float]:
+    """The twins of a data set, "test in train" and so on or "train" for those within a part.
 
     Returns:
-        Where -> pairs, the likest first; and the likeness from which on images count as twins.
+        Where -> pairs and their likeness, the likest first; and the likeness from which on images
+        count as twins.
     """
     names = [part for part in SPLITS if len(source.splits[part])]
-    ends = np.cumsum([len(source.splits[part]) for part in names])
+    place = [(part, i) for part in names for i in range(len(source.splits[part]))]
     twins = find_twins([source.splits[part] for part in names])
-    found: dict[str, list[tuple[str, str]]] = {}
-    for pair in twins.pairs.tolist():
-        places = [int(np.searchsorted(ends, i, side="right")) for i in pair]
-        own = [
-            source.splits[names[place]].name(
-                i - int(ends[place]) + len(source.splits[names[place]])
-            )
-            for i, place in zip(pair, places, strict=True)
-        ]
-        earlier, later = names[places[0]], names[places[1]]
-        where = earlier if earlier == later else f"{later} in {earlier}"
-        found.setdefault(where, []).append(
-            (own[0], own[1]) if earlier == later else (own[1], own[0])
-        )
+    found: dict[str, list[tuple[Place, Place, float]]] = {}
+    for (i, j), likeness in zip(twins.pairs.tolist(), twins.likeness.tolist(), strict=True):
+        one, other = place[i], place[j]
+        if one[0] == other[0]:
+            found.setdefault(one[0], []).append((one, other, likeness))
+        else:
+            found.setdefault(f"{other[0]} in {one[0]}", []).append((other, one, likeness))
     return found, twins.threshold
 
 

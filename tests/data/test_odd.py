@@ -56,3 +56,21 @@ def test_a_set_without_odd_images_has_none(tmp_path):
     assert find_odd(source) == []
     alike = source.splits["train"].subset(np.zeros(12, np.int64))
     assert find_odd(dataclasses.replace(source, splits=source.splits | {"train": alike})) == []
+
+
+def test_images_that_are_unlike_all_others_in_a_networks_features_are_odd(tmp_path):
+    source = folder(tmp_path, {"another": photograph(np.random.default_rng(1))})
+
+    def features(split):
+        rng = np.random.default_rng(len(split))
+        found = 5 + rng.normal(size=(len(split), 16))
+        found[[i for i in range(len(split)) if "another" in split.name(i)]] *= (-1) ** np.arange(16)
+        return found
+
+    (one,) = find_odd(source, features)
+    assert one.kind == "unlike all others" and "as far from its nearest" in one.measured
+    assert "another" in source.splits[one.part].name(one.number)
+    page = tmp_path / "page.html"
+    (line,) = [x for x in inspect(source, odd=True, features=features, page=page) if "Odd" in x]
+    assert "another.png is unlike all others" in line
+    assert "Odd: unlike all others (1)" in page.read_text()

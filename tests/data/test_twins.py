@@ -73,13 +73,17 @@ def test_inspect_names_twins_across_and_within_parts(tmp_path):
     write(tmp_path / "train", [originals[3][:, ::-1]], "again")
     write(tmp_path / "test", [*pictures(5, 1), originals[0][6:58, 6:58]], "other")
     source = open_source(f"folder:{tmp_path}", validation_fraction=0.0)
-    lines = [line for line in inspect(source, near=True) if "look alike" in line]
+    page = tmp_path / "page.html"
+    lines = [line for line in inspect(source, near=True, page=page) if "look alike" in line]
     assert len(lines) == 2
     assert any(
         "test in train (1): test/b/other05.png = train/a/original00.png" in line for line in lines
     )
     within = next(line for line in lines if "), train (1): " in line)
     assert "again00.png" in within and "original03.png" in within
+    rows = page.read_text().partition("<h2>Alike, ")[2]  # side by side, with their classes
+    assert rows.count("<h2>") == 1 and rows.count("<img") == 4
+    assert "b: test/b/other05.png" in rows and "(likeness 0.9" in rows
 
 
 @pytest.mark.parametrize("kind", COPIES)
