@@ -11,6 +11,7 @@ import dataclasses
 import os
 from typing import Any
 
+from keras_inception.contracts import TORCH
 from keras_inception.preprocessing import Preprocessing
 
 IMAGENET = "ImageNet-1k"
@@ -103,8 +104,7 @@ def _record(name: str, **fields: Any) -> Weights:
     return Weights(name, variant, paper=paper, **fields)
 
 
-# mean and std of ImageNet's pixels, as torch's networks use them, in units of 0..255
-_TORCH = Preprocessing(size=(299, 299), mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
+_TORCH = Preprocessing(size=(299, 299), mean=TORCH["mean"], std=TORCH["std"])
 _224, _299 = (224, 224), (299, 299)
 _GAMMA = {"bn_scale": True}
 # The 3 x 3 average pools of torch's v3 and BN-Inception, and all of tf2cv's, divide by 9 at the

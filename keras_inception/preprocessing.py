@@ -15,6 +15,7 @@ from keras_inception import messages
 
 ASPECTS = ("crop", "pad", "stretch")
 _INTERPOLATIONS = ("bilinear", "bicubic")
+_CHANNEL_ORDERS = ("RGB", "BGR")
 _LARGEST_SIDE = 16_384
 
 
@@ -22,8 +23,10 @@ _LARGEST_SIDE = 16_384
 class Preprocessing:
     """How images (RGB, 0..255) are cropped, resized and scaled for a model.
 
-    Every model of this package takes its channels in the order R, G, B. Weights that were trained
-    on B, G, R images have the channels of their first kernel reversed when they are loaded.
+    Every network that a builder of this package makes takes its channels in the order R, G, B.
+    Weights that were trained on B, G, R images have the channels of their first kernel reversed
+    when they are loaded. Another tool's model cannot be changed like this: `channel_order` then
+    says what it takes, and `scale` reverses the channels.
 
     Attributes:
         size: (height, width) of the model's input, in pixels.
@@ -35,10 +38,12 @@ class Preprocessing:
             the stretched image.
         interpolation: "bilinear" or "bicubic".
         antialias: Whether the resize low-passes first when it shrinks, as Pillow does.
-        mean: What is subtracted, in units of 0..255: one number, or one a channel.
-        std: What the difference is divided by, in units of 0..255: one number, or one a channel.
+        mean: What is subtracted, in units of 0..255: one number, or one a channel, in the order
+            R, G, B also where `channel_order` is another.
+        std: What the difference is divided by, likewise.
         inside_model: Whether the model scales images itself (`include_preprocessing=True`). `scale`
-            then leaves their values unchanged, so that nothing is scaled twice.
+            then leaves them unchanged, so that nothing is scaled twice.
+        channel_order: "RGB", or "BGR" for a model that takes the scaled channels in reverse.
 
     Raises:
         ValueError: a field is outside its range.
@@ -52,6 +57,7 @@ class Preprocessing:
     mean: float | tuple[float, ...] = 127.5
     std: float | tuple[float, ...] = 127.5
     inside_model: bool = False
+    channel_order: str = "RGB"
 
     def __post_init__(self) -> None:
         for field in ("size", "mean", "std"):  # lists come from JSON; a record is hashable
@@ -86,7 +92,11 @@ class Preprocessing:
                 "`crop_fraction` should be above 0 and at most 1 (1 keeps the whole image). "
                 f"Received: crop_fraction={self.crop_fraction}"
             )
-        for field, known in (("aspect", ASPECTS), ("interpolation", _INTERPOLATIONS)):
+        for field, known in (
+            ("aspect", ASPECTS),
+            ("interpolation", _INTERPOLATIONS),
+            ("channel_order", _CHANNEL_ORDERS),
+        ):
             if getattr(self, field) not in known:
                 raise ValueError(
                     f"`{field}` should be one of {', '.join(known)}. "
@@ -106,7 +116,7 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Preprocessing:
-        """The record back from `to_dict`'s form. Raises ValueError on an unknown field."""
+        """The record back from `to_dict`'s form. Raises ValueError on an unknown field, or none."""
         fields = dict(fields)
         if "keep_aspect" in fields:  # what earlier files say in place of `aspect`
             fields.setdefault("aspect", "crop" if fields.pop("keep_aspect") else "stretch")
@@ -116,14 +126,27 @@ class Preprocessing:
                 f"Unknown preprocessing fields {sorted(unknown)}; this version of the package "
                 f"knows {[f.name for f in dataclasses.fields(cls)]}."
             )
+        if "size" not in fields:
+            raise ValueError(f"A contract has a `size`. Received: {sorted(fields)}")
         return cls(**fields)
+
+    @property
+    def scaling(self) -> tuple[Any, Any, str]:
+        """What is done to the values and channels of images, without where: to compare."""
+        return self.mean, self.std, self.channel_order
 
     def scale_and_offset(self, channels: int) -> tuple[list[float], list[float]]:
         """The scaling as `x * scale + offset`, one pair a channel: what a Rescaling layer takes.
 
         Raises:
-            ValueError: `mean` or `std` names another number of channels.
+            ValueError: `mean` or `std` names another number of channels, or there are not three
+                whose order could be BGR.
         """
+        if self.channel_order != "RGB" and channels != 3:
+            raise ValueError(
+                f"The preprocessing's `channel_order` is {self.channel_order} and the images have "
+                f"{channels} channels: only three have an order."
+            )
         vectors = []
         for name in ("mean", "std"):
             value = np.atleast_1d(np.asarray(getattr(self, name), np.float64))
@@ -139,7 +162,8 @@ class Preprocessing:
     def scale(self, images: Any, data_format: str = "channels_last") -> Any:
         """Scales images: (images - mean) / std in float32. It neither crops nor resizes.
 
-        With `inside_model=True` it only converts to float32, since the model scales by itself.
+        The channels are reversed if the `channel_order` is BGR. With `inside_model=True` it only
+        converts to float32, since the model scales by itself.
 
         Args:
             images: Images in 0..255, any shape with a channel axis: a numpy array or a tensor
@@ -166,6 +190,7 @@ class Preprocessing:
             scale, offset = np.ones((), np.float32), np.zeros((), np.float32)
         # One number for all channels is several times as fast as a vector of equal ones.
         scale, offset = (v.flat[0] if (v == v.flat[0]).all() else v for v in (scale, offset))
+        is_reversed = self.channel_order == "BGR" and not self.inside_model
         if isinstance(images, np.ndarray):
             # Resizing in float32 may leave white a rounding error above 255.
             if images.size and not (images.min() >= 0 and images.max() <= 255.001):
@@ -175,10 +200,12 @@ class Preprocessing:
                     "with `include_preprocessing=True` scales by itself). "
                     f"Received: values in [{images.min():g}, {images.max():g}]"
                 )
-            return images.astype(np.float32) * scale + offset
+            scaled = images.astype(np.float32) * scale + offset
+            return np.flip(scaled, axis) if is_reversed else scaled
         from keras import ops
 
-        return ops.cast(images, "float32") * scale + offset
+        scaled = ops.cast(images, "float32") * scale + offset
+        return ops.flip(scaled, axis) if is_reversed else scaled
 
     def crop_box(self, height: Any, width: Any) -> tuple[Any, Any, Any, Any]:
         """The part of an image that is used: (top, left, height, width) in whole pixels.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import keras_inception
+from keras_inception.cli import contract
 
 HELP = "make a native, a .keras or another library's file of any weights file"
 
@@ -37,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the published weights, as in `weights`, that the file was made from; they say what "
         "the file does not: padding, epsilon and preprocessing",
     )
+    contract.add_arguments(parser)
     parser.add_argument(
         "--show_mapping", action="store_true", help="list which layer of the file went into which"
     )
@@ -66,6 +69,9 @@ def run(arguments: argparse.Namespace) -> None:
         aux_logits=top and loaded.has_auxiliary_heads,
         classes=arguments.classes or (loaded.default_classes() if top else 1000),
     )
+    names = loaded.identity.class_names
+    if arguments.class_names and model.identity.class_names != names:
+        raise ValueError(f"--class_names names {len(names)} classes, and the network has others.")
     print(f"{loaded.source}: {loaded.layout}; {len(loaded.arrays)} arrays for {variant}")
     if arguments.show_mapping:
         print("\n".join(f"  {theirs} -> {ours}" for theirs, ours in loaded.layers.items()))
@@ -85,6 +91,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _loaded(arguments: argparse.Namespace) -> Any:
     """What the source holds, for --model or else for the variant that it names."""
     from keras_inception import catalog, weights
+    from keras_inception.contracts import chosen
     from keras_inception.models.builder import resolved
     from keras_inception.models.recognition import identified
     from keras_inception.models.registry import check_name
@@ -97,7 +104,20 @@ def _loaded(arguments: argparse.Namespace) -> Any:
     if arguments.origin:
         record = catalog.get_weights(arguments.origin, variant)
         source, variant = record.with_file(source), record.variant
-    loaded = resolved(source, variant) if variant else identified(weights.read(source))
+    given = arguments.preprocessing
+    if given and isinstance(source, str) and not catalog.is_published(source):
+        source = weights.read(source, preprocessing=given)
+    elif given:
+        record = catalog.get_weights(source, variant) if isinstance(source, str) else source
+        own = chosen(given, record.preprocessing, source=arguments.source)
+        source = dataclasses.replace(record, preprocessing=own)
+    elif not variant:
+        source = weights.read(source)
+    loaded = resolved(source, variant) if variant else identified(source)
     if loaded is None or not (variant or loaded.identity.variant):
         raise ValueError(f"{arguments.source} does not name its network: give it as `model`.")
-    return loaded
+    names = contract.class_names(arguments)
+    if names is None:
+        return loaded
+    identity = loaded.identity.replace(class_names=tuple(names))
+    return dataclasses.replace(loaded, identity=identity)

@@ -8,7 +8,7 @@ import json
 import os
 from pathlib import Path
 
-from keras_inception.cli import codes
+from keras_inception.cli import codes, contract
 
 HELP = "measure networks on a data set: one protocol for every kind of file, alone and together"
 
@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="run folders, .keras, .tflite or weights files, SavedModels, published names",
     )
+    contract.add_arguments(parser)
     parser.add_argument(
         "--dataset",
         help="as of train; or imagenet:PATH, ImageNet's validation images in folders named by "
@@ -69,7 +70,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     output = arguments.output or (_folder(arguments) if arguments.dataset else None)
     options = {name: getattr(arguments, name) for name in _OPTIONS}
-    result = evaluate(arguments.models, arguments.dataset, **options, output=output)
+    if not arguments.dataset and (arguments.preprocessing or arguments.class_names):
+        raise ValueError(
+            "--preprocessing and --class_names go with --dataset: without it a run is measured as "
+            "its recipe says."
+        )
+    models = [contract.opened(model, arguments) for model in arguments.models]
+    result = evaluate(models, arguments.dataset, **options, output=output)
     print(result)
     where = output or arguments.models[0]
     print(f"{where}: evaluation.json, predictions.npz, confusion matrices, reliability plots")
@@ -109,5 +116,6 @@ def _folder(arguments: argparse.Namespace) -> str:
     paths = [os.path.abspath(m) if os.path.exists(m) else m for m in arguments.models]
     # Neither `batch_size` nor `fresh` makes another evaluation.
     asked = [paths, *(str(getattr(arguments, n)) for n in ("dataset", *_OPTIONS[:-2]))]
+    asked += [arguments.preprocessing] if arguments.preprocessing else []
     digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
     return os.path.join(run, "evaluations", f"{'-'.join(names)[:60]}-{digest}")

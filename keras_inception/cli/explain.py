@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from keras_inception.cli import codes
+from keras_inception.cli import codes, contract
 
 HELP = "what a network looks at, what its channels answer to, and how image sets differ in it"
 
@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     def drawing(name: str, description: str) -> argparse.ArgumentParser:
         added, output = method(name, description), f"{name}.png"
         added.add_argument("--model", required=True, help=_MODEL)
+        contract.add_arguments(added)
         added.add_argument("--output", default=output, metavar="FILE", help=f"[{output}]")
         return added
 
@@ -106,7 +107,8 @@ def _picture(arguments: argparse.Namespace) -> None:
 
     function, names = _DRAWINGS[arguments.method]
     given = {name: getattr(arguments, name) for name in names}
-    found = getattr(explaining, function)(arguments.model, **given)
+    model = contract.opened(arguments.model, arguments)
+    found = getattr(explaining, function)(model, **given)
     found.save(arguments.output)
     if hasattr(found, "peak"):
         print(found)
@@ -125,7 +127,7 @@ def _nearest(arguments: argparse.Namespace) -> int:
     from keras_inception.runtime.predict import image_list
 
     listed = image_list(arguments.images)
-    model = load_classifier(arguments.model)
+    model = load_classifier(contract.opened(arguments.model, arguments))
     query = features(model, arguments.image, layer=arguments.layer)
     others = features(model, listed, layer=arguments.layer)
     numbers, similarity = nearest(query, others, arguments.count)

@@ -6,8 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from keras_inception import files
-from keras_inception.cli import codes
+from keras_inception.cli import codes, contract
 
 HELP = "write a trained network for servers and phones, and compare each file with it"
 _OPTIONS = ("ends", "outputs", "max_pixels", "runtime", "author", "license")  # of targets
@@ -41,9 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="as in `train`: what to compare on, and to calibrate int8 with [the run's]",
     )
-    parser.add_argument(
-        "--class_names", metavar="FILE", help="class names, one a line [those that SOURCE holds]"
-    )
+    contract.add_arguments(parser)
     parser.add_argument("--num_images", type=int, metavar="N", help="images to compare on [128]")
     parser.add_argument(
         "--num_calibration",
@@ -89,22 +86,20 @@ def run(arguments: argparse.Namespace) -> int:
         for name in ("num_images", "num_calibration")
         if getattr(arguments, name) is not None
     }
-    if arguments.class_names:
-        given["class_names"] = _lines(Path(arguments.class_names))
     into_run = not arguments.output and (Path(arguments.source) / "config.json").exists()
     try:
-        export(arguments.source, arguments.output, targets, dataset=arguments.dataset, **given)
+        export(
+            arguments.source,
+            arguments.output,
+            targets,
+            dataset=arguments.dataset,
+            preprocessing=arguments.preprocessing,
+            class_names=contract.class_names(arguments),
+            **given,
+        )
     except ExportCheckError as error:
         print(f"keras-inception: {error}", file=sys.stderr)
         return codes.FAILED_CHECK
     if into_run:
         renew(arguments.source)
     return 0
-
-
-def _lines(path: Path) -> list[str]:
-    """The class names in a file."""
-    try:
-        return files.read_text(path).removesuffix("\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"--class_names: {path} is no text in UTF-8.") from error

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras_inception
 from keras_inception import buckets
+from keras_inception.cli import contract
 from keras_inception.models.figures import Figures, arguments_of, figures_of
 from keras_inception.models.registry import check_name
 
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a variant, such as InceptionV4; a published name as in `weights`; a run folder, a "
         ".keras, .tflite or weights file, or a SavedModel",
     )
+    contract.add_arguments(parser)
     parser.add_argument("--aux", action="store_true", help="a variant with its auxiliary heads")
     parser.add_argument("--diagram", metavar="FILE.svg", help="draw the network as the papers do")
 
@@ -40,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
         _print_record(record)
         model = _print_variant(record.variant, arguments_of(record), bool(arguments.diagram))
     elif is_file:
-        model = _print_classifier(source)
+        model = _print_classifier(source, arguments)
     else:
         known = {"aux_logits": True} if arguments.aux else {}
         model = _print_variant(source, known, bool(arguments.diagram))
@@ -81,11 +83,11 @@ def _print_record(record: Any) -> None:
     _print_rows(record.name, rows)
 
 
-def _print_classifier(source: str) -> Any:
+def _print_classifier(source: str, arguments: argparse.Namespace) -> Any:
     """A file or a run. Returns its Keras model, or None."""
     from keras_inception.models.measure import endpoints
 
-    classifier = keras_inception.load_classifier(source)
+    classifier = keras_inception.load_classifier(contract.opened(source, arguments))
     identity, names = classifier.identity, classifier.class_names
     path = Path(source)
     files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]

@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from keras_inception.buckets import is_remote
+from keras_inception.cli import contract
 
 if TYPE_CHECKING:
     from keras_inception.data import Source
@@ -55,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="whose features are used: as explain's --model, or a weights file without a "
         "classifier [InceptionV3 with ImageNet's weights]",
     )
+    contract.add_arguments(parser, names=False)
     parser.add_argument(
         "--output",
         metavar="PATH",
@@ -78,6 +80,11 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(
             "--model goes with --labels, --unlabelled or --odd. "
             f"Received: --model={arguments.model}"
+        )
+    if arguments.preprocessing and not arguments.model:
+        raise ValueError(
+            "--preprocessing is the contract of --model, which is missing. "
+            f"Received: --preprocessing={arguments.preprocessing}"
         )
     if arguments.count < 1:
         raise ValueError(f"--count should be at least 1. Received: --count={arguments.count}")
@@ -108,16 +115,16 @@ def run(arguments: argparse.Namespace) -> None:
             f"Received: {dataset}, whose images may have several"
         )
     if arguments.labels:
-        _check_labels(source, arguments.model, output)
+        _check_labels(source, arguments, output)
     if arguments.unlabelled:
         _choose_next(source, arguments, output)
 
 
-def _check_labels(source: Source, model: str | None, output: str | None) -> None:
+def _check_labels(source: Source, arguments: argparse.Namespace, output: str | None) -> None:
     """Prints what contradicts labels, and writes the sheet and the table."""
     from keras_inception.curation import Network, check_labels, tables
 
-    network = Network.open(model)
+    network = Network.open(arguments.model, arguments.preprocessing)
     found, features = check_labels(source, network)
     rows = tables.suspects(found, source, most=10)
     lines = tables.lines_about(found, source, network.name)
@@ -132,7 +139,7 @@ def _choose_next(source: Source, arguments: argparse.Namespace, output: str | No
     """Prints the unlabelled images that help most, and writes their sheet and their list."""
     from keras_inception.curation import Network, tables
 
-    network = Network.open(arguments.model)
+    network = Network.open(arguments.model, arguments.preprocessing)
     path = arguments.unlabelled.removeprefix("folder:")
     found = tables.next_images(source, path, network, arguments.count)
     print(f"To label next, by the features of {network.name}:")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from keras_inception.cli import contract
+
 HELP = "write a trained network in the form that runs fastest on this machine, with equal answers"
 
 CHECKED = 64  # images that answers are compared on
@@ -16,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source",
         help="a run folder, a .keras file, a weights file, or a published name as in `weights`",
     )
+    contract.add_arguments(parser)
     parser.add_argument(
         "--output",
         required=True,
@@ -41,7 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
     from keras_inception.exporting.fastest import optimize
     from keras_inception.runtime import load_classifier
 
-    classifier = load_classifier(arguments.source)
+    classifier = load_classifier(contract.opened(arguments.source, arguments))
     images = _fitted(classifier, arguments.images)
     optimize(classifier, arguments.output, images, batch_size=arguments.batch_size)
     print(f"{arguments.output}: a model for every command, and optimize.json")

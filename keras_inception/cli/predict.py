@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from keras_inception.cli import codes
+from keras_inception.cli import codes, contract
 from keras_inception.cli.output import for_spreadsheet, json_line
 from keras_inception.files import LARGEST_IMAGE
 from keras_inception.messages import printable
@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a run folder, a .keras, .tflite or weights file, a SavedModel, a folder of optimize, "
         "or a published name as in `weights`",
     )
+    contract.add_arguments(parser)
     parser.add_argument(
         "--top",
         type=int,
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         for one in arguments.images:
             listed += _standard_input(Path(folder)) if one == "-" else image_list(one)
         records = predict(
-            arguments.model,
+            contract.opened(arguments.model, arguments),
             listed,
             top=arguments.top,
             crops=arguments.crops,

@@ -12,10 +12,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_inception.contracts import Given
 from keras_inception.data.kept import kept_arrays
 from keras_inception.data.splits import Split
 from keras_inception.explaining.features import pooled_network, through
 from keras_inception.preprocessing import Preprocessing
+from keras_inception.runtime import load_classifier
 
 # What the recipe `probe` starts from.
 DEFAULT = ("InceptionV3", "imagenet")
@@ -37,11 +39,12 @@ class Network:
     name: str
 
     @classmethod
-    def open(cls, source: Any = None) -> Network:
+    def open(cls, source: Any = None, preprocessing: Given | None = None) -> Network:
         """The features of what `load_classifier` takes, or of a weights file without a classifier.
 
         Args:
             source: None for what the recipe `probe` starts from.
+            preprocessing: As of `load_classifier`.
 
         Raises:
             ValueError: it is none of these, or another engine than Keras runs it.
@@ -55,10 +58,10 @@ class Network:
             model = get_model(variant, weights=weights, include_top=False, pooling="avg")
             return cls(model, model.identity.preprocessing, f"{variant}, weights {weights}")
         if isinstance(source, str | os.PathLike) and os.path.isfile(source):
-            found = _without_classifier(os.fspath(source))
+            found = _without_classifier(os.fspath(source), preprocessing)
             if found is not None:
                 return cls(found, found.identity.preprocessing, os.fspath(source))
-        model, contract = pooled_network(source)
+        model, contract = pooled_network(load_classifier(source, preprocessing=preprocessing))
         name = os.fspath(source) if isinstance(source, str | os.PathLike) else "the model given"
         return cls(model, contract, name)
 
@@ -115,7 +118,7 @@ class Network:
         return kept_arrays("features", state, like, compute)["features"]
 
 
-def _without_classifier(path: str) -> keras.Model | None:
+def _without_classifier(path: str, given: Given | None) -> keras.Model | None:
     """The network of a weights file that holds features only; None of every other file."""
     from keras_inception import weights
     from keras_inception.models import recognition
@@ -123,7 +126,12 @@ def _without_classifier(path: str) -> keras.Model | None:
 
     if path.endswith((".keras", ".tflite", ".onnx", ".xml")):
         return None
-    loaded = recognition.identified(weights.read(path))
+    try:
+        loaded = recognition.identified(weights.read(path, preprocessing=given))
+    except ValueError:
+        if path.endswith((".h5", ".hdf5")):  # it may be another tool's whole model
+            return None
+        raise
     variant, contract = loaded.identity.variant, loaded.identity.preprocessing
     if not variant or (loaded.outputs and not loaded.foreign) or contract is None:
         return None

@@ -307,6 +307,7 @@ def plan(
 
 def run_of(model: Any) -> RunFolder | None:
     """The run folder that a path is, or that an exported file lies in; None of everything else."""
+    model = model.source if isinstance(model, Classifier) and model.source else model
     if not isinstance(model, str | os.PathLike):
         return None
     path = Path(buckets.local(model))
@@ -319,7 +320,7 @@ def _open(given: Sequence[Any], source: Source) -> list[Entrant]:
     entrants: list[Entrant] = []
     for one in given:
         classifier = load_classifier(one)
-        text = os.fspath(one) if isinstance(one, str | os.PathLike) else ""
+        text = classifier.source
         name = text or getattr(one, "name", "") or classifier.identity.variant or "model"
         name = Path(name).name if os.path.exists(name) else name
         twins = sum(e.name == name or e.name.startswith(f"{name} (") for e in entrants)

@@ -14,13 +14,13 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception import buckets, data
+from keras_inception.contracts import Given
 from keras_inception.evaluation.metrics import wilson_interval
 from keras_inception.exporting import checks, named
 from keras_inception.exporting.exportable import Exportable
 from keras_inception.exporting.samples import Samples, held_out, made_up
 from keras_inception.exporting.targets import Target, check_holds, naming
 from keras_inception.files import alone, exchange, remove_scratch, scratch, write
-from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
 from keras_inception.result import Result, scalars
 from keras_inception.runs import EXPORTS, RunFolder
@@ -36,7 +36,7 @@ def export(
     targets: Sequence[Target | str] = ("saved_model", "tflite", "tflite:dynamic"),
     *,
     dataset: Any = None,
-    preprocessing: Preprocessing | None = None,
+    preprocessing: Given | None = None,
     class_names: Sequence[str] | None = None,
     num_images: int = IMAGES,
     num_calibration: int = CALIBRATION,
@@ -57,7 +57,7 @@ def export(
         dataset: What `train` takes as data: its test part is what the files are compared on, its
             training part what "tflite:int8" is calibrated with. By default the run's. Without
             either the comparison is on made-up images.
-        preprocessing, class_names: Where `source` does not hold them.
+        preprocessing, class_names: Where `source` does not hold them; as of `load_classifier`.
         num_images: How many images the files are compared on.
         num_calibration: How many images "tflite:int8" is calibrated with.
         latency: Whether the time of one image is measured, with one thread and with two.

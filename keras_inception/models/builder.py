@@ -319,7 +319,16 @@ def _input_shape(
 
 
 def _scaled(x: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """The contract's scaling as a layer: raw images (0-255) in, uint8 or float."""
+    """The contract's scaling as a layer: raw images (0-255) in, uint8 or float.
+
+    Raises:
+        ValueError: the contract reverses the channels, which that layer does not.
+    """
+    if preprocessing.channel_order != "RGB":
+        raise ValueError(
+            "`include_preprocessing` should be a contract whose channel_order is RGB, which the "
+            f"builders' networks take. Received: {preprocessing}"
+        )
     scale, offset = preprocessing.scale_and_offset(x.shape[channel_axis()])
     # float32 under every dtype policy, as outside of the model: bfloat16 would round twice.
     return layers.Rescaling(scale, offset, dtype="float32", name="preprocessing")(x)

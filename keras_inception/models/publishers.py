@@ -172,6 +172,8 @@ def _check(known: Identity, record: Weights, to: str, arrays: Mapping[str, np.nd
     first = next((a for n, a in arrays.items() if n.endswith("kernel")), np.empty((1, 1, 3)))
     if PUBLISHERS[to].channels not in (None, first.shape[2]):
         problems.append(f"images of {first.shape[2]} channels")
+    if known.preprocessing and known.preprocessing.channel_order != "RGB":
+        problems.append(f"images in the order {known.preprocessing.channel_order}")
     if problems:
         raise ValueError(f"{to}'s {known.variant} cannot hold {'; '.join(problems)}.")
 

@@ -17,6 +17,7 @@ from fractions import Fraction
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_inception.identity import Identity
 from keras_inception.models import registry
@@ -24,7 +25,7 @@ from keras_inception.models.arguments import check_recorded, recorded
 from keras_inception.models.layers import Conventions, conventions, conventions_in
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.weights import Loaded
-from keras_inception.weights.graph import Graph, Node, read, text_of
+from keras_inception.weights.graph import Graph, Node, data_format, image_size, read, text_of
 from keras_inception.weights.layouts.own import is_first
 
 # Settings that change no answer of a trained network, or that the shapes of its arrays show.
@@ -178,11 +179,17 @@ def _filters(
 
 def contract_in(loaded: Loaded, default: Preprocessing) -> Preprocessing:
     """The contract of a file's network; says what is assumed where the file does not."""
-    if loaded.identity.preprocessing is not None:
-        return loaded.identity.preprocessing
-    size = _image_size(loaded.graph)
+    known, scaling = loaded.identity.preprocessing, _scaling_in(loaded.graph)
+    if known is not None and scaling and not _alike(scaling, (known.mean, known.std)):
+        raise ValueError(
+            f"{loaded.source} scales its images by itself, by mean {scaling[0]} and std "
+            f"{scaling[1]}. Leave `preprocessing` out. "
+            f"Received: mean {known.mean} and std {known.std}"
+        )
+    if known is not None:
+        return known
+    size = image_size(loaded.graph)
     contract = default.replace(size=size) if size else default
-    scaling = _scaling_in(loaded.graph)
     if scaling:
         contract = contract.replace(mean=scaling[0], std=scaling[1])
     unknown = _unknown_in_front(loaded.graph, scaling is not None)
@@ -223,6 +230,12 @@ def _scaling_in(graph: Graph) -> tuple[Any, Any] | None:
     return tuple(v[0] if len(set(v)) == 1 else tuple(v) for v in (mean, std))  # type: ignore[return-value]
 
 
+def _alike(one: tuple[Any, Any], other: tuple[Any, Any]) -> bool:
+    """Whether two scalings, (mean, std) each, are the same but for rounding."""
+    pairs = zip(one, other, strict=True)
+    return all(np.allclose(a, b, 1e-4, 1e-4) for a, b in pairs if np.size(a) in (1, np.size(b)))
+
+
 def _numbers(value: Any) -> list[float]:
     return [float(v) for v in (value if isinstance(value, list) else [value])]
 
@@ -261,8 +274,8 @@ def check(loaded: Loaded, model: keras.Model) -> None:
         ValueError: a layer differs; the message names the first that does, and the setting.
     """
     graph, built, source = loaded.graph, read(text_of(model)), loaded.source
-    same_size = _image_size(graph) == _image_size(built)
-    formats = tuple(_data_format(g) for g in (graph, built))
+    same_size = image_size(graph) == image_size(built)
+    formats = tuple(data_format(g) for g in (graph, built))
     front = _in_front(built)
     for name, ours in built.items():
         if ours.kind == "InputLayer" or ours.kind in _TRANSPARENT or name in front:
@@ -277,8 +290,8 @@ def check(loaded: Loaded, model: keras.Model) -> None:
         if theirs.kind != ours.kind:
             raise _difference(source, name, "its class", theirs.kind, ours.kind)
         left, right = (
-            _effective(name, node, same_size, data_format)
-            for node, data_format in zip((theirs, ours), formats, strict=True)
+            _effective(name, node, same_size, layout)
+            for node, layout in zip((theirs, ours), formats, strict=True)
         )
         for setting in sorted({*left, *right}):
             a, b = left.get(setting), right.get(setting)
@@ -319,7 +332,7 @@ def _origin(value: Any, graph: Graph) -> Any:
     return value
 
 
-def _effective(name: str, node: Node, same_size: bool, data_format: Any) -> dict[str, Any]:
+def _effective(name: str, node: Node, same_size: bool, layout: Any) -> dict[str, Any]:
     """A node's settings that change what it computes, in a form that two files share."""
     settings = {
         key: json.loads(json.dumps(value))
@@ -330,34 +343,17 @@ def _effective(name: str, node: Node, same_size: bool, data_format: Any) -> dict
         settings.pop("scale", None)  # whether there is a gamma shows in the arrays
     if name == "predictions":
         settings.pop("activation", None)
-    if settings.get("data_format") == data_format:
+    if settings.get("data_format") == layout:
         del settings["data_format"]
     axis = settings.get("axis")
     axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
-    if axis in ((1,) if data_format == "channels_first" else (-1, 3)):
+    if axis in ((1,) if layout == "channels_first" else (-1, 3)):
         settings["axis"] = "channels"
     if not same_size:
         settings.pop("target_shape", None)
         if node.kind in ("Cropping2D", "AveragePooling2D") and _in_head(name):
             settings = {}  # torch's adaptive pool, drawn for a size
     return settings
-
-
-def _image_size(graph: Graph) -> tuple[int, int] | None:
-    """(height, width) of the images that a graph takes, or None if they are open."""
-    for node in graph.values():
-        shape = node.settings.get("batch_shape")
-        if node.kind == "InputLayer" and isinstance(shape, list) and len(shape) == 4:
-            sides = shape[2:] if _data_format(graph) == "channels_first" else shape[1:3]
-            if all(type(side) is int and side > 0 for side in sides):
-                return sides[0], sides[1]
-    return None
-
-
-def _data_format(graph: Graph) -> Any:
-    return next(
-        (n.settings["data_format"] for n in graph.values() if "data_format" in n.settings), None
-    )
 
 
 def _shown(inputs: list[Any]) -> str:

@@ -120,8 +120,7 @@ def load_weights(model: keras.Model, weights: WeightsLike) -> list[str]:
         raise ValueError("`weights` should be a file or a published name. Received: None")
     contract = recognition.contract_in(loaded, registry.default_preprocessing(known.variant))
     ours = known.preprocessing or contract
-    scaled_as = (contract.mean, contract.std)
-    if ours.inside_model and (ours.mean, ours.std) != scaled_as:
+    if ours.inside_model and ours.scaling != contract.scaling:
         raise ValueError(
             f"{model.name} scales its images by mean {ours.mean} and std {ours.std}, and "
             f"{loaded.source} needs mean {contract.mean} and std {contract.std}: build the model "

@@ -203,7 +203,8 @@ def _images(contract: Preprocessing | None) -> str:
     return (
         f"RGB in 0..255; aspect: {contract.aspect}, central crop {contract.crop_fraction:g}, "
         f"{contract.interpolation} to {height} x {width} {smooth} antialiasing, then (image - "
-        f"{contract.mean}) / {contract.std}."
+        f"{contract.mean}) / {contract.std}"
+        f"{', the channels reversed to BGR' * (contract.channel_order == 'BGR')}."
     )
 
 

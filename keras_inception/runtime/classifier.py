@@ -14,12 +14,14 @@ import numpy as np
 
 from keras_inception import buckets
 from keras_inception.buckets import is_remote
+from keras_inception.contracts import KNOWN, Given
 from keras_inception.identity import THRESHOLD, Identity
 from keras_inception.preprocessing import Preprocessing
-from keras_inception.runtime.engine import FILE_ENGINES, Engine, FileEngine, of_file
+from keras_inception.runtime.engine import FILE_ENGINES, Engine, FileEngine, of_file, prepared
 
 _HUB = "hf://"  # addresses of Hugging Face's repositories; Keras is not loaded to know one
 BATCH = 64  # images that an engine is given at once
+_ROUNDING = 0.01  # of probabilities, by engines of few bits
 TOP = 5  # best classes that are named of an image with one class
 
 
@@ -34,20 +36,24 @@ class Classifier:
         engine: What runs the network.
         identity: What the network is; its preprocessing and class names are used here.
         run: The folder of the run that trained the network, if there is one.
+        source: The file, folder or name that it was made of, if it was made of one.
 
     Attributes:
-        engine, identity, run: As given.
+        engine, identity, run, source: As given.
 
     Raises:
         ValueError: the identity has no contract, another size than the engine takes, or another
             number of class names or thresholds than the engine has outputs.
     """
 
-    def __init__(self, engine: Engine, identity: Identity, run: Path | None = None) -> None:
+    def __init__(
+        self, engine: Engine, identity: Identity, run: Path | None = None, source: str = ""
+    ) -> None:
         if identity.preprocessing is None:
             raise ValueError(
                 "Nothing says how images are cropped, resized and scaled for this network. Give "
-                "its contract: `preprocessing=keras_inception.Preprocessing(size=..., ...)`."
+                f"its contract as `preprocessing`: {', '.join(KNOWN)}, a JSON file of its fields, "
+                "or in Python a keras_inception.Preprocessing."
             )
         names = identity.class_names
         if names and len(names) != engine.classes:
@@ -78,7 +84,7 @@ class Classifier:
                 THRESHOLD,
             )
             identity = identity.replace(thresholds=(THRESHOLD,) * engine.classes)
-        self.engine, self.identity, self.run = engine, identity, run
+        self.engine, self.identity, self.run, self.source = engine, identity, run, source
 
     @functools.cached_property
     def decoding(self) -> Any:
@@ -204,6 +210,12 @@ class Classifier:
                 f"{self!r} gives answers that are not finite numbers: its weights are damaged, or "
                 "its layers overflow."
             )
+        if found.size and not (found.min() >= -_ROUNDING and found.max() <= 1 + _ROUNDING):
+            raise ValueError(
+                f"{self!r} gives answers that are no probabilities: it ends in logits, which only "
+                "a Keras model may. Write the file of a model that ends in a softmax or sigmoids. "
+                f"Received: answers in [{found.min():g}, {found.max():g}]"
+            )
         return found
 
     def classify(self, image: np.ndarray, top: int | None = None) -> list[tuple[str, float]]:
@@ -242,7 +254,7 @@ def warn_of_floats(images: np.ndarray) -> None:
 def load_classifier(
     source: Any,
     *,
-    preprocessing: Preprocessing | None = None,
+    preprocessing: Given | None = None,
     class_names: Sequence[str] | None = None,
     thresholds: float | Sequence[float] | None = None,
     threads: int | None = None,
@@ -257,7 +269,10 @@ def load_classifier(
             `.onnx` file; an OpenVINO `.xml` file or its folder; a folder that `optimize` wrote; or
             a `Classifier`.
         preprocessing: The contract of the network's input, where `source` does not hold it, or to
-            use another one.
+            use another one, which a warning says: a `Preprocessing`; the name of a usual one,
+            "inception" (-1..1), "torch", "caffe" (B, G, R minus ImageNet's means) or "raw"
+            (0..255), which but "torch" bring the whole image to the network's size; or the path of
+            a JSON file of a contract's fields.
         class_names: Names of the classes in the order of the outputs, likewise.
         thresholds: Of a network with a sigmoid for each class, the probability from which each
             class is named, or one for all. Given, the outputs of a file that does not say what they
@@ -269,25 +284,25 @@ def load_classifier(
         The classifier.
 
     Raises:
-        ValueError: the source is none of these, or holds no contract and `preprocessing` is not
-            given.
+        ValueError: the source is none of these, holds no contract and `preprocessing` is not
+            given, or scales images by itself, and otherwise.
     """
+    name = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
     if isinstance(source, Classifier):
-        engine, identity, run = source.engine, source.identity, source.run
+        engine, run, name = source.engine, source.run, source.source
+        identity = prepared(source.identity, preprocessing, engine, name or repr(source))
     else:
-        engine, identity = _open(source, threads)
+        engine, identity = _open(source, threads, preprocessing)
         run = _run_of(source)
-    if preprocessing is not None:
-        identity = identity.replace(preprocessing=preprocessing)
     if class_names is not None:
         identity = identity.replace(class_names=tuple(class_names))
     if thresholds is not None:
         identity = _with_thresholds(identity, thresholds, engine)
     try:
-        return Classifier(engine, identity, run)
+        return Classifier(engine, identity, run, name)
     except ValueError as error:
-        if isinstance(source, str | os.PathLike):
-            raise ValueError(f"{os.fspath(source)}: {error}") from error
+        if name:
+            raise ValueError(f"{name}: {error}") from error
         raise
 
 
@@ -314,55 +329,62 @@ def _with_thresholds(
     return identity.replace(output="sigmoid", thresholds=tuple(shares.tolist()))
 
 
-def _open(source: Any, threads: int | None) -> tuple[Engine, Identity]:
-    """The engine of a source, and what the source says of its network."""
+def _open(source: Any, threads: int | None, given: Given | None) -> tuple[Engine, Identity]:
+    """The engine of a source, and what the source says of its network, with the contract given."""
     if not isinstance(source, str | os.PathLike):
         from keras_inception.runtime import keras as keras_engine
 
-        return keras_engine.of_model(source)
-    if os.fspath(source).startswith(_HUB):
+        model, identity = keras_engine.of_model(source)
+        return model, prepared(identity, given, model, f"The model {source.name!r}")
+    if os.fspath(source).startswith(_HUB) or _is_published(source):
         from keras_inception.runtime import keras as keras_engine
 
-        return keras_engine.of_weights(source)
-    address, source = source, buckets.local(source)
-    path = Path(source)
-    if is_remote(address) and not path.exists():
-        raise ValueError(f"{address} is neither a run folder nor a model's file or folder.")
-    if _is_published(source):
+        return keras_engine.of_weights(source, given)
+    path = Path(buckets.local(source))
+    if is_remote(source) and not path.exists():
+        raise ValueError(f"{source} is neither a run folder nor a model's file or folder.")
+    found: tuple[Engine, Identity] | None = None
+    if path.is_dir():
+        found = _of_folder(path, threads)
+    elif path.suffix in FILE_ENGINES and path.is_file():
+        found = of_file(path, threads)
+    elif path.suffix == ".keras" and path.is_file():
         from keras_inception.runtime import keras as keras_engine
 
-        return keras_engine.of_weights(source)
-    if path.is_dir() and (path / "saved_model.pb").exists():
+        found = keras_engine.of_file(path)
+    if found is None:  # weights, which may be changed for the contract
+        from keras_inception.runtime import keras as keras_engine
+
+        is_h5 = path.suffix in (".h5", ".hdf5") and path.is_file()
+        read = keras_engine.of_h5 if is_h5 else keras_engine.of_weights
+        return read(path, given)
+    engine, identity = found
+    return engine, prepared(identity, given, engine, os.fspath(source))
+
+
+def _of_folder(path: Path, threads: int | None) -> tuple[Engine, Identity] | None:
+    """The engine of a folder, and what it says of its network; None of one with weights."""
+    if (path / "saved_model.pb").exists():
         from keras_inception.runtime.saved_model import SavedModelEngine
 
         engine = SavedModelEngine(path)
         return engine, engine.identity
-    if path.is_dir() and (path / "optimize.json").exists():
+    if (path / "optimize.json").exists():
         from keras_inception.runtime import optimized
 
         return optimized.read(path, threads)
-    if path.is_dir() and (path / "model.xml").exists():
-        path = path / "model.xml"
-    if path.is_dir() and (path / "model.safetensors").exists():  # in the form of Hugging Face
-        from keras_inception.runtime import keras as keras_engine
-
-        return keras_engine.of_weights(path)
-    if path.is_dir() and not (path / "config.json").exists():
+    if (path / "model.xml").exists():
+        return of_file(path / "model.xml", threads)
+    if (path / "model.safetensors").exists():  # in the form of Hugging Face
+        return None
+    if not (path / "config.json").exists():
         raise ValueError(
             f"{path} is neither a run folder, which has a config.json, nor a SavedModel, which has "
             "a saved_model.pb, nor a folder of `optimize`, which has an optimize.json."
         )
-    if path.suffix in FILE_ENGINES and path.is_file():
-        return of_file(path, threads)
     from keras_inception.runtime import keras as keras_engine
 
-    if path.is_dir():
-        return keras_engine.of_run(path)
-    if path.suffix == ".keras" and path.is_file():
-        return keras_engine.of_file(path)
-    if path.suffix in (".h5", ".hdf5") and path.is_file():
-        return keras_engine.of_h5(path)
-    return keras_engine.of_weights(source)
+    return keras_engine.of_run(path)
 
 
 def _is_published(source: Any) -> bool:

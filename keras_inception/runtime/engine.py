@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from keras_inception.budget import Refused
+from keras_inception.contracts import Given, chosen
 from keras_inception.identity import Identity
 from keras_inception.messages import printable
 
@@ -135,6 +136,19 @@ def of_file(path: Path, *options: Any) -> tuple[Engine, Identity]:
     kind = getattr(importlib.import_module(f"keras_inception.runtime.{module}"), name)
     engine = kind(path, *options)
     return engine, engine.identity
+
+
+def prepared(identity: Identity, given: Given | None, engine: Engine, source: str) -> Identity:
+    """An identity with the contract that a caller gives for an engine's network, if one is given.
+
+    Raises:
+        ValueError: see `contracts.chosen`.
+    """
+    if given is None:
+        return identity
+    height, width = engine.input_shape[:2]
+    size = (height, width) if height and width else None
+    return identity.replace(preprocessing=chosen(given, identity.preprocessing, size, source))
 
 
 def probabilities(logits: np.ndarray, output: str = "softmax") -> np.ndarray:

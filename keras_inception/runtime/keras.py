@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 from keras_inception import messages, weights
 from keras_inception.catalog import IMAGENET, get_weights, is_published
+from keras_inception.contracts import Given, chosen
 from keras_inception.identity import Identity, attach, identity_of
 from keras_inception.models import recognition
 from keras_inception.models.imagenet import class_names
@@ -19,7 +21,7 @@ from keras_inception.models.registry import get_model
 from keras_inception.models.saving import load_model
 from keras_inception.models.surgery import to_inference
 from keras_inception.runs import RunFolder
-from keras_inception.runtime.engine import check_finite, probabilities
+from keras_inception.runtime.engine import check_finite, prepared, probabilities
 from keras_inception.weights.hub import catalogued
 
 
@@ -117,10 +119,10 @@ def of_file(path: Path) -> tuple[KerasEngine, Identity]:
     return of_model(model)
 
 
-def of_h5(path: Path) -> tuple[KerasEngine, Identity]:
+def of_h5(path: Path, given: Given | None = None) -> tuple[KerasEngine, Identity]:
     """The engine of a Keras `.h5` file: weights of a network of ours, or else a whole model."""
     try:
-        return of_weights(path)
+        return of_weights(path, given)
     except ValueError as error:
         try:
             model = load_model(path)
@@ -131,15 +133,26 @@ def of_h5(path: Path) -> tuple[KerasEngine, Identity]:
             raise ValueError(
                 f"{error} As a whole model it cannot be loaded either: {reason}"
             ) from error
-    return of_model(model)
+    engine, identity = of_model(model)
+    return engine, prepared(identity, given, engine, os.fspath(path))
 
 
-def of_weights(source: str | os.PathLike) -> tuple[KerasEngine, Identity]:
-    """The engine of a weights file or of published weights, by their name."""
+def of_weights(
+    source: str | os.PathLike, given: Given | None = None
+) -> tuple[KerasEngine, Identity]:
+    """The engine of a weights file or of published weights, by their name.
+
+    Args:
+        source: The file or the name.
+        given: The contract that a caller gives: weights may be changed so that they take another.
+    """
     name = os.fspath(source)
     if is_published(source):
         record = get_weights(name)
-        engine, identity = of_model(get_model(record.variant, weights=name))
+        if given is not None:
+            own = chosen(given, record.preprocessing, source=name)
+            record = dataclasses.replace(record, preprocessing=own)
+        engine, identity = of_model(get_model(record.variant, weights=record if given else name))
         if record.label_set == IMAGENET and not identity.class_names:
             identity = identity.replace(class_names=class_names())
         return engine, identity
@@ -148,7 +161,7 @@ def of_weights(source: str | os.PathLike) -> tuple[KerasEngine, Identity]:
             "There is no run folder, model file or weights file of that name, and no published "
             f"weights either (`keras_inception.list_weights()` names them). Received: {name}"
         )
-    loaded = recognition.identified(weights.read(name))
+    loaded = recognition.identified(weights.read(name, preprocessing=given))
     variant, contract = loaded.identity.variant, loaded.identity.preprocessing
     if not variant:
         raise ValueError(

@@ -302,6 +302,25 @@ def _for_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
     return np.tile(kernel, (1, 1, repeats, 1))[:, :, :channels] * (3 / channels)
 
 
+def in_rgb(weights: Loaded) -> Loaded:
+    """The same network for R, G, B images, if its contract says B, G, R: its first kernel reversed.
+
+    Raises:
+        ValueError: the images have no three channels, or the first convolution is separable.
+    """
+    contract = weights.identity.preprocessing
+    if contract is None or contract.channel_order == "RGB":
+        return weights
+    contract.scale_and_offset(weights.channels)  # refuses other channels
+    first = next((n for n in weights.arrays if own.is_first(n.rpartition("/")[0])), "")
+    name = f"{first.rpartition('/')[0]}/kernel"
+    if name not in weights.arrays:
+        raise ValueError("channel_order=BGR is for a first convolution that is not separable")
+    arrays = {**weights.arrays, name: weights.arrays[name][:, :, ::-1]}
+    identity = weights.identity.replace(preprocessing=contract.replace(channel_order="RGB"))
+    return dataclasses.replace(weights, arrays=arrays, identity=identity)
+
+
 def fold_input_scaling(weights: Loaded, contract: Preprocessing) -> Loaded:
     """The same network for images scaled by another contract's mean and std.
 

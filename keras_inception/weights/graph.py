@@ -118,3 +118,21 @@ def side(graph: Graph, layer: str, name: str) -> Any:
     """The first number of a square kernel or window."""
     sides = setting(graph, layer, name)
     return sides[0] if isinstance(sides, list) and sides else sides
+
+
+def image_size(graph: Graph) -> tuple[int, int] | None:
+    """(height, width) of the images that a graph takes, or None if they are open."""
+    for node in graph.values():
+        shape = node.settings.get("batch_shape")
+        if node.kind == "InputLayer" and isinstance(shape, list) and len(shape) == 4:
+            sides = shape[2:] if data_format(graph) == "channels_first" else shape[1:3]
+            if all(type(side) is int and side > 0 for side in sides):
+                return sides[0], sides[1]
+    return None
+
+
+def data_format(graph: Graph) -> Any:
+    """Keras' `data_format` of a graph's layers; None if they have none."""
+    return next(
+        (n.settings["data_format"] for n in graph.values() if "data_format" in n.settings), None
+    )

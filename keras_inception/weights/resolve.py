@@ -19,6 +19,7 @@ from keras_inception.catalog import (
     is_published,
     list_weights,
 )
+from keras_inception.contracts import Given, chosen
 from keras_inception.identity import Identity
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.weights import graph as network_graph
@@ -27,6 +28,7 @@ from keras_inception.weights.adapt import (
     WITH_BACKGROUND,
     Loaded,
     fold_input_scaling,
+    in_rgb,
     outputs_of,
 )
 from keras_inception.weights.download import fetch
@@ -77,7 +79,9 @@ def resolve(weights: Any, variant: str) -> Loaded | None:
     return loaded
 
 
-def read(path: str | os.PathLike, record: Weights | None = None) -> Loaded:
+def read(
+    path: str | os.PathLike, record: Weights | None = None, preprocessing: Given | None = None
+) -> Loaded:
     """Reads a weights file: its arrays under our names, and what a model needs for them.
 
     Args:
@@ -86,18 +90,19 @@ def read(path: str | os.PathLike, record: Weights | None = None) -> Loaded:
         record: The facts about the file. By default a native file's own header gives them; for a
             publisher's layout they are taken from the catalogue, and a warning says from which
             entry, unless the file has the name of a published one.
+        preprocessing: The contract, for a file that does not hold it; see `contracts.chosen`.
 
     Raises:
         ValueError: there is no such file, or its layer names match no known layout.
         DownloadError: a repository cannot be brought here.
     """
     if hub.is_repository(path):
-        return _from_repository(path, record)
-    return _read(path, record)
+        return _from_repository(path, record, preprocessing)
+    return _read(path, record, preprocessing)
 
 
 @budget.refuses
-def _read(path: str | os.PathLike, record: Weights | None) -> Loaded:
+def _read(path: str | os.PathLike, record: Weights | None, preprocessing: Given | None) -> Loaded:
     """`read` of a file."""
     contents = readers.read(path)
     with budget.refusing(path, contents.format):
@@ -106,6 +111,7 @@ def _read(path: str | os.PathLike, record: Weights | None) -> Loaded:
         arrays = _arrays(found.layers) if layout is None else layout.translate(found.layers)
         graph = network_graph.read(contents.metadata.get("graph", ""))
     shown = json.loads(contents.metadata.get("shown", "{}"))  # a frozen graph's operations
+    is_said = bool(layout is None or record or shown)  # and not guessed
     if layout is None:
         identity, label_offset = _own_identity(path, contents.metadata, graph, arrays, record), 0
     else:
@@ -123,6 +129,13 @@ def _read(path: str | os.PathLike, record: Weights | None) -> Loaded:
         label_offset = record.label_offset
         if outputs_of(arrays) not in (record.classes, *WITH_BACKGROUND):
             label_offset = 0  # the file's own classes: a background class is a fact of ImageNet's
+    if preprocessing is not None:
+        known = identity.preprocessing
+        size = network_graph.image_size(graph) or (known.size if known else None)
+        said = known if is_said else None
+        identity = identity.replace(
+            preprocessing=chosen(preprocessing, said, size, os.fspath(path))
+        )
     loaded = Loaded(
         os.fspath(path),
         arrays,
@@ -137,16 +150,19 @@ def _read(path: str | os.PathLike, record: Weights | None) -> Loaded:
     )
     if identity.preprocessing is not None and loaded.channels == 3:
         identity.preprocessing.scale_and_offset(3)  # refuses another number of means
+    loaded = in_rgb(loaded)
     # Where the first convolution is padded, another scaling cannot be folded into it exactly.
-    if layout and "stem_0_0_conv/kernel" in arrays and identity.preprocessing is not None:
+    if layout and "stem_0_0_conv/kernel" in arrays and loaded.identity.preprocessing is not None:
         loaded = fold_input_scaling(loaded, _USUAL)
     return loaded
 
 
-def _from_repository(source: str | os.PathLike, record: Weights | None) -> Loaded:
+def _from_repository(
+    source: str | os.PathLike, record: Weights | None, preprocessing: Given | None
+) -> Loaded:
     """The weights of a repository, with what its config.json says of them."""
     repository = hub.opened(source)
-    loaded = read(repository.weights, record or repository.record)
+    loaded = read(repository.weights, record or repository.record, preprocessing)
     names = repository.class_names or loaded.identity.class_names
     if len(names) not in (0, loaded.outputs):
         logging.warning(
