@@ -9,8 +9,8 @@
 takes for it most often (`similar`). It prints how many of them are among as many of the most
 suspicious images, the estimate of their number (and that of the labels as they were, some of which
 are wrong, too), what cleanlab finds on the same probabilities, in an environment of its own, and the
-test accuracy of the probe with the flipped labels, after the suspects took their suggestions, and
-with the labels as they were.
+test accuracy of the probe with the flipped labels, after the suspects took their
+suggestions where these are right, and with the labels as they were.
 
 `twins` hides copies of 500 images among the others (cropped to 80 %, mirrored, recompressed,
 recolored; 125 each) and prints how many are found, and how many other pairs.
@@ -57,13 +57,16 @@ def labels(options: argparse.Namespace) -> None:
     if options.kind == "random":
         given[flipped] = (right[flipped] + rng.integers(1, classes, len(flipped))) % classes
     else:
-        mixed = np.where(np.eye(classes, dtype=bool), 0, before.joint)
+        mixed = np.stack([before.probabilities[right == i].mean(0) for i in range(classes)])
+        np.fill_diagonal(mixed, 0)
         given[flipped] = mixed.argmax(1)[right[flipped]]
     found = find_wrong_labels(features, given, classes, together)
     count = len(flipped)
     head = f"{options.data.name}, {options.kind}, {len(right):,} images, {count} flipped"
     share = np.isin(found.order[:count], flipped).mean()
     print(f"{head}: {share:.1%} found; estimate {found.wrong}, as they were {before.wrong}")
+    sure = (before.probabilities.argmax(1) == right).mean()
+    print(f"the classifier, on images that it has not seen: {sure:.1%} as they were")
     if options.cleanlab:
         theirs = _cleanlab(options.cleanlab, found.probabilities, given)
         shares = [np.isin(theirs[way][:count], flipped).mean() for way in ("order", "margin")]
@@ -72,7 +75,9 @@ def labels(options: argparse.Namespace) -> None:
             f"estimate {theirs['wrong']}"
         )
     corrected = given.copy()
-    corrected[found.suspects] = found.suggestions[found.suspects]
+    looked = found.suspects  # a person takes a suggestion where it is right, and no other
+    agreed = looked[found.suggestions[looked] == right[looked]]
+    corrected[agreed] = right[agreed]
     hits = {}
     for name, own in (("flipped", given), ("corrected", corrected), ("as they were", right)):
         hits[name] = _right(features, own, tested, test.labels, classes)

@@ -191,7 +191,7 @@ def sigmoid_network(thresholds=(), names=("a", "b", "c")):
     return attach(keras.Model(inputs, outputs), known)
 
 
-def test_a_network_of_another_tool_names_all_above_a_half(caplog):
+def test_a_network_of_another_tool_names_all_above_a_half(caplog, tmp_path):
     model = sigmoid_network()
     model.identity = model.identity.replace(output="softmax")  # it does not say
     classifier = load_classifier(model)
@@ -201,6 +201,11 @@ def test_a_network_of_another_tool_names_all_above_a_half(caplog):
     assert len(classifier.classify(image)) == (answers >= 0.5).sum()
     two = load_classifier(model, thresholds=0.0).classify(image, top=2)
     assert [p for _, p in two] == sorted(answers.tolist())[:0:-1]
+    for name in ("theirs.keras", "theirs.h5"):  # as Keras writes them, without an identity
+        keras.Model(model.inputs, model.outputs).save(tmp_path / name)
+        opened = load_classifier(tmp_path / name, preprocessing=classifier.preprocessing)
+        np.testing.assert_allclose(opened.predict(image[None]), answers[None], rtol=1e-5)
+        assert len(opened.identity.thresholds) == 3
 
 
 @pytest.mark.parametrize(

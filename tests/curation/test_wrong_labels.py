@@ -42,22 +42,18 @@ def test_flipped_labels_are_found_and_counted(kind):
     assert sorted(found.order) == list(range(len(labels)))
 
 
-def test_the_estimate_is_that_of_the_paper():
-    """Northcutt et al. 2021, equations 1 and 2, by hand.
-
-    The thresholds are 0.7 and 0.6. Of label 0 two images count as class 0 and one as 1; of label 1
-    two as 1; one image is not sure enough to count.
-    """
-    probabilities = np.array(
-        [[0.9, 0.1], [0.9, 0.1], [0.3, 0.7], [0.8, 0.2], [0.3, 0.7], [0.2, 0.8], [0.5, 0.5]]
-    )
-    probabilities[3] = 0.7, 0.3
-    labels = np.array([0, 0, 0, 0, 1, 1, 1])
-    # 0: (0.9 + 0.9 + 0.3 + 0.7) / 4 = 0.7; 1: (0.7 + 0.8 + 0.5) / 3 = 2 / 3.
+def test_the_estimate_is_that_of_the_images_that_the_classifier_is_sure_of():
+    """Of the surer half of each class 5 % are called otherwise, of the other half 50 %."""
+    called, place = np.repeat([0, 1], 200), np.tile(np.arange(200), 2)
+    wrong = (place < 100) & (place % 20 == 7)
+    labels = np.where(wrong | ((place >= 100) & (place % 2 == 1)), 1 - called, called)
+    sure = 0.99 - place / 450
+    probabilities = np.stack([np.where(called == i, sure, 1 - sure) for i in (0, 1)], 1)
     found = judge(probabilities, labels)
-    np.testing.assert_allclose(found.joint, [[3, 1], [0, 3]])
-    assert found.wrong == 1 and found.suspects.tolist() == [2]
-    assert found.suggestions.tolist() == [1, 1, 1, 1, 0, 0, 0]
+    np.testing.assert_allclose(found.joint, [[190, 10], [10, 190]])
+    assert found.wrong == 20 and set(found.suspects[:10]) == set(np.flatnonzero(wrong))
+    assert found.pairs() == [(0, 1, 10), (1, 0, 10)]
+    assert judge(probabilities, called).wrong == 0
 
 
 def test_no_fold_divides_a_group_and_each_class_is_in_all():
@@ -113,7 +109,7 @@ def test_inspect_writes_a_sheet_and_a_table_to_train_with(tmp_path, finished_run
     for wrong_use, message in (
         ([*arguments, "--output=x.html"], "a folder with --labels or"),
         (["inspect", dataset, "--output=folder"], "a file .html without"),
-        (["inspect", dataset, "--model=x"], "--model goes with --labels or"),
+        (["inspect", dataset, "--model=x"], "--model goes with --labels, "),
     ):
         with pytest.raises(SystemExit) as ended:
             cli.run(wrong_use)
