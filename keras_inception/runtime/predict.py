@@ -21,6 +21,8 @@ from keras_inception.files import LARGEST_IMAGE
 from keras_inception.recipes import Recipe
 from keras_inception.runtime.classifier import BATCH, Classifier, load_classifier, warn_of_floats
 
+_KINDS = str | os.PathLike | np.ndarray | bytes  # what one of several images may be
+
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
@@ -66,8 +68,8 @@ def predict(
         model: What `load_classifier` takes: a run folder, a file, a published name, a model.
         images: The path of an image, of a folder (searched through and through) or a pattern such
             as "photos/*.jpg"; an array uint8 (height, width, channels) in 0..255; a list of paths,
-            arrays and the bytes of image files; or labelled images as `train` takes them, whose
-            labels are not looked at.
+            arrays and the bytes of image files; a generator of paths; or labelled images as
+            `train` takes them, whose labels are not looked at.
         top: How many classes an image at most: by default five, or of a network with thresholds
             all that reach theirs.
         crops: "1", "mirror", "10", "12" or "144" views whose probabilities are averaged.
@@ -202,14 +204,7 @@ def image_list(images: Any) -> Sequence[Any]:
         found = images_of(images)
         return list(found) if isinstance(found, np.ndarray) else found
     if not isinstance(images, str | os.PathLike):
-        found = list(images) if isinstance(images, Iterable) else []
-        kinds = str | os.PathLike | np.ndarray | bytes
-        if not found or not all(isinstance(one, kinds) for one in found):
-            raise ValueError(
-                "`images` should be a path, a pattern, an array, or a list of paths, arrays and "
-                f"bytes of image files, at least one. Received: {messages.shown(images)}"
-            )
-        return found
+        return _listed(images)
     path = as_path(os.path.expanduser(images))
     if path.is_dir():
         listing = list_images(path)
@@ -227,6 +222,28 @@ def image_list(images: Any) -> Sequence[Any]:
         folders = " Folders match it; add /* to name the files in them." if matches else ""
         raise ValueError(
             f"There is no image, no folder and no file of the pattern {images}.{folders}"
+        )
+    return found
+
+
+def _listed(images: Any) -> list[Any]:
+    """Paths, arrays and bytes of image files; of a generator, which may have no end, paths only.
+
+    Raises:
+        ValueError: there are none, or one is something else.
+    """
+    kinds = str | os.PathLike if isinstance(images, Iterator) else _KINDS
+    found: list[Any] = []
+    for one in images if isinstance(images, Iterable) else ():
+        if not isinstance(one, kinds):
+            found = []
+            break
+        found.append(one)
+    if not found:
+        raise ValueError(
+            "`images` should be a path, a pattern, an array, a list of paths, arrays and bytes of "
+            "image files, or a generator of paths, at least one. "
+            f"Received: {messages.shown(images)}"
         )
     return found
 

@@ -214,6 +214,10 @@ def test_splits_of_hugging_face_are_parts(root, caplog):
     with pytest.raises(ValueError, match="One split is asked for, such as data.'train'."):
         memory.images_of(given)
     assert memory.images_of(whole)[29] == paths[29].read_bytes()
+    with pytest.raises(
+        ValueError, match="should have the columns path, and perhaps.* Received: file$"
+    ):
+        memory.images_of(Table(file=[]))
 
 
 def test_inspect_takes_what_train_takes(root, tmp_path):
@@ -260,7 +264,7 @@ ENDLESS = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).repeat()
         ((["a.png", "b.png"], LABELS[:2]), "paths cannot be read"),
         (
             Table(file=[], label=[]),
-            "columns path and label, and may have split and group. Received: file",
+            "columns path and label, and perhaps split and group. Received: file",
         ),
         (Table(path=["a"], label=["b"], split=["both"]), "in every row. Received: both"),
         (ENDLESS, "without `repeat"),

@@ -168,7 +168,12 @@ def test_a_photograph_on_its_side_is_turned_upright(tmp_path):
 
 def test_arrays_patterns_and_lists(model, photos):
     white = np.full((20, 30, 3), 255, np.uint8)
-    for images, count in [(white, 1), (np.stack([white] * 3), 3), ([white, photos / "a.jpg"], 2)]:
+    for images, count in [
+        (white, 1),
+        (np.stack([white] * 3), 3),
+        ([white, photos / "a.jpg"], 2),
+        (photos.glob("a.jpg"), 1),
+    ]:
         records = predict(model, images, top=1, crops="12")
         assert [r.top[0][0] for r in records] == ["bright"] * count
     (record,) = predict(model, f"{photos}/*.PNG")
@@ -178,6 +183,7 @@ def test_arrays_patterns_and_lists(model, photos):
         (f"{photos.parent}/{photos.name}*", "Folders match it; add /\\*"),
         ([], "at least one"),
         ([3], "at least one"),
+        ((white for _ in iter(int, 1)), "a generator of paths, at least one. Received: "),
     ]:
         with pytest.raises(ValueError, match=message):
             predict(model, images)

@@ -137,6 +137,7 @@ def images_of(data: Any) -> Any:
             raise ValueError(f"One split is asked for, such as data[{next(iter(data))!r}].")
         return hugging_face.images_of(data)
     if kind == "table":
+        _check_columns(data, "path")
         return list(data["path"])
     if kind == "paths":
         return list(data[0])
@@ -259,12 +260,7 @@ def _parts(data: Any, part: str, default: Any) -> dict[str, _Part]:
 
 
 def _table_parts(data: Any, part: str, default: Any) -> dict[str, _Part]:
-    lacking = [name for name in ("path", "label") if name not in data.columns]
-    if lacking:
-        raise ValueError(
-            "A table should have the columns path and label, and may have split and group. "
-            f"Received: {some(map(str, data.columns), 8)}"
-        )
+    _check_columns(data, "path", "label")
     paths = [os.fspath(path) for path in data["path"]]
     whole = _labelled(paths, list(data["label"]), default)
     if "group" in data.columns:
@@ -287,6 +283,14 @@ def _table_parts(data: Any, part: str, default: Any) -> dict[str, _Part]:
         )
         for name, mine in rows.items()
     }
+
+
+def _check_columns(data: Any, *needed: str) -> None:
+    if any(name not in data.columns for name in needed):
+        raise ValueError(
+            f"A table should have the columns {' and '.join(needed)}, and perhaps split and group. "
+            f"Received: {some(map(str, data.columns), 8)}"
+        )
 
 
 def _grouped(part: _Part, groups: Any, kind: str) -> _Part:
