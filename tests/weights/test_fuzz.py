@@ -5,14 +5,17 @@ Seeded mutants of a small valid file of each format (`fuzzing.py`), and damaged 
 
 from __future__ import annotations
 
+import collections
 import random
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
+from unittest import mock
 
 import keras
 import numpy as np
@@ -23,12 +26,14 @@ from keras_inception import Preprocessing, save_weights, weights
 from keras_inception.budget import Refused
 from keras_inception.identity import Identity, attach
 from keras_inception.weights import layouts, readers
-from keras_inception.weights.readers import Contents
+from keras_inception.weights.readers import Contents, tf_checkpoint, tf_table
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "goldens"))
 import native  # noqa: E402
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+import fuzzing  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +213,67 @@ def test_damaged_layouts(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_thousands_of_damaged_layouts(tmp_path, monkeypatch):
     check_layouts(5000, tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def saved_model(tmp_path_factory):
+    """A SavedModel of variables with our names, as Keras 2 writes one."""
+    module = tf.Module()
+    shapes = {
+        "stem_0_conv/kernel": (3, 3, 3, 4),
+        "stem_0_bn/beta": (4,),
+        "stem_0_bn/moving_variance": (4,),
+        "predictions/kernel": (4, 2),
+        "predictions/bias": (2,),
+    }
+    module.layers = [tf.Variable(np.ones(s, np.float32), name=n) for n, s in shapes.items()]
+    folder = tmp_path_factory.mktemp("sound") / "saved"
+    tf.saved_model.save(module, folder)
+    assert weights.read(folder).arrays.keys() == shapes.keys()
+    return folder
+
+
+def check_saved_models(sound, numbers, tmp_path, monkeypatch):
+    """Mutants whose checksums are all right, so that what they protect is read, too."""
+    for module in (tf_checkpoint, tf_table):
+        monkeypatch.setattr(module, "masked_crc32c", lambda _: mock.ANY)
+    files = sorted(p.relative_to(sound) for p in sound.rglob("variables.*"))
+    found = collections.Counter()
+    for number in numbers:
+        rng, place = random.Random(number), tmp_path / "saved"
+        shutil.copytree(sound, place)
+        file = place / files[number % len(files)]
+        file.write_bytes(fuzzing.mutated(file.read_bytes(), rng))
+        if rng.random() < 0.02:
+            file.unlink()
+        is_loaded = []
+        arrays = lambda w, seen=is_loaded: seen.append(1) or w.arrays.items()  # noqa: E731
+        wrong = fuzzing.complaint(weights.read, place, arrays)
+        assert not wrong, (number, file, wrong)
+        found[bool(is_loaded)] += 1
+        shutil.rmtree(place)
+    assert min(found[True], found[False]) > len(numbers) // 20, found
+
+
+def test_damaged_saved_models(saved_model, tmp_path, monkeypatch):
+    check_saved_models(saved_model, range(60), tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+def test_thousands_of_damaged_saved_models(saved_model, tmp_path, monkeypatch):
+    check_saved_models(saved_model, range(60, 5000), tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+def test_thousands_of_damaged_graphs(valid_files, tmp_path):
+    """Besides those among all formats; in one process, whose memory the budget alone limits."""
+    sound = (valid_files / "frozen.pb").read_bytes()
+    path = tmp_path / "frozen.pb"
+    for number in range(5000):
+        path.write_bytes(fuzzing.mutated(sound, random.Random(number)))
+        for read, arrays in fuzzing.package_readers():
+            wrong = fuzzing.complaint(read, path, arrays)
+            assert not wrong, (number, wrong)
 
 
 @pytest.mark.slow
