@@ -1,11 +1,11 @@
 """Wrong labels: a classifier that has not seen an image contradicts what it is called.
 
 The probe is fitted in folds, so that every training image gets probabilities of a classifier that
-was fitted to others. Images are ranked as confident learning does (Northcutt et al. 2021,
-arXiv:1911.00068). How many labels are wrong, and between which classes, is read off the images that
-the classifier is surest of, as by anchor points (Patrini et al. 2017, arXiv:1609.03683): whoever
-gave the wrong labels did so to easy images, too, and there the classifier makes few mistakes of its
-own. Confident learning's own estimate counts these: it is 3 to 10 times too high for weak features.
+was fitted to others. Images are ranked by the probability of their own class, as in confident
+learning (Northcutt et al. 2021, arXiv:1911.00068). How many labels are wrong, and between which
+classes, is read off the images that the classifier is surest of, as by anchor points (Patrini et
+al. 2017, arXiv:1609.03683): whoever gave the wrong labels did so to easy images, too, and there the
+classifier makes few mistakes of its own. Confident learning's own estimate counts these.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def judge(probabilities: np.ndarray, labels: np.ndarray) -> LabelCheck:
     others[number, labels] = -1
     suggestions = others.argmax(1)
     other = others[number, suggestions]
-    order = np.argsort(own - other, kind="stable")
+    order = np.argsort(own, kind="stable")
     joint = _joint(probabilities, labels)
     return LabelCheck(order, suggestions, own, other, joint, probabilities)
 
