@@ -119,10 +119,15 @@ def write_archive(archive: keras.export.ExportArchive, folder: Path) -> None:
     Raises:
         OSError: it cannot be written, since the disk is full for instance.
     """
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("WARNING")  # it would tell of a folder that only lives until it is checked
     try:
         archive.write_out(str(folder), verbose=False)
     except tf.errors.OpError as error:  # TensorFlow's writer has no errors of Python's
         raise OSError((error.message.strip().splitlines() or ["no reason given"])[0]) from error
+    finally:
+        logger.setLevel(level)
 
 
 def _last_dense(model: keras.Model) -> keras.layers.Dense | None:

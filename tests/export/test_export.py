@@ -281,9 +281,15 @@ except OSError as error:
     assert (tmp_path / "saved" / "saved_model.pb").read_text() == "whole"
 
 
-def test_a_later_target_that_fails_leaves_the_earlier_export(tmp_path, monkeypatch):
-    """All are written and checked before the first one is put in place."""
+def test_a_later_target_that_fails_leaves_the_earlier_export(tmp_path, monkeypatch, caplog):
+    """All are written and checked before the first one is put in place; nothing is told of it."""
+    logger, level = tf.get_logger(), tf.get_logger().level
+    logger.addHandler(caplog.handler)
+    logger.setLevel("INFO")  # as notebooks have it
     keras_inception.export(toy(), tmp_path, "tflite", num_images=4, latency=False, verbose=0)
+    assert (logger.level, caplog.text) == (20, "")
+    logger.setLevel(level)
+    logger.removeHandler(caplog.handler)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     monkeypatch.setattr(SavedModel, "make", lambda *given: 1 / 0)
     with pytest.raises(ZeroDivisionError):
