@@ -31,6 +31,13 @@ LARGEST_FILE = 4 * 2**30
 _FACTOR = 10
 _ALWAYS = 64 * 2**20
 LONGEST_MESSAGE = 1000
+# What messages about a file of another kind end with.
+LOADABLE = (
+    "Loaded are an Inception's weights as .safetensors, .keras, .h5, .pth, .caffemodel, a "
+    "TensorFlow checkpoint, a frozen graph (.pb) or a SavedModel, and as a classifier any whole "
+    "Keras model, SavedModel, .tflite, .onnx or OpenVINO .xml. Write anything else by its own "
+    "library as one of these, or give the built keras.Model."
+)
 # Bytes of Python's objects for the smallest part of a file: an opcode, a field, an empty array.
 _PART = 100
 # Bytes of Python's objects for an element of JSON, and for a byte of its text.

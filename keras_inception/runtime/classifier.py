@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_inception import buckets
 from keras_inception.buckets import is_remote
+from keras_inception.budget import LOADABLE
 from keras_inception.contracts import KNOWN, Given
 from keras_inception.identity import THRESHOLD, Identity
 from keras_inception.preprocessing import Preprocessing
@@ -367,7 +368,12 @@ def _of_folder(path: Path, threads: int | None) -> tuple[Engine, Identity] | Non
     if (path / "saved_model.pb").exists():
         from keras_inception.runtime.saved_model import SavedModelEngine
 
-        engine = SavedModelEngine(path)
+        try:
+            engine = SavedModelEngine(path)
+        except ValueError as error:
+            if "'serving_default'" not in str(error):
+                raise
+            return None  # of TF-Hub: it cannot be asked, and its variables may be known weights
         return engine, engine.identity
     if (path / "optimize.json").exists():
         from keras_inception.runtime import optimized
@@ -380,7 +386,7 @@ def _of_folder(path: Path, threads: int | None) -> tuple[Engine, Identity] | Non
     if not (path / "config.json").exists():
         raise ValueError(
             f"{path} is neither a run folder, which has a config.json, nor a SavedModel, which has "
-            "a saved_model.pb, nor a folder of `optimize`, which has an optimize.json."
+            f"a saved_model.pb, nor a folder of `optimize`, which has an optimize.json. {LOADABLE}"
         )
     from keras_inception.runtime import keras as keras_engine
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from keras_inception import InceptionV1, Preprocessing, get_weights, load_classifier, save_weights
+from keras_inception.budget import LOADABLE
 from keras_inception.cli import run as run_command
 from keras_inception.contracts import KNOWN, chosen
 from keras_inception.exporting import TFLite
@@ -248,3 +249,39 @@ def test_logits_of_an_engine_are_no_probabilities(tmp_path):
     classifier = load_classifier(tmp_path / "logits", preprocessing="raw")
     with pytest.raises(ValueError, match="answers that are no probabilities: it ends in logits"):
         classifier.predict(PIXELS)
+
+
+def test_one_message_for_what_cannot_be_loaded(theirs, tmp_path, capsys):
+    """The same at every door, with what can be loaded and what to do."""
+    keras.models.load_model(theirs / "theirs.h5").save_weights(tmp_path / "other.weights.h5")
+    (tmp_path / "page.pth").write_text("<html>404</html>")
+    (tmp_path / "model.pbtxt").write_text("node {\n}\n")
+    image = theirs / "images" / "cat" / "0.png"
+    for name, end in (
+        ("other.weights.h5", LOADABLE),
+        ("page.pth", LOADABLE),
+        ("model.pbtxt", "tf.io.write_graph(graph, folder, 'graph.pb', as_text=False)."),
+    ):
+        with pytest.raises(ValueError, match=name) as by_weights:
+            InceptionV1(weights=tmp_path / name)
+        assert str(by_weights.value).endswith(end)
+        with pytest.raises(ValueError, match=name) as by_classifier:
+            load_classifier(tmp_path / name)
+        assert str(by_weights.value) in str(by_classifier.value)
+        assert command("predict", image, "--model", tmp_path / name) == 2
+        assert str(by_weights.value) in capsys.readouterr().err
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ValueError, match="neither a run folder") as by_folder:
+        load_classifier(tmp_path / "folder")
+    assert str(by_folder.value).endswith(LOADABLE)
+
+
+def test_a_saved_model_without_a_signature_is_read_as_weights(network, tmp_path):
+    """TF-Hub's: known variables, and nothing that could be asked."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.layers = [tf.Variable(v.numpy(), name=n) for n, v in own.variables(network).items()]
+    tf.saved_model.save(module, tmp_path / "hub")
+    with pytest.raises(ValueError, match="does not say which variant its weights belong to"):
+        load_classifier(tmp_path / "hub", preprocessing=network.preprocessing)

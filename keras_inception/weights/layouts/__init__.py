@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from keras_inception.budget import LOADABLE
 from keras_inception.messages import some
 from keras_inception.weights.layouts import (
     caffe,
@@ -143,7 +144,7 @@ def _own_names(layers: Layers) -> Recognised:
     views = [v for v in _views(layers) if any(map(own.is_first, v.names))]
     if not views:
         names = some(layers, 4) or "no layers"
-        raise ValueError(f"its layer names match no known layout: it has {names}")
+        raise ValueError(f"its layer names match no known layout: it has {names}. {LOADABLE}")
     best = max(views, key=lambda view: sum(map(own.is_ours, view.names)))
     _check_single(best, views)
     origin = {name: theirs for name, theirs in best.names.items() if own.is_ours(name)}

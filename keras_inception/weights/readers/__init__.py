@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from keras_inception import archives, files
-from keras_inception.budget import LARGEST_FILE, Budget, Refused, refuses
+from keras_inception.budget import LARGEST_FILE, LOADABLE, Budget, Refused, refuses
 from keras_inception.messages import printable
 from keras_inception.weights.readers import (
     caffemodel,
@@ -101,10 +101,14 @@ def _from_bytes(data: bytes, budget: Budget, beside: tf_checkpoint.Beside) -> Co
         return Contents("TensorFlow graph", *graphdef.read(view, budget))
     if caffemodel.is_net(data[:512]):
         return Contents("caffemodel", caffemodel.read(view, budget))
+    if data.lstrip()[:6] in (b"node {", b"node{\n"):
+        raise ValueError(
+            "it is a graph as text (.pbtxt). Write it in binary and load that: "
+            "tf.io.write_graph(graph, folder, 'graph.pb', as_text=False)."
+        )
     raise ValueError(
-        "it is in no format that can be read: .safetensors, .keras, .weights.h5, .h5, .pth, a "
-        "TensorFlow checkpoint (also in a .tar.gz), a frozen graph or a .caffemodel. "
-        f"Received: a file of {len(data):,} bytes that begins with {data[:8]!r}"
+        "it is in no format that can be read. "
+        f"Received: a file of {len(data):,} bytes that begins with {data[:8]!r}. {LOADABLE}"
     )
 
 
@@ -119,7 +123,7 @@ def _from_zip(archive: archives.Zip, budget: Budget) -> Contents:
         return _from_files(archive.files(), budget)
     raise ValueError(
         "it is a zip archive that is neither a .keras file, a torch file nor one zipped weights "
-        f"file. Received: members {archive.names[:5]}"
+        f"file. Received: members {archive.names[:5]}. {LOADABLE}"
     )
 
 
