@@ -68,7 +68,7 @@ def test_images_given_for_a_runs_export_are_decoded_as_its_own(tmp_path):
     run = RunFolder(tmp_path / "run")
     contract = Preprocessing(size=(24, 24))
     begin(run, Recipe(dataset="fake", background="000000"), open_source("fake"), contract)
-    given = run_module._opened("fake", run)
+    given = run_module._opened("fake", run, verbose=0)
     assert given.splits["test"].decoding.background == (0, 0, 0)
 
 

@@ -651,7 +651,7 @@ GOOD_HEADER = {"format": "keras_inception", "variant": "InceptionV3"}
         ({"preprocessing": '{"size": [299, 299], "antialias": "no"}'}, "antialias='no'"),
         ({"preprocessing": '{"size": [299, 299], "crop_fraction": "1"}'}, "crop_fraction='1'"),
         ({"preprocessing": '{"seize": 1}'}, "Unknown preprocessing fields"),
-        ({"preprocessing": '{"mean": 1}'}, "missing 1 required"),
+        ({"preprocessing": '{"mean": 1}'}, "A contract has a `size`"),
         ({"class_names": '"abc"'}, "should be a JSON list. Received: a str"),
         ({"class_names": "[1, 2]"}, "`class_names` in a file should be texts"),
     ],
