@@ -292,7 +292,9 @@ def test_only_what_changed_is_looked_at_again(tmp_path, monkeypatch, caplog):
     seen = []
     look = facts._look
     monkeypatch.setattr(
-        facts, "_look", lambda image, rows, *rest: seen.append(len(rows)) or look(image, rows, *rest)
+        facts,
+        "_look",
+        lambda image, rows, *rest: seen.append(len(rows)) or look(image, rows, *rest),
     )
     first = open_source(f"folder:{root}").fingerprint()
     assert open_source(f"folder:{root}").fingerprint() == first
