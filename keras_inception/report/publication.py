@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
+
+import keras
 
 import keras_inception
 from keras_inception import files
@@ -18,9 +21,10 @@ from keras_inception.preprocessing import Preprocessing
 from keras_inception.recipes import Recipe
 from keras_inception.report import repeat
 from keras_inception.runs import RunFolder
-from keras_inception.runtime import load_classifier
+from keras_inception.runtime import Classifier, load_classifier
 from keras_inception.weights import hub, layouts, save_weights
 
+_FILES = (hub.WEIGHTS, hub.CONFIG, "labels.txt", "README.md")
 _PICTURES = ("curves.png", "confusion_matrix.png", "reliability.png")
 
 
@@ -35,7 +39,8 @@ def publish(
 
     Args:
         source: What `load_classifier` takes and Keras runs: a run folder, a `.keras` file, weights.
-        output: The folder, which is made if need be.
+        output: The folder. What an earlier call wrote there is exchanged in one step when the new
+            files are whole; other files in it stay.
         license: SPDX identifier of the license of the weights; without one the card names none.
         preprocessing: The contract, where `source` does not hold it.
 
@@ -52,7 +57,22 @@ def publish(
             f"What is published are weights that can be trained on, which an exported file no "
             f"longer has: give the run folder or its .keras file. Received: {source}"
         )
-    folder = Path(output)
+    output = Path(output).resolve()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    files.restore(output)
+    files.remove_scratch(output.parent)
+    with files.scratch(output.parent) as place:
+        folder = place / output.name
+        if output.exists():  # what others put there, such as a repository's .git, comes along
+            ours = shutil.ignore_patterns(*_FILES, *_PICTURES)
+            shutil.copytree(output, folder, symlinks=True, ignore=ours)
+        _write(folder, classifier, model, license)
+        files.exchange(folder, output)
+    return output
+
+
+def _write(folder: Path, classifier: Classifier, model: keras.Model, license: str) -> None:
+    """Writes the published files of a network into a folder, which is made if need be."""
     identity = classifier.identity.replace(
         preprocessing=classifier.preprocessing.replace(inside_model=False)
     )
@@ -82,7 +102,6 @@ def publish(
     shown = [picture.name for picture in pictures]
     text = card(folder.name, identity, names, run, not_timm, license, shown)
     files.write(folder / "README.md", text)
-    return folder
 
 
 def config_of(identity: Identity, names: tuple[str, ...], timm: bool) -> dict[str, Any]:

@@ -36,6 +36,7 @@ COMMANDS = {
     "evaluate": [CLI, "evaluate", "run"],
     "report": [CLI, "report", "run", "--no_images"],
     "optimize": [CLI, "optimize", "run", "--output", "fast"],
+    "publish": [CLI, "publish", "run", "--output", "published", "--license", "MIT"],
     "save_model": [SAVE],
 }
 
@@ -57,7 +58,8 @@ def finished(folder: Path, name: str) -> float:
 def look(folder: Path, images: np.ndarray) -> list[np.ndarray]:
     """What all files answer; raises what a user would see."""
     run = folder / "run"
-    places = [run / "model.keras", run / "saved_model", run / "model.tflite", folder / "fast"]
+    places = [run / "model.keras", run / "saved_model", run / "model.tflite"]
+    places += [folder / "fast", folder / "published"]
     assert json.loads((run / "export.json").read_text())["files"]
     assert (run / "report.html").read_text("utf-8").rstrip().endswith("</html>")
     assert results.read(run)["results"]

@@ -86,6 +86,28 @@ def test_a_runs_folder_comes_back_and_its_card_says_what_the_run_knows(run, tmp_
     assert "No license" not in caplog.text
 
 
+def test_publishing_again_gives_the_earlier_folder_or_the_new_one(run, tmp_path, monkeypatch):
+    def contents():
+        return {p.name: p.read_bytes() for p in (tmp_path / "pets").rglob("*") if p.is_file()}
+
+    folder = publish(run, tmp_path / "pets", license="MIT")
+    (folder / ".git").mkdir()
+    (folder / ".git" / "HEAD").write_text("ref: refs/heads/main")
+    (folder / "curves.png").write_bytes(b"of an earlier run")
+    earlier = contents()
+    card = publication.card
+    monkeypatch.setattr(publication, "card", lambda *given: 1 / 0)  # after all but one file
+    with pytest.raises(ZeroDivisionError):
+        publish(run, folder, license="Apache-2.0")
+    assert contents() == earlier
+    monkeypatch.setattr(publication, "card", card)
+    assert publish(run, folder, license="Apache-2.0") == folder
+    del earlier["curves.png"]
+    assert contents().keys() == earlier.keys() and contents()["HEAD"] == earlier["HEAD"]
+    assert b"Apache-2.0" in contents()["README.md"]
+    assert [path.name for path in tmp_path.iterdir()] == ["pets"]
+
+
 def test_what_is_not_known_is_said(run, tmp_path, caplog):
     model = InceptionV1(weights=None, classes=2, input_shape=(64, 64, 3), width_multiplier=0.25)
     text = (publish(model, tmp_path / "out") / "README.md").read_text()
