@@ -121,7 +121,7 @@ class Run:
             "run": self.path,
             "model": f"{recipe.model} at {recipe.image_size} px",
             "data": f"{recipe.dataset}, {len(self.class_names)} classes",
-            "training": f"{epochs} epochs" if epochs else "the classifier alone",
+            "training": f"{epochs} epoch{'s' * (epochs > 1)}" if epochs else "the classifier alone",
         }
         if found:
             one = found["results"][0]

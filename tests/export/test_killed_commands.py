@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_inception import load_classifier
+from keras_inception import InceptionV1, load_classifier, save_model
 from keras_inception.data import open_source
 from keras_inception.evaluation import results
 from keras_inception.recipes import Recipe
@@ -36,7 +36,7 @@ COMMANDS = {
     "evaluate": [CLI, "evaluate", "run"],
     "report": [CLI, "report", "run", "--no_images"],
     "optimize": [CLI, "optimize", "run", "--output", "fast"],
-    "publish": [CLI, "publish", "run", "--output", "published", "--license", "MIT"],
+    "publish": [CLI, "publish", "small.keras", "--output", "published", "--license", "MIT"],
     "save_model": [SAVE],
 }
 
@@ -74,6 +74,8 @@ def look(folder: Path, images: np.ndarray) -> list[np.ndarray]:
 def test_killed_commands(tmp_path):
     source = open_source("fake", validation_fraction=Recipe().validation_fraction)
     page_runs.made_run(tmp_path / "run", 4, source)
+    small = InceptionV1(weights=None, classes=4, input_shape=(64, 64, 3), width_multiplier=0.25)
+    save_model(small, tmp_path / "small.keras")
     seconds = {name: finished(tmp_path, name) for name in COMMANDS}
     images = np.random.default_rng(0).integers(0, 256, (4, 32, 40, 3)).astype(np.uint8)
     want = look(tmp_path, images)
