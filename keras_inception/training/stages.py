@@ -75,23 +75,22 @@ def train(
         download: Whether a TFDS data set may be fetched.
         steps_per_loop: Steps that the devices take before they answer.
         xla: Whether each replica's forward and backward pass is compiled.
-        fresh: Whether the files of an earlier run in the folder are removed first; that happens
-            when everything else has been checked, and nothing but a run's files is removed.
-        keep_parts: Whether a run may go on with the images that it has, in the parts that they
-            are in, though others were added to the data set since it began.
+        fresh: Whether an earlier run's files, and no others, are removed from the folder when
+            everything has been checked.
+        keep_parts: Whether a run goes on with its images, though the data set has more by now.
         source: The data set, if `open_bound` has opened it already.
         lock: The lock of the folder, which is taken and kept; by default one for this call.
         verbose: 1 prints the progress, 2 in lines, 0 nothing.
 
     Returns:
         The run folder, with weights.safetensors, model.keras, history.csv and curves.png in it.
-        With `head_epochs` or `probe`, the stage in which only the classifiers train has a run
-        folder of its own, head/ in it (unless it is the only stage: a probe with no epochs).
+        The stage in which only the classifiers train (`head_epochs`, `probe`) has a run folder of
+        its own, head/ in it, unless it is the only stage.
 
     Raises:
         ValueError: the recipe, the data or the folder cannot be trained with; before training.
         Interrupted: SIGTERM or Ctrl-C; everything is saved.
-        NonFinite: training diverged; the last checkpoint is from before.
+        NonFinite: the training diverged; the last checkpoint is from before.
         LostImage: an image was removed or damaged during the training.
         LostWorker: another worker of the cluster is gone.
     """
@@ -99,15 +98,9 @@ def train(
     strategy = strategy or make_strategy()
     _check_options(recipe, Options(str(run_dir), steps_per_loop=steps_per_loop, xla=xla), strategy)
     folder = RunFolder(run_dir)
-    if source is None:
-        source = open_bound(
-            recipe,
-            folder,
-            fresh=fresh,
-            keep_parts=keep_parts,
-            download=download,
-            verbose=verbose,
-        )
+    source = source or open_bound(
+        recipe, folder, fresh=fresh, keep_parts=keep_parts, download=download, verbose=verbose
+    )
     recipe, notes = precision.decided(recipe, folder, strategy, fresh)
     recipe, of_data = for_data(recipe, source)
     if not fresh:
