@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import logging
 import re
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 
@@ -24,6 +27,21 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """What ends a message about an unknown name: "; did you mean 'x'?", or nothing."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+@contextlib.contextmanager
+def unlogged(logger: logging.Logger, below: int) -> Iterator[None]:
+    """Inside, what this thread logs with a level below another is not shown; other threads' is."""
+    this = threading.get_ident()
+
+    def is_shown(record: logging.LogRecord) -> bool:
+        return record.thread != this or record.levelno >= below
+
+    logger.addFilter(is_shown)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_shown)
 
 
 def minutes(seconds: float) -> str:

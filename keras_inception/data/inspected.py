@@ -14,7 +14,7 @@ from keras_inception.data import inspection
 from keras_inception.data.sources import open_for
 from keras_inception.data.sources.memory import named_or_held
 from keras_inception.data.splits import SPLITS, Split
-from keras_inception.messages import nearest
+from keras_inception.messages import nearest, unlogged
 from keras_inception.recipes import Recipe
 from keras_inception.result import Result
 
@@ -79,12 +79,8 @@ def inspect(
     given, held = named_or_held(data, validation, test, groups)
     recipe = Recipe(**given, **fields)
     recipe.check()
-    level = logging.getLogger().level
-    logging.getLogger().setLevel(logging.ERROR)  # the findings say what warnings would say
-    try:
+    with unlogged(logging.getLogger(), logging.ERROR):  # the findings say what warnings would say
         source = open_for(recipe, download=download, held=held, verbose=verbose)
-    finally:
-        logging.getLogger().setLevel(level)
     counts = {
         inspection.PART_WORDS[part]: source.splits[part].counts(len(source.class_names)).tolist()
         for part in SPLITS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 from keras_inception.backend import need_tensorflow
 from keras_inception.identity import Identity
+from keras_inception.messages import unlogged
 from keras_inception.runtime import Classifier
 from keras_inception.runtime.keras import KerasEngine, final_activation, in_float32
 
@@ -119,15 +121,12 @@ def write_archive(archive: keras.export.ExportArchive, folder: Path) -> None:
     Raises:
         OSError: it cannot be written, since the disk is full for instance.
     """
-    logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel("WARNING")  # it would tell of a folder that only lives until it is checked
     try:
-        archive.write_out(str(folder), verbose=False)
+        # TensorFlow would tell of a folder that only lives until it is checked.
+        with unlogged(tf.get_logger(), logging.WARNING):
+            archive.write_out(str(folder), verbose=False)
     except tf.errors.OpError as error:  # TensorFlow's writer has no errors of Python's
         raise OSError((error.message.strip().splitlines() or ["no reason given"])[0]) from error
-    finally:
-        logger.setLevel(level)
 
 
 def _last_dense(model: keras.Model) -> keras.layers.Dense | None:

@@ -6,14 +6,16 @@ import io
 import logging
 import os
 import shutil
+import threading
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
+import keras_inception
 from keras_inception import Preprocessing
-from keras_inception.data import Augmentation, open_source, train_batches
+from keras_inception.data import Augmentation, inspected, open_source, train_batches
 from keras_inception.data.decode import Decoding
 from keras_inception.data.facts import find_facts
 from keras_inception.data.kept import folder_of_kept
@@ -391,3 +393,23 @@ def test_what_is_kept_is_for_all_users_and_computed_anew_where_a_column_lacks(tm
         for part, split in first.splits.items():
             for name, column in split.facts.items():
                 np.testing.assert_array_equal(again.splits[part].facts[name], column)
+
+
+def test_inspect_silences_its_own_warnings_alone(tmp_path, monkeypatch, caplog):
+    """What it finds is in its findings; another thread's warnings are shown meanwhile."""
+    root = tree(tmp_path / "data", "train/a", "train/b", "test/a", "test/b", count=3)
+    shutil.copy(root / "train" / "a" / "000.png", root / "test" / "a" / "000.png")
+
+    def warn_beside(*given, **more):
+        thread = threading.Thread(target=logging.warning, args=("of another thread",))
+        thread.start()
+        thread.join()
+        return open_for(*given, **more)
+
+    open_for = inspected.open_for
+    monkeypatch.setattr(inspected, "open_for", warn_beside)
+    found = keras_inception.inspect(root)
+    assert [record.message for record in caplog.records] == ["of another thread"]
+    assert any("000.png" in line for line in found["findings"])
+    logging.warning("afterwards")
+    assert "afterwards" in caplog.text
