@@ -30,16 +30,20 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 @contextlib.contextmanager
-def unlogged(logger: logging.Logger, below: int) -> Iterator[None]:
-    """Inside, what this thread logs with a level below another is not shown; other threads' is."""
+def unlogged(logger: logging.Logger, below: int) -> Iterator[list[logging.LogRecord]]:
+    """Inside, what this thread logs below a level is listed, not shown; other threads' is shown."""
     this = threading.get_ident()
+    listed: list[logging.LogRecord] = []
 
     def is_shown(record: logging.LogRecord) -> bool:
-        return record.thread != this or record.levelno >= below
+        if record.thread != this or record.levelno >= below:
+            return True
+        listed.append(record)
+        return False
 
     logger.addFilter(is_shown)
     try:
-        yield
+        yield listed
     finally:
         logger.removeFilter(is_shown)
 

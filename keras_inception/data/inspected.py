@@ -14,7 +14,7 @@ from keras_inception.data import inspection
 from keras_inception.data.sources import open_for
 from keras_inception.data.sources.memory import named_or_held
 from keras_inception.data.splits import SPLITS, Split
-from keras_inception.messages import nearest, unlogged
+from keras_inception.messages import nearest, printable, unlogged
 from keras_inception.recipes import Recipe
 from keras_inception.result import Result
 
@@ -79,7 +79,7 @@ def inspect(
     given, held = named_or_held(data, validation, test, groups)
     recipe = Recipe(**given, **fields)
     recipe.check()
-    with unlogged(logging.getLogger(), logging.ERROR):  # the findings say what warnings would say
+    with unlogged(logging.getLogger(), logging.ERROR) as warnings:
         source = open_for(recipe, download=download, held=held, verbose=verbose)
     counts = {
         inspection.PART_WORDS[part]: source.splits[part].counts(len(source.class_names)).tolist()
@@ -90,4 +90,5 @@ def inspect(
         for i, name in enumerate(source.class_names)
     ]
     findings = inspection.inspect(source, near, odd, features, output)
+    findings += dict.fromkeys(printable(warning.getMessage()) for warning in warnings)
     return Inspection(dataset=source.name, classes=classes, findings=findings)

@@ -8,12 +8,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from keras_inception.data.duplicates import equal_across_parts, equal_with_other_labels
-from keras_inception.data.groups import numbers_of, shared_groups
+from keras_inception.data.groups import numbers_of
 from keras_inception.data.headers import FORMATS
 from keras_inception.data.odd import Odd, find_odd
 from keras_inception.data.sheet import Row, Shown, thumbnail, write_sheet_of
-from keras_inception.data.sources.labels import about_numbers
 from keras_inception.data.splits import SPLITS, Source, Split
 from keras_inception.data.twins import Place, twins_by_parts
 from keras_inception.messages import printable, some
@@ -55,7 +53,7 @@ def inspect(
     features: Callable[[Split], np.ndarray] | None = None,
     page: str | os.PathLike | None = None,
 ) -> list[str]:
-    """What a data set holds, a line a finding.
+    """What a data set holds, a line a finding, besides what opening it warned of.
 
     Args:
         source: The data set.
@@ -68,7 +66,7 @@ def inspect(
     names = [printable(name) for name in source.class_names]
     width = max(5, *map(len, names))
     counts = {part: source.splits[part].counts(len(names)) for part in SPLITS}
-    lines = short_form(source) + about_numbers(source.class_names)
+    lines = short_form(source)
     lines += cropped_away(source, Preprocessing((1, 1), crop_fraction=1.0))
     lines += imbalance(source.class_names, counts["train"], source.several)
     lines.append(f"  {'class':{width}}  training  validation    test")
@@ -80,8 +78,6 @@ def inspect(
         lines.append(f"Left out: {kind} ({len(left)}): {shown}")
     for name in source.unreadable:
         lines.append(f"Cannot be used: {printable(name)}")
-    found = {f"Equal images, {where}": pairs for where, pairs in equal_across_parts(source).items()}
-    found["Equal images with two classes"] = equal_with_other_labels(source)
     lines += _groups(source)
     alone = find_odd(source, features) if odd else []
     for one in alone:
@@ -89,31 +85,25 @@ def inspect(
         lines.append(f"Odd: {name} is {one.kind} ({one.measured})")
     alike, threshold = twins_by_parts(source) if near else ({}, 1.0)
     for where, twins in alike.items():
-        found[f"Images that look alike (from {threshold:.2f} on), {where}"] = [
-            (source.splits[a].name(i), source.splits[b].name(j)) for (a, i), (b, j), _ in twins
+        pairs = [
+            f"{printable(source.splits[a].name(i))} = {printable(source.splits[b].name(j))}"
+            for (a, i), (b, j), _ in twins
         ]
+        what = f"Images that look alike (from {threshold:.2f} on), {where}"
+        lines.append(f"{what} ({len(pairs)}): {some(pairs)}")
     if page:
         rows = [*_class_rows(source), *_odd_rows(source, alone), *_twin_rows(source, alike)]
         write_sheet_of(page, source.name, short_form(source), rows)
-    for what, pairs in found.items():
-        if pairs:
-            shown = some([f"{printable(a)} = {printable(b)}" for a, b in pairs])
-            lines.append(f"{what} ({len(pairs)}): {shown}")
     return lines
 
 
 def _groups(source: Source) -> list[str]:
-    """How many groups each part has, and which two parts share."""
+    """How many groups each part has."""
     groups = {part: s.groups for part in SPLITS if (s := source.splits[part]).groups is not None}
     if not groups:
         return []
     counts = [f"{len(np.unique(numbers_of(g))):,} {PART_WORDS[p]}" for p, g in groups.items()]
-    lines = [f"Groups: {', '.join(counts)}"]
-    for where, shared in shared_groups(groups).items():
-        lines.append(
-            f"Groups in two parts, {where} ({len(shared)}): {some(map(printable, shared))}"
-        )
-    return lines
+    return [f"Groups: {', '.join(counts)}"]
 
 
 def _class_rows(source: Source) -> list[Row]:

@@ -395,10 +395,12 @@ def test_what_is_kept_is_for_all_users_and_computed_anew_where_a_column_lacks(tm
                 np.testing.assert_array_equal(again.splits[part].facts[name], column)
 
 
-def test_inspect_silences_its_own_warnings_alone(tmp_path, monkeypatch, caplog):
-    """What it finds is in its findings; another thread's warnings are shown meanwhile."""
+def test_warnings_are_among_what_inspect_finds(tmp_path, monkeypatch, caplog):
+    """All that opening the data set warns of, and nothing that another thread warns of."""
     root = tree(tmp_path / "data", "train/a", "train/b", "test/a", "test/b", count=3)
     shutil.copy(root / "train" / "a" / "000.png", root / "test" / "a" / "000.png")
+    for image in (root / "train" / "b").iterdir():
+        Image.fromarray(RNG.integers(0, 4096, (9, 8)).astype(np.uint16)).save(image)
 
     def warn_beside(*given, **more):
         thread = threading.Thread(target=logging.warning, args=("of another thread",))
@@ -408,8 +410,9 @@ def test_inspect_silences_its_own_warnings_alone(tmp_path, monkeypatch, caplog):
 
     open_for = inspected.open_for
     monkeypatch.setattr(inspected, "open_for", warn_beside)
-    found = keras_inception.inspect(root)
+    found = keras_inception.inspect(root)["findings"]
     assert [record.message for record in caplog.records] == ["of another thread"]
-    assert any("000.png" in line for line in found["findings"])
+    bits, equal = found[-2:]
+    assert "are taken for 12 bits" in bits and "images of the test part are in" in equal
     logging.warning("afterwards")
     assert "afterwards" in caplog.text

@@ -74,7 +74,7 @@ def look(folder: Path, images: np.ndarray) -> list[np.ndarray]:
 def test_killed_commands(tmp_path):
     source = open_source("fake", validation_fraction=Recipe().validation_fraction)
     page_runs.made_run(tmp_path / "run", 4, source)
-    small = InceptionV1(weights=None, classes=4, input_shape=(64, 64, 3), width_multiplier=0.25)
+    small = InceptionV1(weights=None, classes=4, input_shape=(32, 40, 3), width_multiplier=0.25)
     save_model(small, tmp_path / "small.keras")
     seconds = {name: finished(tmp_path, name) for name in COMMANDS}
     images = np.random.default_rng(0).integers(0, 256, (4, 32, 40, 3)).astype(np.uint8)
