@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_inception import get_model, list_models
+from keras_inception import convert_weights, get_model, list_models
 from keras_inception.models.measure import endpoints
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
@@ -94,7 +94,12 @@ def test_published_files_load_and_compute_the_same(peer, tmp_path):
         np.testing.assert_allclose(got, golden[key], atol=1e-3 if "v4" in peer else 2e-4)
 
 
-def test_a_tensorflow_checkpoint_says_what_it_needs(tmp_path):
-    (tmp_path / "model.ckpt.index").write_bytes(b"\0" * 64)
-    with pytest.raises(ImportError, match="which only TensorFlow reads"):
-        get_model("InceptionV1", weights=str(tmp_path / "model.ckpt"))
+def test_a_tensorflow_checkpoint_is_written_and_read_without_it(tmp_path):
+    model = get_model("InceptionV3", weights=None, classes=1001, classifier_activation=None)
+    convert_weights(model, tmp_path / "model.ckpt", to="slim")
+    again = get_model("InceptionV3", weights=str(tmp_path / "model.ckpt"), classes=1001)
+    for layer in again.layers:
+        for value, before in zip(
+            layer.get_weights(), model.get_layer(layer.name).get_weights(), strict=True
+        ):
+            np.testing.assert_array_equal(value, before)
