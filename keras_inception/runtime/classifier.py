@@ -20,7 +20,8 @@ from keras_inception.identity import THRESHOLD, Identity
 from keras_inception.preprocessing import Preprocessing
 from keras_inception.runtime.engine import FILE_ENGINES, Engine, FileEngine, of_file, prepared
 
-_HUB = "hf://"  # addresses of Hugging Face's repositories; Keras is not loaded to know one
+# Addresses of Hugging Face's repositories and their weights; Keras is not loaded to know one.
+_HUB, _HUB_WEIGHTS = "hf://", "model.safetensors"
 BATCH = 64  # images that an engine is given at once
 _ROUNDING = 0.01  # of probabilities, by engines of few bits
 TOP = 5  # best classes that are named of an image with one class
@@ -381,7 +382,7 @@ def _of_folder(path: Path, threads: int | None) -> tuple[Engine, Identity] | Non
         return optimized.read(path, threads)
     if (path / "model.xml").exists():
         return of_file(path / "model.xml", threads)
-    if (path / "model.safetensors").exists():  # in the form of Hugging Face
+    if (path / _HUB_WEIGHTS).exists():
         return None
     if not (path / "config.json").exists():
         raise ValueError(
@@ -410,4 +411,4 @@ def _run_of(source: Any) -> Path | None:
     path = Path(buckets.local(source))
     folder = path if path.is_dir() else path.parent
     is_run = (folder / "config.json").exists() and (folder / "labels.txt").exists()
-    return folder if is_run else None
+    return folder if is_run and not (folder / _HUB_WEIGHTS).exists() else None

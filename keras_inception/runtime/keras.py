@@ -156,7 +156,7 @@ def of_weights(
         if record.label_set == IMAGENET and not identity.class_names:
             identity = identity.replace(class_names=class_names())
         return engine, identity
-    if not weights.is_repository(name) and not os.path.exists(name):
+    if not (weights.is_repository(name) or os.path.exists(name) or weights.is_checkpoint(name)):
         raise ValueError(
             "There is no run folder, model file or weights file of that name, and no published "
             f"weights either (`keras_inception.list_weights()` names them). Received: {name}"

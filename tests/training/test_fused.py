@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_inception.recipes import Recipe
 from keras_inception.training.fused import FusedBatchNormalization
 from keras_inception.training.networks import inference_network, training_network
+from keras_inception.weights import read
 
 KERAS = keras.layers.BatchNormalization
 
@@ -100,3 +101,18 @@ def test_only_the_network_that_trains_has_it():
     written = inference_network(recipe, trained)
     assert {type(v) for v in written.layers if isinstance(v, KERAS)} == {KERAS}
     assert "Fused" not in written.to_json()
+
+
+def test_a_whole_model_of_keras_layers_can_be_trained_on(tmp_path):
+    """A `.keras` file's graph is held against the network that trains."""
+    recipe = Recipe(dataset="fake", model="InceptionV1", image_size=64, width_multiplier=0.25)
+    given = inference_network(recipe, training_network(recipe, 3, None))
+    given.save(tmp_path / "model.keras")
+    trained = training_network(recipe, 5, read(tmp_path / "model.keras"))
+    for layer in trained.layers:
+        if layer.name != "predictions":
+            pairs = zip(layer.get_weights(), given.get_layer(layer.name).get_weights(), strict=True)
+            assert all(np.array_equal(*pair) for pair in pairs)
+    momentum = recipe.replace(bn_momentum=0.5, model="InceptionV1", width_multiplier=0.5)
+    with pytest.raises(ValueError, match="holds another network|width_multiplier"):
+        training_network(momentum, 5, read(tmp_path / "model.keras"))
