@@ -277,6 +277,8 @@ def check(loaded: Loaded, model: keras.Model) -> None:
     same_size = image_size(graph) == image_size(built)
     formats = tuple(data_format(g) for g in (graph, built))
     front = _in_front(built)
+    # The training loop's layers stand for Keras' own, which they are subclasses of.
+    kinds = {v.name: [kind.__name__ for kind in type(v).__mro__] for v in model.layers}
     for name, ours in built.items():
         if ours.kind == "InputLayer" or ours.kind in _TRANSPARENT or name in front:
             continue
@@ -287,8 +289,7 @@ def check(loaded: Loaded, model: keras.Model) -> None:
             if _in_head(name) or name in ("avg_pool", "max_pool"):
                 continue
             raise _difference(source, name, "the layer", "is missing", f"a {ours.kind}")
-        # The training loop's layers stand for Keras' own, which they are subclasses of.
-        if theirs.kind not in [kind.__name__ for kind in type(model.get_layer(name)).__mro__]:
+        if theirs.kind not in kinds.get(name, [ours.kind]):
             raise _difference(source, name, "its class", theirs.kind, ours.kind)
         ours = dataclasses.replace(ours, kind=theirs.kind)
         left, right = (
