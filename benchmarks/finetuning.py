@@ -17,6 +17,8 @@
 - `elpv`: 2,624 solar cells of the package elpv-dataset (CC BY-NC-SA 4.0: not for commercial use),
   functional or defective, a quarter for the test. `elpvv` is its training part, a quarter of it for
   the test. Rows of elpv from before this file wrote it drew the test part by each seed.
+- `digits`: 1,797 written digits of 8 x 8 pixels of the package scikit-learn, a quarter of each class
+  for the test.
 - `nsfwjs.safetensors`: the trained Inception v3 of npm's nsfwjs (MIT), TensorFlow.js layers of
   uint8. For experiments only, and no part of the package.
 
@@ -186,7 +188,13 @@ def bits(row: dict[str, Any]) -> Any:
 
 def prepare(options: argparse.Namespace) -> None:
     """Writes the sets and start weights whose sources were given."""
-    from finetuning_sets import prepare_elpv, prepare_emoji, prepare_fashion, prepare_nsfwjs
+    from finetuning_sets import (
+        prepare_digits,
+        prepare_elpv,
+        prepare_emoji,
+        prepare_fashion,
+        prepare_nsfwjs,
+    )
 
     options.folder.mkdir(parents=True, exist_ok=True)
     if options.fashion:
@@ -197,6 +205,8 @@ def prepare(options: argparse.Namespace) -> None:
         prepare_nsfwjs(options.nsfwjs, options.folder / "nsfwjs.safetensors")
     if options.elpv:
         prepare_elpv(options.folder)
+    if options.digits:
+        prepare_digits(options.folder)
 
 
 def main() -> None:
@@ -207,6 +217,7 @@ def main() -> None:
     made.add_argument("--folder", type=Path, required=True)
     for name in ("fashion", "emoji", "nsfwjs"):
         made.add_argument(f"--{name}", type=Path)
+    made.add_argument("--digits", action="store_true", help="needs the package scikit-learn")
     made.add_argument("--elpv", action="store_true", help="needs the package elpv-dataset")
     one = verbs.add_parser("run")
     one.set_defaults(call=run)

@@ -97,6 +97,18 @@ def prepare_elpv(folder: Path) -> None:
         write("elpvv", number, cell, "test" if number in tested else "train")
 
 
+def prepare_digits(folder: Path) -> None:
+    """Of each class every fourth of scikit-learn's written digits is for the test."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images, seen = np.uint8(digits.images * 255 / 16), np.zeros(10, int)
+    for i, (pixels, label) in enumerate(zip(images, digits.target, strict=True)):
+        part = "test" if seen[label] % 4 == 3 else "train"
+        write_png(folder / "digits" / part / str(label) / f"{i:04}.png", pixels)
+        seen[label] += 1
+
+
 def prepare_nsfwjs(package: Path, file: Path) -> None:
     """TensorFlow.js' layers are numbered in the order of keras.applications'."""
     from keras_inception import InceptionV3, Preprocessing, save_weights

@@ -13,18 +13,25 @@ test accuracy of the probe with the flipped labels, after the suspects took thei
 suggestions where these are right, and with the labels as they were.
 
 `twins` hides copies of 500 images among the others (cropped to 80 %, mirrored, recompressed,
-recolored; 125 each) and prints how many are found, and how many other pairs.
+recolored; 125 each) and prints how many are found, and how many other pairs; below it the same of
+a difference hash of 64 bits.
 """  # noqa: E501
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from keras_inception.curation import Network
+    from keras_inception.data.splits import Split
 
 _CLEANLAB = """
 import sys, json, numpy as np
@@ -40,13 +47,13 @@ print(json.dumps({
 
 
 def labels(options: argparse.Namespace) -> None:
-    from keras_inception.curation import Network, find_wrong_labels
+    from keras_inception.curation import find_wrong_labels
     from keras_inception.data import open_source
     from keras_inception.data.parts import what_stays_together
     from keras_inception.evaluation.metrics import compare, wilson_interval
 
     source = open_source(f"folder:{options.data}", validation_fraction=0.0)
-    network, classes = Network.open(str(options.model)), len(source.class_names)
+    network, classes = _network(options.model, options.image_size), len(source.class_names)
     train, test = source.splits["train"], source.splits["test"]
     features, tested = network.of_split(train), network.of_split(test)
     together, right = what_stays_together(train), train.labels
@@ -86,6 +93,17 @@ def labels(options: argparse.Namespace) -> None:
     gain = compare(hits["corrected"], hits["flipped"])
     low, high = gain["difference_interval"]
     print(f"corrected minus flipped: {gain['difference']:+.2%} ({low:+.2%} to {high:+.2%})")
+
+
+def _network(model: Path, side: int) -> Network:
+    """What makes the features; of images of `side` pixels, if that is not 0."""
+    from keras_inception.curation import Network
+
+    network = Network.open(str(model))
+    if not side:
+        return network
+    contract = dataclasses.replace(network.contract, size=(side, side))
+    return Network.open(str(model), contract)
 
 
 def _right(
@@ -137,6 +155,22 @@ def twins(options: argparse.Namespace) -> None:
     for kind, name in enumerate(COPIES):
         of_kind = np.flatnonzero(kinds == kind) + len(files)
         print(f"  {name}: {np.mean([n in copies for n in of_kind.tolist()]):.1%}")
+    alike = _by_hash(splits)
+    hits = sum(bool(alike[i, j]) for i, j in hidden)
+    print(
+        f"by a difference hash of 64 bits, of which 3 may differ: {hits / len(hidden):.1%} found, "
+        f"{int(np.triu(alike, 1).sum()) - hits} other pairs"
+    )
+
+
+def _by_hash(splits: list[Split]) -> np.ndarray:
+    """bool (n, n): whose hashes of 9 x 8 gray pixels, each brighter than the next or not, agree."""
+    from PIL import Image
+
+    gray = [Image.fromarray(split.pixels(0).numpy()).convert("L") for split in splits]
+    small = np.stack([np.asarray(g.resize((9, 8), Image.Resampling.BOX), int) for g in gray])
+    signs = np.where(np.diff(small, axis=2) > 0, 1.0, -1.0).reshape(len(splits), -1)
+    return signs @ signs.T >= 64 - 2 * 3
 
 
 def main() -> None:
@@ -145,6 +179,7 @@ def main() -> None:
     checked = verbs.add_parser("labels")
     checked.set_defaults(call=labels)
     checked.add_argument("--model", type=Path, required=True, help="a run folder or weights")
+    checked.add_argument("--image_size", type=int, default=0, help="another than the model's")
     checked.add_argument("--kind", choices=("random", "similar"), default="random")
     checked.add_argument("--cleanlab", type=Path, help="a Python that has cleanlab")
     alike = verbs.add_parser("twins")

@@ -101,7 +101,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.odd and arguments.model:
         from keras_inception.curation import Network
 
-        how["features"] = Network.open(arguments.model).of_split
+        how["features"] = Network.open(arguments.model, arguments.preprocessing).of_split
     dataset = given.pop("dataset")
     print(inspect(dataset, output=page, **how, **given))
     if page:

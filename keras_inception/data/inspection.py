@@ -30,13 +30,16 @@ def short_form(source: Source) -> list[str]:
     """What training says of a data set before it begins: a few lines."""
     parts = ", ".join(f"{len(source.splits[p]):,} {PART_WORDS[p]}" for p in SPLITS)
     total = sum(map(len, source.splits.values()))
-    lines = [f"{source.name}: {total:,} images of {len(source.class_names)} classes ({parts})"]
+    classes = len(source.class_names)
+    lines = [f"{source.name}: {total:,} images of {classes} class{'es' * (classes > 1)} ({parts})"]
     lines[0] += "".join(f"; {text}" for text in formats_and_sizes(source))
     if source.several:
         each = np.concatenate([split.labels.sum(1) for split in source.splits.values()])
         lines.append(
             f"Each image has {each.min()} to {each.max()} labels, {each.mean():.2g} on average, so "
             "each class is a yes or no of its own: outputs are sigmoids with a threshold each."
+            if classes > 1
+            else "One class is a yes or no: the output is a sigmoid with a threshold."
         )
     if source.unreadable:
         lines.append(f"Left out: {len(source.unreadable)} images that cannot be read")

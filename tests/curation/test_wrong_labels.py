@@ -79,7 +79,8 @@ def test_inspect_writes_a_sheet_and_a_table_to_train_with(tmp_path, finished_run
         pixels = rng.integers(0, 64, (20, 20, 3)) + shade
         Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "data" / name / f"{i:02}.png")
     dataset, output = f"folder:{tmp_path / 'data'}", tmp_path / "run" / "inspection"
-    arguments = ["inspect", dataset, "--labels", "--model", str(finished_run.path)]
+    model = ["--model", str(finished_run.path)]
+    arguments = ["inspect", dataset, "--labels", *model]
     with pytest.raises(SystemExit) as ended:
         cli.run([*arguments, "--seed=1", "--output", str(output)])
     assert ended.value.code == 0
@@ -101,7 +102,7 @@ def test_inspect_writes_a_sheet_and_a_table_to_train_with(tmp_path, finished_run
     assert content["suspects"] and content["network"] == str(finished_run.path)
     from_folder = ["inspect", dataset, f"--unlabelled=folder:{tmp_path / 'data'}", "--count=5"]
     with pytest.raises(SystemExit) as ended:
-        cli.run([*from_folder, "--model", str(finished_run.path), "--output", str(output)])
+        cli.run([*from_folder, *model, "--output", str(output)])
     assert ended.value.code == 0 and "To label next" in capsys.readouterr().out
     listed = list(csv.DictReader(lines_of(output / "next.csv")))
     assert len(listed) == 5 and {row["likeliest"] for row in listed} <= {"bright", "dark"}
@@ -110,6 +111,7 @@ def test_inspect_writes_a_sheet_and_a_table_to_train_with(tmp_path, finished_run
         ([*arguments, "--output=x.html"], "a folder with --labels or"),
         (["inspect", dataset, "--output=folder"], "a file .html without"),
         (["inspect", dataset, "--model=x"], "--model goes with --labels, "),
+        (["inspect", dataset, "--odd", *model, "--preprocessing=x"], "Received: 'x'"),
     ):
         with pytest.raises(SystemExit) as ended:
             cli.run(wrong_use)

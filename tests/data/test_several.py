@@ -82,6 +82,8 @@ def test_one_yes_or_no_is_the_smallest_case(folder):
     (folder / "table.csv").write_text("\n".join(["path,crack", *rows]))
     source = open_source(f"csv:{folder / 'table.csv'}")
     assert source.class_names == ("crack",) and source.splits["test"].labels.shape[1] == 1
+    shown = inspect(source)
+    assert " images of 1 class (" in shown[0] and shown[1].startswith("One class is a yes or no")
 
 
 def test_numbers_are_ordered_as_numbers_with_their_columns(folder):
