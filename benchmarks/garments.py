@@ -6,7 +6,8 @@ Each canvas of 56 x 56 pixels has garments of the embedded Fashion-MNIST images 
 quarters; its labels are what they are. The parts take their garments from the parts of that set, so
 that no garment is in two of them. FOLDER/table.csv is what `--dataset csv:FOLDER/table.csv` takes;
 flags.csv says the same by a column of 0 and 1 for each class. With `--garments 1 1`, table.csv has
-one label an image, and both can be held against each other.
+one label an image, and `--compare RUN OTHER` holds two evaluated runs on these against each other,
+such as one on each table: how often the likeliest class is right, and the paired difference.
 """
 
 from __future__ import annotations
@@ -68,14 +69,36 @@ def write(
     return folder / "table.csv"
 
 
+def compare_runs(one: Path, other: Path) -> None:
+    """Prints how often the likeliest class of two runs is right, on images with one label."""
+    from keras_inception.evaluation.metrics import compare
+
+    right = []
+    for run in (one, other):
+        with np.load(run / "predictions.npz") as kept:
+            if "rank" in kept:
+                right.append(kept["rank"][:, 0] == 0)
+            else:
+                right.append(kept["probabilities"][:, 0].argmax(1) == kept["labels"].argmax(1))
+        print(f"{run}: {right[-1].mean():.1%} of {len(right[-1])} images")
+    found = compare(*right)
+    low, high = found["difference_interval"]
+    print(f"difference: {found['difference']:+.1%} ({low:+.1%} to {high:+.1%})")
+
+
 def main() -> None:
-    """Reads the command line and writes the set."""
+    """Reads the command line and writes the set, or compares two runs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", help="where the set is written")
+    parser.add_argument("--compare", type=Path, nargs=2, metavar=("RUN", "OTHER"))
     parser.add_argument("--canvases", type=int, default=2000)
     parser.add_argument("--garments", type=int, nargs=2, default=(2, 4), metavar=("LEAST", "MOST"))
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    if given.compare:
+        return compare_runs(*given.compare)
+    if not given.folder:
+        parser.error("give a folder to write to, or --compare two runs")
     least, most = given.garments
     print(write(given.folder, given.canvases, (least, most), given.seed))
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_inception import files
+from keras_inception.buckets import is_remote
 from keras_inception.budget import refusing
 from keras_inception.curation.choosing import choose_next
 from keras_inception.curation.labels import LabelCheck
@@ -153,7 +154,9 @@ def _table(found: LabelCheck, source: Source) -> str:
     for part in SPLITS:
         split = source.splits[part]
         for i in found.order.tolist() if part == "train" else range(len(split)):
-            path = os.path.abspath(split.describe(i)) if is_of_files else split.describe(i)
+            path = split.describe(i)
+            if is_of_files and not is_remote(path):
+                path = os.path.abspath(path)
             row = [path, names[split.labels[i]], part]
             if part == "train":
                 row += [names[found.suggestions[i]] if i in suspicious else ""]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from keras_inception.buckets import is_remote
 from keras_inception.data.decode import Choose, Decoding, crop, with_channels
 from keras_inception.data.facts import Facts, digest
 from keras_inception.data.fingerprint import Fingerprint
@@ -72,8 +74,9 @@ class Split:
         return np.flatnonzero(self.labels[:, label] if self.several else self.labels == label)
 
     def describe(self, i: int) -> str:
-        """What names an example in a message."""
-        return self.where + self.name(i)
+        """What names an example in a message; a table may name images by their whole paths."""
+        name = self.name(i)
+        return name if is_remote(name) or os.path.isabs(name) else self.where + name
 
     def pixels(
         self, i: tf.Tensor | int, channels: int = 3, image: tf.Tensor | None = None

@@ -8,6 +8,7 @@ from PIL import Image
 
 from keras_inception import cli
 from keras_inception.data import open_source
+from keras_inception.data.sources.files import ImageFile, split_of_files
 
 
 @pytest.fixture
@@ -99,6 +100,16 @@ def test_a_cell_keeps_unicodes_other_line_ends(table, tmp_path, end):
     (tmp_path / "table.csv").write_bytes(end.join([*lines, "images/1.png,"]).encode())
     with pytest.raises(ValueError, match="line 14: a row needs a path and a label"):
         open_source(dataset)
+
+
+def test_images_that_a_table_names_by_whole_paths_are_found_by_their_descriptions(table, tmp_path):
+    source = open_source(
+        table(rows(lambda i: f"{tmp_path}/images/{i}.png,{'ab'[i % 2]}", "path,label"))
+    )
+    described = {part.describe(i) for part in source.splits.values() for i in range(len(part))}
+    assert described == {str(tmp_path / "images" / f"{i}.png") for i in range(12)}
+    of_bucket = split_of_files([ImageFile("gs://b/1.png", "gs://b/1.png", 0)], "/data/")
+    assert of_bucket.describe(0) == "gs://b/1.png"
 
 
 def names(source):
