@@ -42,6 +42,13 @@ class _Parser(argparse_flags.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(codes.BAD_INPUT, f"keras-inception: {message}\n")
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Notes the flags of the innermost command, whose arguments are parsed first."""
+        found, rest = super().parse_known_args(args, namespace)
+        if not hasattr(found, "flags"):
+            found.flags = re.findall(r"--(\w+)", self.format_help())
+        return found, rest
+
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands but `train`, whose flags are in `flags`."""
@@ -54,8 +61,6 @@ def parser() -> argparse.ArgumentParser:
         module = _module(name)
         command = commands.add_parser(name, help=module.HELP, description=module.HELP)
         getattr(module, "add_arguments", lambda parser: None)(command)
-        flags = re.findall(r"--(\w+)", command.format_help())
-        command.set_defaults(flags=tuple(dict.fromkeys(flags)))
     return parser
 
 

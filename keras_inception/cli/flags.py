@@ -107,25 +107,22 @@ def with_flags(message: str, names: Iterable[str] = tuple(_NAMES)) -> str:
     """An error of a library function in the command line's words: its arguments as flags.
 
     Library functions name arguments as `name` or `name=value`, and what they were given as
-    "Received: name=value". Of these, the names that are flags become --name and --name=value.
+    "Received: name=value, other=value". Of these, the names that are flags become --name and
+    --name=value.
 
     Args:
         message: The error.
         names: The command's flags, without the dashes; by default those of training.
     """
     named = "|".join(map(re.escape, names)) or "(?!)"
-    argument = (
-        rf"`(?P<name>{named})(?:=(?P<value>[^`]*))?`"
-        rf"|(?<=Received: )(?P<received>{named})=(?P<quote>['\"]?)"
-    )
-    return re.sub(argument, _as_flag, message)
+    message = re.sub(rf"`({named})(?:=([^`]*))?`", _as_flag, message)
+    told, received, values = message.partition("Received: ")
+    return told + received + re.sub(rf"(^|, |Received: )({named})=", r"\1--\2=", values)
 
 
 def _as_flag(match: re.Match) -> str:
-    if match["received"]:
-        return f"--{match['received']}={match['quote']}"
-    switch = match["value"] is None or match["value"] == "True"
-    return f"--{match['name']}" if switch else f"--{match['name']}={match['value']}"
+    name, value = match.groups()
+    return f"--{name}" if value in (None, "True") else f"--{name}={value}"
 
 
 def _boolean(text: str) -> bool:

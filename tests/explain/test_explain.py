@@ -248,6 +248,13 @@ def test_the_commands_write_images(small, tmp_path, capsys, monkeypatch):
         assert str(output) in capsys.readouterr().out
         pixels = tf.io.decode_png(output.read_bytes())
         assert size is None or pixels.shape[:2] == size
+    for wrong, said in [
+        (["grad_cam", image, "--layer", "none"], "--layer should name a layer of"),
+        (["occlusion", image, "--window", "99"], "--window should be from 1 to"),
+    ]:
+        with pytest.raises(SystemExit) as end:
+            cli.run(["explain", *wrong, *common, str(output)])
+        assert end.value.code == 2 and said in capsys.readouterr().err
 
 
 def opened(model):

@@ -134,6 +134,8 @@ def test_whole_numbers_are_read_as_floats_where_a_field_is_one(tmp_path):
         ("Give `fresh=True` or another `run_dir`.", "Give --fresh or another --run_dir."),
         ("Build with `include_top=False`.", "Build with `include_top=False`."),
         ("Received: classes=5", "Received: classes=5"),
+        ("Received: image_size=9, classes=5, batch_size=2", "Received: --image_size=9, classes=5, "
+         "--batch_size=2"),
     ],
 )  # fmt: skip
 def test_the_command_line_names_flags(said, shown):
